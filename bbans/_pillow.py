@@ -1,0 +1,95 @@
+"""Pillow, made strict: it refuses what it would otherwise tolerate, and every one of its errors becomes one of ours.
+
+Pillow has its pixel limit, its tolerance of truncated files and Python's warning filters as settings of the whole
+process. `strict` changes them while a picture is decoded, behind a lock, and puts them back.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from bbans.errors import BbansError, UnsupportedImageError
+
+_NOT_TRIED = {"EPS", "FITS", "FLI", "GBR", "MPEG", "BUFR", "GRIB", "HDF5", "WMF", "MCIDAS", "FPX", "MIC", "PCD", "IPTC"}
+"""Formats of Pillow that `open_any` leaves out: on EPS it runs Ghostscript, the rest it names without decoding it, or
+they need another program, or are no pictures of today."""
+
+_LOCK = threading.RLock()
+
+
+@contextmanager
+def strict(max_pixels: int) -> Iterator[None]:
+    """Decode with Pillow in here: warnings of Pillow are errors, and all errors are UnsupportedImageError.
+
+    Args:
+        max_pixels: Pillow refuses a picture with more, when it has read the header and allocated nothing yet.
+    """
+    with _LOCK, warnings.catch_warnings():
+        # By module, because the filters are seen by all threads: what other libraries warn of is not our business.
+        warnings.filterwarnings("error", module=r"PIL\b")
+        # Exif is kept, not interpreted: a fault in it takes nothing from the picture.
+        warnings.filterwarnings("ignore", "(Possibly )?corrupt EXIF data|Metadata Warning", module=r"PIL\b")
+        limit, tolerant = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, False
+        try:
+            yield
+        except BbansError:
+            raise
+        except UnidentifiedImageError as error:
+            raise UnsupportedImageError("not a picture of a known format") from error
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise UnsupportedImageError(f"the picture is larger than the limit of {max_pixels} pixels") from error
+        except MemoryError as error:
+            raise UnsupportedImageError("the picture needs more memory than there is") from error
+        except Exception as error:  # the decoders of Pillow raise nearly every class there is
+            cause = " ".join(str(error).split()) or type(error).__name__
+            raise UnsupportedImageError(f"the picture cannot be decoded: {cause}") from error
+        finally:
+            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = limit, tolerant
+
+
+@contextmanager
+def open_any(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """The Pillow image of a file of any format, not decoded yet; `strict` holds as long as it is open."""
+    Image.init()
+    with strict(max_pixels), Image.open(io.BytesIO(data), formats=sorted(set(Image.OPEN) - _NOT_TRIED)) as image:
+        yield image
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise UnsupportedImageError if a header promises no pixels, or more than `max_pixels`."""
+    if width < 1 or height < 1:
+        raise UnsupportedImageError(f"the picture is empty ({width} x {height} pixels)")
+    if width * height > max_pixels:
+        raise UnsupportedImageError(
+            f"the picture is larger than the limit of {max_pixels} pixels ({width} x {height} pixels)"
+        )
+
+
+def to_pixels(data: bytes, format: str, max_pixels: int) -> npt.NDArray[np.uint8]:
+    """The samples of a still 8-bit gray or RGB picture.
+
+    Returns:
+        uint8, shape (H, W, C), C in {1, 3}; writable.
+    Raises:
+        UnsupportedImageError: Pillow cannot decode it, or decodes it to anything but the modes L and RGB.
+    """
+    with strict(max_pixels), Image.open(io.BytesIO(data), formats=[format]) as image:
+        image.load()
+        if image.mode not in ("L", "RGB"):
+            raise UnsupportedImageError(f"8-bit gray or RGB expected, but Pillow decodes it as {image.mode}")
+        pixels = np.array(image, dtype=np.uint8)
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def to_image(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    """The Pillow image of `pixels` (H, W, C), C in {1, 3}: mode L or RGB."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

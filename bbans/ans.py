@@ -1,0 +1,236 @@
+"""Message: an rANS stack of symbols, last in, first out. It knows nothing of models.
+
+Words used here and everywhere above:
+
+- a *symbol* owns an interval of the integers ``[0, 2**precision)`` that begins at ``start`` and is ``freq >= 1`` wide::
+
+      0                                                       2**precision
+      |      a      |          b          |   c   |        d        |
+                    |------- freq --------|
+                  start         ^ cf: any number inside the interval
+
+- the *head* is one integer in [2**31, 2**63) (one for each *lane*), the *tail* a stack of 32-bit words;
+- *push* puts a symbol on the message, which grows by ``precision - log2(freq)`` bits; *pop* undoes it::
+
+      push   if head >= freq * 2**(63 - precision):  head -> tail (low 32 bits)
+             head = (head // freq) * 2**precision + head % freq + start
+      pop    head = freq * (head >> precision) + head % 2**precision - start
+             if head < 2**31:  head <- tail
+
+Both keep the head in its range whatever the symbols, for any precision up to 31. Popping what was never pushed is
+allowed as long as there are bits to pop: that is what bits-back coding lives on. When there are none, CorruptDataError:
+nothing is ever invented.
+
+>>> message = Message.empty()
+>>> push(message, [3], [2], 4).to_words().tolist()
+[4, 3]
+
+Source: J. Duda, "Asymmetric numeral systems", arXiv 1311.2540; F. Giesen, "Interleaved entropy coders", arXiv
+1402.3392. Heads, words and their order are those of craystack, so that either reads the other's messages (see
+bbans.craystack).
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bbans._jit import jit
+from bbans.errors import CorruptDataError
+
+HEAD_MIN = 1 << 31  # heads live in [HEAD_MIN, HEAD_MIN << 32)
+MAX_PRECISION = 31  # above it a pop could need two words
+
+_RAN_DRY = "the message ran dry: it is truncated or not ours"
+_WORD_BITS = np.uint64(32)
+
+
+class Message:
+    """A stack of symbols: `head` uint64 (lanes,) and `words[:size]` uint32, the tail, its top last.
+
+    Every function and codec that takes a message consumes it (it works in place) and returns it; keep one with copy().
+    After an exception a message is in no defined state.
+    """
+
+    __slots__ = ("head", "size", "words")
+
+    def __init__(self, head: npt.NDArray[np.uint64], words: npt.NDArray[np.uint32], size: int) -> None:
+        self.head = head
+        self.words = words
+        self.size = size
+
+    @classmethod
+    def empty(cls, lanes: int = 1) -> Message:
+        """The message that holds nothing: every head at 2**31, no tail."""
+        if lanes < 1:
+            raise ValueError(f"a message has at least one lane, not {lanes}")
+        return cls(np.full(lanes, HEAD_MIN, np.uint64), np.empty(64, np.uint32), 0)
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, words: int, lanes: int = 1) -> Message:
+        """`words` random words below random heads: initial bits for bits-back coding, from an explicit generator."""
+        head = rng.integers(HEAD_MIN, HEAD_MIN << 32, lanes, np.uint64)
+        return cls(head, rng.integers(0, 1 << 32, words, np.uint32), words)
+
+    def to_words(self) -> npt.NDArray[np.uint32]:
+        """All as uint32 (2 * lanes + size,): high halves of the heads, low halves, then the tail from its top down."""
+        high, low = self.head >> _WORD_BITS, self.head & np.uint64(0xFFFFFFFF)
+        return np.concatenate([high.astype(np.uint32), low.astype(np.uint32), self.words[: self.size][::-1]])
+
+    @classmethod
+    def from_words(cls, words: npt.ArrayLike, lanes: int = 1) -> Message:
+        """The message of `to_words`.
+
+        Raises: CorruptDataError when there are too few words or a head is outside [2**31, 2**63).
+        """
+        flat = np.asarray(words, np.uint32)
+        if flat.ndim != 1 or flat.size < 2 * lanes:
+            raise CorruptDataError(f"a message of {lanes} lanes has at least {2 * lanes} words, this one {flat.size}")
+        head = flat[:lanes].astype(np.uint64) << _WORD_BITS | flat[lanes : 2 * lanes]
+        if np.any(head < np.uint64(HEAD_MIN)) or np.any(head >= np.uint64(HEAD_MIN << 32)):
+            raise CorruptDataError("a head of the message is out of range: it is damaged or not ours")
+        tail = flat[2 * lanes :][::-1].copy()
+        return cls(head, tail, tail.size)
+
+    def to_bytes(self) -> bytes:
+        """`to_words` as little-endian bytes."""
+        return self.to_words().astype("<u4").tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, lanes: int = 1) -> Message:
+        """The message of `to_bytes`. Raises: CorruptDataError, as from_words, or for a length no multiple of 4."""
+        if len(data) % 4:
+            raise CorruptDataError(f"a message is made of 4-byte words, this one has {len(data)} bytes")
+        return cls.from_words(np.frombuffer(data, "<u4"), lanes)
+
+    @property
+    def bits(self) -> float:
+        """Information held, in bits: 32 for each word of the tail and log2 of each head (31 for each lane when empty).
+
+        Differences of it are net lengths, exact to a fraction of a bit; `to_bytes` is up to 33 bits a lane longer.
+        """
+        return 32.0 * self.size + float(np.log2(self.head.astype(np.float64)).sum())
+
+    def is_initial(self) -> bool:
+        """Whether nothing is left, as when all that was pushed on Message.empty() has been popped: a free check."""
+        return self.size == 0 and bool(np.all(self.head == np.uint64(HEAD_MIN)))
+
+    def copy(self) -> Message:
+        """An independent message with the same contents."""
+        return Message(self.head.copy(), self.words.copy(), self.size)
+
+    def reserve(self, count: int) -> None:
+        """Make room for `count` more words, so that as many symbols can be pushed by `push_one`."""
+        needed = self.size + count
+        if needed > self.words.size:
+            grown = np.empty(max(needed, 2 * self.words.size), np.uint32)
+            grown[: self.size] = self.words[: self.size]
+            self.words = grown
+
+    def resize(self, size: int) -> None:
+        """Set the size that `pop_one` returned. Raises: CorruptDataError when it says that the message ran dry."""
+        if size < 0:
+            raise CorruptDataError(_RAN_DRY)
+        self.size = size
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Message) and np.array_equal(self.to_words(), other.to_words())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<Message of {self.head.size} lanes, {self.bits:.1f} bits>"
+
+
+def push(message: Message, starts: npt.ArrayLike, freqs: npt.ArrayLike, precision: int) -> Message:
+    """The message with one symbol pushed on each lane. Shapes: starts, freqs (lanes,) or scalar. Inverse: pop.
+
+    Raises: ValueError for intervals that are empty or leave [0, 2**precision).
+    """
+    start, freq = _intervals(message, starts, freqs, precision)
+    message.reserve(start.size)
+    message.resize(_push_lanes(message.head, message.words, message.size, start, freq, precision))
+    return message
+
+
+def pop(message: Message, starts: npt.ArrayLike, freqs: npt.ArrayLike, precision: int) -> Message:
+    """The message with one symbol popped from each lane, those whose intervals hold `peek`. Inverse: push.
+
+    Raises: ValueError for intervals that do not hold it, CorruptDataError when the message runs dry.
+    """
+    start, freq = _intervals(message, starts, freqs, precision)
+    cf = peek(message, precision)
+    if np.any(cf < start) or np.any(cf >= start + freq):
+        raise ValueError("these are not the intervals that peek points at")
+    message.resize(_pop_lanes(message.head, message.words, message.size, start, freq, precision))
+    return message
+
+
+def peek(message: Message, precision: int) -> npt.NDArray[np.int64]:
+    """The cf of each lane, int64 (lanes,): a number inside the interval of the symbol on top. Nothing is popped."""
+    cf: npt.NDArray[np.int64] = (message.head & np.uint64((1 << precision) - 1)).astype(np.int64)
+    return cf
+
+
+def _intervals(
+    message: Message, starts: npt.ArrayLike, freqs: npt.ArrayLike, precision: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    if not 0 <= precision <= MAX_PRECISION:
+        raise ValueError(f"precision is between 0 and {MAX_PRECISION} bits, not {precision}")
+    start = np.ascontiguousarray(np.broadcast_to(np.asarray(starts, np.int64), message.head.shape))
+    freq = np.ascontiguousarray(np.broadcast_to(np.asarray(freqs, np.int64), message.head.shape))
+    if np.any(start < 0) or np.any(freq < 1) or np.any(start + freq > 1 << precision):
+        raise ValueError(f"an interval is empty or leaves [0, 2**{precision})")
+    return start, freq
+
+
+# Compiled. `push_one` and `pop_one` are the only places where a head changes. Loops around them keep head and size in
+# local variables, reserve words before (one for each push) and look at size after: -1 means that the message ran dry.
+
+
+@jit
+def push_one(head, words, size, start, freq, precision):
+    """(head, size) after pushing the symbol of interval [start, start + freq). Needs words.size > size."""
+    freq = np.uint64(freq)
+    if head >= freq << np.uint64(63 - precision):
+        words[size] = np.uint32(head)
+        size += 1
+        head >>= np.uint64(32)
+    quotient = head // freq
+    return (quotient << np.uint64(precision)) + (head - quotient * freq) + np.uint64(start), size
+
+
+@jit
+def pop_one(head, words, size, start, freq, precision):
+    """(head, size) after popping the symbol whose interval holds `peek_one`; size -1 once the message has run dry."""
+    head = np.uint64(freq) * (head >> np.uint64(precision)) + np.uint64(peek_one(head, precision) - start)
+    if head < np.uint64(1 << 31):
+        if size <= 0:
+            return head, -1
+        size -= 1
+        head = head << np.uint64(32) | np.uint64(words[size])
+    return head, size
+
+
+@jit
+def peek_one(head, precision):
+    """The cf of a head, int64."""
+    return np.int64(head & ((np.uint64(1) << np.uint64(precision)) - np.uint64(1)))
+
+
+@jit
+def _push_lanes(heads, words, size, starts, freqs, precision):
+    for lane in range(
+        len(heads) - 1, -1, -1
+    ):  # backwards, so that pop finds the words of low lanes first, as craystack's does
+        heads[lane], size = push_one(heads[lane], words, size, starts[lane], freqs[lane], precision)
+    return size
+
+
+@jit
+def _pop_lanes(heads, words, size, starts, freqs, precision):
+    for lane in range(len(heads)):
+        heads[lane], size = pop_one(heads[lane], words, size, starts[lane], freqs[lane], precision)
+    return size

@@ -1,0 +1,103 @@
+"""An adapter to craystack: its codecs on our messages, our codecs on its messages.
+
+craystack is the library in which bits-back coding with vectorised rANS was first published. Heads, words and their
+order are the same here and there; only the containers differ::
+
+    ours     Message: head (lanes,), words[:size] with the top last
+    theirs   (head, tail): head of any shape, tail nested pairs (words, (words, ...)) with the top first, () at the end
+             push(message, symbol) -> (message,)      pop(message) -> (message, symbol)
+
+    >>> codec = ours(load().Uniform(8))                                 # doctest: +SKIP
+    >>> message = codec.push(Message.empty(), np.array([7]))            # doctest: +SKIP
+
+Message.to_words gives the words of its rans.flatten; its codecs.flatten is another thing, which codes several lanes into
+one first. craystack is optional, for experiments and for tests of interoperation. It is on no package registry; `load` says how to
+get it. Nothing here imports it otherwise.
+
+Source: https://github.com/j-towns/craystack
+"""
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+from bbans.ans import Message
+from bbans.codecs import Codec
+from bbans.errors import CorruptDataError
+
+State = tuple[Any, Any]
+
+
+def load() -> Any:
+    """The module craystack. Raises: ImportError that says how to get it."""
+    try:
+        return importlib.import_module("craystack")
+    except ImportError as error:
+        raise ImportError(
+            f"craystack cannot be imported ({error}). It is on no package registry; get it from its repository: "
+            "pip install git+https://github.com/j-towns/craystack"
+        ) from error
+
+
+def to_craystack(message: Message) -> State:
+    """craystack's message with the same contents; they share nothing. Inverse: from_craystack."""
+    tail = message.words[: message.size][::-1].copy()
+    return message.head.copy(), (tail, ()) if tail.size else ()
+
+
+def from_craystack(state: State) -> Message:
+    """Our message with the same contents, its head flattened; they share nothing. Inverse: to_craystack."""
+    head, tail = state
+    chunks = []
+    while isinstance(tail, tuple) and tail:
+        chunk, tail = tail
+        chunks.append(np.asarray(chunk, np.uint32))
+    words = np.concatenate([np.empty(0, np.uint32), *chunks])[::-1].copy()
+    return Message(np.array(head, np.uint64).reshape(-1), words, words.size)
+
+
+def ours(codec: Any, shape: tuple[int, ...] | None = None) -> Codec:
+    """A craystack codec for our messages, on heads of `shape` (default: (lanes,)). Every call copies the message.
+
+    Raises: CorruptDataError from either function when the message runs dry, where craystack warns and invents bits.
+    """
+
+    def lend(message: Message) -> State:
+        head, tail = to_craystack(message)
+        return head.reshape(shape or head.shape), (tail[0], _Bottom()) if tail else _Bottom()
+
+    def push(message: Message, symbol: Any) -> Message:
+        (state,) = codec.push(lend(message), symbol)
+        return from_craystack(state)
+
+    def pop(message: Message) -> tuple[Message, Any]:
+        state, symbol = codec.pop(lend(message))
+        return from_craystack(state), symbol
+
+    return Codec(push, pop)
+
+
+def theirs(codec: Codec) -> Codec:
+    """A codec of ours for craystack's messages, with its protocol: push returns a tuple of one message."""
+
+    def push(state: Any, symbol: Any) -> Any:
+        return (_reshaped(codec.push(from_craystack(state), symbol), state),)
+
+    def pop(state: Any) -> tuple[Any, Any]:
+        message, symbol = codec.pop(from_craystack(state))
+        return _reshaped(message, state), symbol
+
+    return Codec(push, pop)
+
+
+def _reshaped(message: Message, state: State) -> State:
+    head, tail = to_craystack(message)
+    return head.reshape(np.shape(state[0])), tail
+
+
+class _Bottom:
+    """Stands under a tail lent to craystack, which asks whether a tail is empty only when it needs words from it."""
+
+    def __bool__(self) -> bool:
+        raise CorruptDataError("the message ran dry: it is truncated or not ours")

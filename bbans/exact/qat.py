@@ -1,0 +1,136 @@
+"""Quantisation-aware training modules: float networks that round exactly where the integer networks do.
+
+The integer network (:mod:`bbans.exact.network`) computes, for activations ``a`` in 0..127, weights ``w`` in -127..127 and an
+exponent ``e`` per output channel::
+
+    y = clamp(round_half_even((sum w a + b + (skip << e)) * 2**-e), 0, 127)
+
+Here the same numbers are floats on a grid: an activation is ``a * ACTIVATION_STEP``, a weight ``w * 2**-e``. With ``quantised``
+off a module keeps the clamp and drops the rounding, so that training may start in plain float and switch at a stated step.
+Gradients pass the rounding unchanged (straight-through estimator).
+
+Source: Ballé, Johnston and Minnen, "Integer Networks for Data Compression with Latent-Variable Models", ICLR 2019.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATION_MAX = 127
+ACTIVATION_STEP = 1 / 16
+WEIGHT_MAX = 127
+EXPONENT_MAX = 15
+
+
+class _Activation(torch.autograd.Function):
+    """Clamp to the activation range and, if asked, round to its grid; the gradient passes inside the range."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, quantised: bool) -> Tensor:
+        y = x.clamp(0, ACTIVATION_MAX * ACTIVATION_STEP)
+        if quantised:
+            y = y.mul(1 / ACTIVATION_STEP).round_().mul_(ACTIVATION_STEP)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors
+        inside = (y > 0) & (y < ACTIVATION_MAX * ACTIVATION_STEP)
+        return grads[0] * inside, None
+
+
+def activation(x: Tensor, quantised: bool) -> Tensor:
+    """ReLU clamped to the range of the integer activations; rounded to their grid when ``quantised``."""
+    return cast(Tensor, _Activation.apply(x, quantised))  # type: ignore[no-untyped-call]
+
+
+def round_ste(x: Tensor) -> Tensor:
+    """Round half to even, with the gradient of the identity."""
+    return x + (x.round() - x).detach()
+
+
+def weight_exponents(weight: Tensor) -> Tensor:
+    """Largest e per output channel such that every weight * 2**e fits -127..127. Shape: (C_out,)."""
+    largest = weight.detach().abs().amax(dim=(1, 2, 3)).clamp(min=1e-9)
+    return torch.floor(torch.log2(WEIGHT_MAX / largest)).clamp(0, EXPONENT_MAX)
+
+
+class Quantised(nn.Module):
+    """A module that can round as its integer form does, and starts without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quantised = False
+
+
+class QConv(Quantised):
+    """Convolution with zero padding whose weights and outputs can be put on the integer grids.
+
+    Args:
+        c_in, c_out, kernel: as in ``nn.Conv2d``; stride 1.
+        centre: integer level that is subtracted from the first ``centred`` input channels. It is folded into the bias, so
+            the integer network sees raw unsigned inputs; training sees centred ones and is better conditioned.
+        variants: number of biases to choose from (one per level of the pyramid, say).
+        relu: clamp and round the output as an activation; else the output stays at accumulator precision.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        *,
+        centre: int = 0,
+        centred: int = 0,
+        variants: int = 1,
+        relu: bool = True,
+    ) -> None:
+        super().__init__()
+        reference = nn.Conv2d(c_in, c_out, kernel)
+        self.weight = nn.Parameter(reference.weight.detach().clone())
+        self.bias = nn.Parameter(torch.zeros(variants, c_out))
+        self.centre, self.centred, self.relu, self.kernel = centre, centred, relu, kernel
+
+    def grid_weight(self) -> Tensor:
+        """The weight as the forward pass uses it."""
+        if not self.quantised:
+            return self.weight
+        step = torch.exp2(-weight_exponents(self.weight)).view(-1, 1, 1, 1)
+        rounded = (self.weight.detach() / step).round().clamp(-WEIGHT_MAX, WEIGHT_MAX) * step
+        return self.weight + (rounded - self.weight).detach()
+
+    def folded_bias(self, weight: Tensor) -> Tensor:
+        """Biases with the centre of the inputs folded in. Shape: (variants, C_out)."""
+        if not self.centred:
+            return self.bias
+        return self.bias - self.centre * ACTIVATION_STEP * weight[:, : self.centred].sum(dim=(1, 2, 3))
+
+    def forward(self, x: Tensor, skip: Tensor | None = None, variant: int = 0) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H, W); ``skip`` (B, C_out, H, W) is added before the activation."""
+        weight = self.grid_weight()
+        y = nn.functional.conv2d(x, weight, self.folded_bias(weight)[variant], padding=self.kernel // 2)
+        if skip is not None:
+            y = y + skip
+        return activation(y, self.quantised) if self.relu else y
+
+
+def pool(x: Tensor, block: int, shift: int, quantised: bool) -> Tensor:
+    """Sum of activations over blocks, times 2**-shift, as an activation. (B, C, H, W) -> (B, C, ceil(H/b), ceil(W/b)).
+
+    Positions beyond the border count as zero, as they do in the convolutions.
+    """
+    height, width = x.shape[-2:]
+    x = nn.functional.pad(x, (0, -width % block, 0, -height % block))
+    total = nn.functional.avg_pool2d(x.float(), block) * float(block * block)
+    return activation(total * 2.0**-shift, quantised)
+
+
+def set_quantised(module: nn.Module, quantised: bool) -> None:
+    """Switch the rounding of every layer below ``module`` on or off."""
+    for child in module.modules():
+        if isinstance(child, Quantised):
+            child.quantised = quantised

@@ -1,0 +1,38 @@
+"""The models that code pictures: a registry of weight files by id, and their codecs. Importing it imports no torch.
+
+A file of ours names the model's id and the first 8 bytes of the weights' hash; nothing else decodes it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bbans.models.weights import DEFAULT_MODEL, Weights, find, installed, read
+
+if TYPE_CHECKING:
+    from bbans.models.photo_codec import PhotoCodec
+
+__all__ = ["DEFAULT_MODEL", "Weights", "find", "installed", "load", "read"]
+
+
+def load(
+    model: str | Path | Weights | None = None,
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
+    backend: str | None = None,
+) -> PhotoCodec:
+    """The codec of a model, on the first backend that passes the model's self-check, or on the one asked for.
+
+    Args:
+        model: weights, or what `read` takes: an installed model's id, a weight file, None for the default.
+        threads: of the networks and of the coder; None for all cores.
+
+    Raises: ModelMissingError when there is no such model; InexactBackendError when no backend of this machine reproduces its
+    integers; ModelError for weights of an unknown architecture or a device that is not there.
+    """
+    from bbans.models.photo_codec import load_photo_codec
+
+    weights = model if isinstance(model, Weights) else read(model)
+    return load_photo_codec(weights, threads=threads, device=device, backend=backend)

@@ -1,0 +1,36 @@
+"""What the training form and the integer form of the photo model share: sizes, constants, the order of things. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LEVELS_OF_BIAS = 4  # the first layer has a bias for the levels 0, 1, 2 and one for all coarser ones
+COARSEST = 4  # a level is split as long as a side is longer than this; what is left is coded flat, 8 bits each
+BLOCK = 16  # positions of a phase, per side, that share one latent vector
+POOL_SHIFT = 5  # the latent nets see sums over a block times 2**-5, i.e. 8 times the mean
+LATENT_LEVELS = 128
+LATENT_CENTRE = 64
+PIXEL_CENTRE = 64  # of the plane x >> 1
+LOG_SCALE_MIN = -3.0
+LOG_SCALE_MAX = LOG_SCALE_MIN + 127 / 16
+PIXELS_PER_UNIT = 16  # a head output of 1.0 moves a mean by so many pixel values (or latent levels)
+PHASES = ((1, 1), (0, 1), (1, 0))  # row and column offset, in coding order
+COLOURS = (1, 0, 2)  # G, then R given G, then B given G and R
+
+
+@dataclass(frozen=True)
+class PhotoConfig:
+    """Sizes of the photo model. ``latents`` = 0 gives the same model without latents."""
+
+    width: int = 64
+    blocks: int = 2  # residual blocks per phase
+    carried: int = 16  # channels handed up from the coarser level
+    head: int = 64
+    components: int = 3  # logistics in a mixture
+    latents: int = 8  # channels of z
+    latent_width: int = 32
+
+    @property
+    def outputs(self) -> int:
+        """Head outputs per position: per colour K logits, means and log scales, then K slopes R|G, K B|G, K B|R."""
+        return 12 * self.components

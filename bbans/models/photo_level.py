@@ -1,0 +1,101 @@
+"""The geometry of coding: regions of a picture, levels of a region, phases and strips of a level. Arrays only, no networks.
+
+::
+
+    picture -> regions (at most REGION_SIDE a side) -> levels (halved until COARSEST) -> x00 | x11, x01, x10 -> strips of rows
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bbans.models.photo_layout import BLOCK, COARSEST, PHASES
+from bbans.models.photo_network import Bytes, Grid, Latent
+
+REGION_SIDE = 1536  # pixels; at most this many on a side of a region
+REGION_STEP = 128  # pixels; regions start at multiples of it
+STRIP_POSITIONS = 1 << 16  # of a grid, about; a quarter of a megapixel
+STRIP_STEP = 64  # rows of a grid; strips start at multiples of it, so that no latent vector belongs to two
+
+
+def regions(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of each region of a picture, row by row."""
+    for rows in _cuts(height):
+        for columns in _cuts(width):
+            yield rows, columns
+
+
+def _cuts(size: int) -> list[slice]:
+    count = -(-size // REGION_SIDE)
+    step = -(-size // count // REGION_STEP) * REGION_STEP if count > 1 else size
+    return [slice(start, min(start + step, size)) for start in range(0, size, step)]
+
+
+@dataclass
+class Level:
+    """A level while it is coded: pixels as far as they are known, and what the networks made of them."""
+
+    index: int
+    height: int
+    width: int
+    grid: Grid
+    x00: Bytes
+    phases: list[Bytes]  # x11, x01, x10 on the whole grid; where the picture has no such pixel, x00's
+    references: list[NDArray[np.int16]]
+    features: list[Bytes]
+    prior: Latent | None = None
+    posterior: Latent | None = None
+    summary: Bytes | None = None
+
+    def size(self, phase: int) -> tuple[int, int]:
+        """Rows and columns of a phase that the picture has."""
+        row, column = PHASES[phase]
+        return (self.height + 1 - row) // 2, (self.width + 1 - column) // 2
+
+    def strips(self) -> list[slice]:
+        """Rows of the grid that each message of this level covers."""
+        rows = -(-self.grid.height // STRIP_STEP)
+        count = min(rows, max(1, (self.grid.height * self.grid.width + STRIP_POSITIONS // 2) // STRIP_POSITIONS))
+        edges = [STRIP_STEP * (rows * i // count) for i in range(count)] + [self.grid.height]
+        return [slice(edges[i], edges[i + 1]) for i in range(count)]
+
+
+def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """Heights and widths of the levels, the picture's own first, the coarsest last."""
+    sizes = [(height, width)]
+    while max(sizes[-1]) > COARSEST:
+        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+    return sizes
+
+
+def pyramid_of(pixels: Bytes) -> list[Bytes]:
+    """The levels' pictures, in the order of level_sizes: each is x00 of the one before."""
+    pyramid = [pixels]
+    while max(pyramid[-1].shape[:2]) > COARSEST:
+        pyramid.append(pyramid[-1][::2, ::2])
+    return pyramid
+
+
+def pixel_planes(x: Bytes) -> Bytes:
+    """The networks' view of pixels: x >> 1 and x & 1 of each colour. (h, w, 3) -> (h, w, 6)."""
+    return np.concatenate([x >> 1, x & 1], axis=2)
+
+
+def reference(phase: int, x00: Bytes, x11: Bytes) -> NDArray[np.int16]:
+    """Sum of the four nearest known pixels of a phase's positions, borders repeated: four times a pixel. (h, w, 3)."""
+    a, d = (np.pad(x.astype(np.int16), ((1, 1), (1, 1), (0, 0)), mode="edge") for x in (x00, x11))
+    here, right, below = a[1:-1, 1:-1], a[1:-1, 2:], a[2:, 1:-1]
+    if phase == 0:
+        return here + right + below + a[2:, 2:]
+    if phase == 1:
+        return here + right + d[1:-1, 1:-1] + d[:-2, 1:-1]
+    return here + below + d[1:-1, 1:-1] + d[1:-1, :-2]
+
+
+def block_rows(level: Level) -> list[slice]:
+    """Rows of latent vectors that each strip's message holds."""
+    return [slice(rows.start // BLOCK, -(-rows.stop // BLOCK)) for rows in level.strips()]

@@ -1,0 +1,99 @@
+"""Weight files: safetensors with integer layers, the model's id and sizes, and the digest that a correct backend gives.
+
+Read and written without torch, and without pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from bbans.errors import CorruptDataError, ModelError, ModelMismatchError, ModelMissingError
+from bbans.exact.network import IntConv, from_tensors, to_tensors
+
+DEFAULT_MODEL = "photo-1"
+FOLDER = Path(__file__).parent / "weights"
+SUFFIX = ".safetensors"
+HASH_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A weight file, read.
+
+    ``config`` holds the fields of the architecture's configuration, ``digest`` what PhotoNetwork.digest must return.
+    """
+
+    id: str
+    hash: bytes
+    config: dict[str, Any]
+    digest: str
+    layers: dict[str, IntConv]
+
+
+def installed() -> dict[str, Path]:
+    """The weight files that came with the package, by model id."""
+    return {path.stem: path for path in sorted(FOLDER.glob(f"*{SUFFIX}"))}
+
+
+def read(model: str | Path | None = None) -> Weights:
+    """The weights of an installed model (by id; None is the default), or of a weight file (by its path). Inverse: pack.
+
+    Raises: ModelMissingError when there is no such model, ModelError for a file that is not one of our weight files.
+    """
+    name = model or DEFAULT_MODEL
+    path = installed().get(str(name), Path(name))
+    try:
+        data = path.read_bytes()
+    except OSError:
+        known = ", ".join(installed()) or "none"
+        raise ModelMissingError(f"no model '{name}': it is neither installed ({known}) nor a weight file") from None
+    try:
+        tensors = load_tensors(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        described = json.loads(header["__metadata__"]["bbans"])
+        layers = from_tensors(tensors)
+        return Weights(str(described["id"]), fingerprint(data), dict(described["config"]), str(described["digest"]), layers)
+    except (SafetensorError, ValueError, KeyError, TypeError, CorruptDataError) as error:
+        raise ModelError(f"{path.name} is not a weight file of a bbans model ({error})") from None
+
+
+def pack(id: str, config: Mapping[str, Any], digest: str, layers: Mapping[str, IntConv]) -> bytes:
+    """The bytes of a weight file. Inverse: read."""
+    described = json.dumps({"id": id, "config": dict(config), "digest": digest}, sort_keys=True)
+    return save_tensors(to_tensors(layers), {"bbans": described})
+
+
+def find(id: str, hash: bytes, also: str | Path | None = None) -> Weights:
+    """The weights that a file was written with: installed, or in the weight file ``also``.
+
+    Raises: ModelMissingError when the model is not here, ModelMismatchError when its weights are others.
+    """
+    if also is not None:
+        weights = read(also)
+    elif id in installed():
+        weights = read(id)
+    else:
+        known = ", ".join(installed()) or "none"
+        raise ModelMissingError(
+            f"it needs the model '{id}' (weights {hash.hex()}), which is not installed (installed: {known}); "
+            "give its weight file with --model, or install the version of bbans that has it"
+        )
+    if weights.hash != hash:
+        raise ModelMismatchError(
+            f"it needs the model '{id}' with weights {hash.hex()}, but the weights at hand are {weights.hash.hex()}"
+        )
+    return weights
+
+
+def fingerprint(data: bytes) -> bytes:
+    """The hash by which files name their weights: 8 bytes of BLAKE2b over the weight file."""
+    return hashlib.blake2b(data, digest_size=HASH_BYTES).digest()

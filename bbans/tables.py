@@ -1,0 +1,218 @@
+"""Distributions to integer intervals: the one place where reals become integers, and the integers that files depend on.
+
+The tables are made by correctly rounded decimal arithmetic, never by a machine's floats, so that they are the same
+everywhere::
+
+    logistic_table()   2**24 * sigmoid(t)         t = -16 .. 16, 32 entries per unit     (1026,)
+    inverse_scales()   2**19 * exp(-log_scale)    log_scale = -3 + i / 16                 (128,)
+    exp_table()        2**16 * exp(-d / 16)       d = 0 .. 255                            (256,)
+
+A discretised logistic over the symbols 0 .. n - 1 has its mean in 1/64 of a symbol; the lower edge of symbol x is at x
+- 1/2::
+
+    C(x) = 2**24 * sigmoid((x - 1/2 - mean / 64) / scale)    between table entries: linear interpolation, 16 bits
+    C(0) = 0,  C(n) = 2**24                                  the tails belong to the first and the last symbol
+
+A mixture of K of them, with integer weights that sum to 2**14, gives every symbol a freq of at least 1::
+
+    cf(x) = floor(sum_k weight_k * C_k(x) * (2**24 - n) / 2**38) + x        cf(0) = 0,  cf(n) = 2**24
+
+so symbol x owns [cf(x), cf(x + 1)). At 24 bits the cost of rounding is below 0.0001 bits a symbol for pictures.
+
+The compiled functions take the tables as arguments and allocate nothing.
+Source of the discretised logistic mixture: Salimans, Karpathy, Chen, Kingma, "PixelCNN++", ICLR 2017, section 2.1.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+import decimal
+import functools
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from bbans._jit import jit
+
+PRECISION = 24  # bits: the intervals of logistics and mixtures divide [0, 2**24)
+WEIGHT_BITS = 14  # mixture weights sum to 2**14
+POSITION_BITS = 6  # means and edges are in 1/64 of a symbol
+SCALES = 128
+MAX_SYMBOLS = 1 << 16  # keeps a mixture's floor of one per symbol below 1 % of the range
+
+_TOTAL = 1 << PRECISION
+_WEIGHT_TOTAL = 1 << WEIGHT_BITS
+_SYMBOL = 1 << POSITION_BITS
+_ENTRIES_PER_UNIT = 32
+_RANGE = 16  # the table ends where 2**-24 is about all that is left
+_ENTRIES = 2 * _RANGE * _ENTRIES_PER_UNIT
+_FRACTION_BITS = 20  # of a position in the table
+_INTERPOLATION_BITS = 16
+_END = _ENTRIES << _FRACTION_BITS
+_MIDDLE = _END // 2
+_DECIMAL = decimal.Context(prec=40)
+
+IntArray = npt.NDArray[np.int64]
+
+
+@functools.lru_cache(maxsize=1)
+def logistic_table() -> IntArray:
+    """round(2**24 * sigmoid((i - 512) / 32)) for i in 0 .. 1024, int64, read-only; the ends are 0 and 2**24.
+
+    The last entry stands there twice, so that interpolation at the end needs no case of its own.
+    """
+    with decimal.localcontext(_DECIMAL):
+        half = [
+            _rounded(_TOTAL / (1 + (decimal.Decimal(i) / _ENTRIES_PER_UNIT).exp())) for i in range(1, _ENTRIES // 2)
+        ]
+    return _frozen([0, *reversed(half), _TOTAL // 2, *(_TOTAL - value for value in half), _TOTAL, _TOTAL])
+
+
+@functools.lru_cache(maxsize=1)
+def inverse_scales() -> IntArray:
+    """round(2**20 * 32 / 64 * exp(3 - i / 16)) for i in 0 .. 127, int64, read-only.
+
+    Units: entries of logistic_table per 1/64 of a symbol, with 20 fractional bits.
+    """
+    factor = (_ENTRIES_PER_UNIT << _FRACTION_BITS) // _SYMBOL
+    with decimal.localcontext(_DECIMAL):
+        return _frozen([_rounded(factor * (3 - decimal.Decimal(i) / 16).exp()) for i in range(SCALES)])
+
+
+@functools.lru_cache(maxsize=1)
+def exp_table() -> IntArray:
+    """round(2**16 * exp(-d / 16)) for d in 0 .. 255, int64, read-only."""
+    with decimal.localcontext(_DECIMAL):
+        return _frozen([_rounded((1 << 16) * (-decimal.Decimal(d) / 16).exp()) for d in range(256)])
+
+
+def _rounded(value: decimal.Decimal) -> int:
+    return int(value.to_integral_value(decimal.ROUND_HALF_EVEN))
+
+
+def _frozen(values: list[int]) -> IntArray:
+    table = np.array(values, np.int64)
+    table.flags.writeable = False
+    return table
+
+
+def quantise_probabilities(probabilities: npt.ArrayLike, precision: int) -> IntArray:
+    """Integer freqs >= 1 that sum to 2**precision, in proportion to `probabilities`.
+
+    Every symbol gets 1 and its share of the rest, rounded down; what is left goes to the largest remainders, the first
+    first. The result depends on the given floats alone: only operations that IEEE 754 rounds in one way are used.
+
+    Shapes: probabilities (..., n), which need not sum to 1; returns int64 (..., n).
+    Raises: ValueError for negative or non-finite values, a row of zeros, or more symbols than 2**precision.
+    """
+    p = np.asarray(probabilities, np.float64)
+    if p.ndim == 0 or p.shape[-1] == 0 or p.shape[-1] > 1 << precision:
+        raise ValueError(f"between 1 and 2**{precision} probabilities are needed, not an array of shape {p.shape}")
+    if not np.all(np.isfinite(p)) or np.any(p < 0):
+        raise ValueError("probabilities are finite and not negative")
+    rows = p.reshape(-1, p.shape[-1])
+    total = (1 << precision) - rows.shape[1]  # what is left when everyone has 1
+    freqs = np.empty(rows.shape, np.int64)
+    for row, freq in zip(rows, freqs, strict=True):
+        row_sum = math.fsum(row)  # exact, in any order: np.sum is not
+        if row_sum == 0:
+            raise ValueError("a row of probabilities is all zero")
+        share = row / row_sum * total
+        freq[:] = np.floor(share)
+        missing = total - int(freq.sum())
+        freq[np.argsort(freq - share, kind="stable")[:missing]] += 1
+        freq += 1
+    return freqs.reshape(p.shape)
+
+
+# Compiled. All integers are int64.
+
+
+@jit
+def logistic_cf(position, inverse_scale, table):
+    """2**24 * sigmoid(position / scale), position in 1/64 of a symbol from the mean."""
+    place = position * inverse_scale + _MIDDLE
+    place = min(max(place, 0), _END)
+    entry = place >> _FRACTION_BITS
+    fraction = (place >> (_FRACTION_BITS - _INTERPOLATION_BITS)) & ((1 << _INTERPOLATION_BITS) - 1)
+    below = table[entry]
+    return below + ((table[entry + 1] - below) * fraction >> _INTERPOLATION_BITS)
+
+
+@jit
+def logistic_start(x, n, mean, inverse_scale, table):
+    """cf(x) of one logistic, the start of symbol x, for x in 0 .. n: mixture_cf with one weight of 2**14."""
+    if x <= 0:
+        return np.int64(0)
+    if x >= n:
+        return np.int64(_TOTAL)
+    return (logistic_cf(_edge(x) - mean, inverse_scale, table) * (_TOTAL - n) >> PRECISION) + x
+
+
+@jit
+def logistic_search(cf, n, mean, inverse_scale, table):
+    """(symbol, start, freq) of the interval of a logistic that holds cf. Inverse: logistic_start."""
+    low, high, start, stop = np.int64(0), np.int64(n), np.int64(0), np.int64(_TOTAL)
+    while high - low > 1:
+        middle = (low + high) >> 1
+        edge = logistic_start(middle, n, mean, inverse_scale, table)
+        if edge <= cf:
+            low, start = middle, edge
+        else:
+            high, stop = middle, edge
+    return low, start, stop - start
+
+
+@jit
+def mixture_cf(x, n, means, inverse_scales, weights, table):
+    """cf(x) of a mixture, the start of symbol x, for x in 0 .. n. Shapes: means, inverse_scales, weights (K,)."""
+    if x <= 0:
+        return np.int64(0)
+    if x >= n:
+        return np.int64(_TOTAL)
+    total = np.int64(0)
+    for k in range(len(means)):
+        total += weights[k] * logistic_cf(_edge(x) - means[k], inverse_scales[k], table)
+    return (total * (_TOTAL - n) >> (PRECISION + WEIGHT_BITS)) + x
+
+
+@jit
+def mixture_search(cf, n, means, inverse_scales, weights, table):
+    """(symbol, start, freq) of the interval of a mixture that holds cf. Inverse: mixture_cf."""
+    low, high, start, stop = np.int64(0), np.int64(n), np.int64(0), np.int64(_TOTAL)
+    while high - low > 1:
+        middle = (low + high) >> 1
+        edge = mixture_cf(middle, n, means, inverse_scales, weights, table)
+        if edge <= cf:
+            low, start = middle, edge
+        else:
+            high, stop = middle, edge
+    return low, start, stop - start
+
+
+@jit
+def _edge(x):
+    """The lower edge of symbol x, in 1/64 of a symbol."""
+    return (x << POSITION_BITS) - (_SYMBOL >> 1)
+
+
+@jit
+def weights_from_logits(logits, exponentials, weights):
+    """Fill `weights` (K,) with the softmax of the integer `logits` (K,), in 1/16 nat, as integers that sum to 2**14.
+
+    What rounding leaves goes to the first of the largest. `exponentials` is exp_table(); differences beyond it count as
+    its end.
+    """
+    largest = 0
+    for k in range(1, len(logits)):
+        if logits[k] > logits[largest]:
+            largest = k
+    total = np.int64(0)
+    for k in range(len(logits)):
+        weights[k] = exponentials[min(logits[largest] - logits[k], len(exponentials) - 1)]
+        total += weights[k]
+    rest = np.int64(_WEIGHT_TOTAL)
+    for k in range(len(logits)):
+        weights[k] = (weights[k] << WEIGHT_BITS) // total
+        rest -= weights[k]
+    weights[largest] += rest

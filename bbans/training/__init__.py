@@ -1,0 +1,1 @@
+"""Training of the models. Not imported when pictures are compressed or decompressed."""

@@ -1,0 +1,106 @@
+"""The negative ELBO of a picture under the integer photo model, without the coder.
+
+Masses are float64, without tables, rounding or a floor of frequencies; z is drawn from q by a seeded generator of its own. The
+code length of a file is compared with this: their difference is the price of coding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bbans.models.photo_codec import PhotoCodec
+from bbans.models.photo_layout import COLOURS, LATENT_LEVELS, LOG_SCALE_MIN
+from bbans.models.photo_level import Level, pyramid_of, regions
+from bbans.models.photo_network import Bytes, Latent, Params
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Elbo:
+    """Bits of a picture: -log p(x|z), -log p(z), -log q(z|x), each a mean over draws of z; and the standard error of their sum."""
+
+    likelihood_bits: float
+    prior_bits: float
+    posterior_bits: float
+    standard_error_bits: float
+
+    @property
+    def neg_elbo_bits(self) -> float:
+        return self.likelihood_bits + self.prior_bits - self.posterior_bits
+
+
+def neg_elbo(codec: PhotoCodec, pixels: Bytes, draws: int = 1, seed: int = 0) -> Elbo:
+    """The negative ELBO of a picture (H, W, 3) or (H, W, 1) uint8, by ``draws`` independent samples of z."""
+    rng = np.random.default_rng(seed)
+    colours = pixels.shape[2]
+    rgb = np.repeat(pixels, 3, axis=2) if colours == 1 else pixels
+    sums = np.zeros((draws, 3))
+    with torch.inference_mode():
+        for rows, columns in regions(*pixels.shape[:2]):
+            pyramid = pyramid_of(rgb[rows, columns])
+            sums[:, 0] += 8.0 * pyramid[-1].shape[0] * pyramid[-1].shape[1] * colours
+            for level in codec.known_levels(pyramid):
+                sums += _level_bits(codec, level, colours, draws, rng)
+    totals = sums[:, 0] + sums[:, 1] - sums[:, 2]
+    error = float(totals.std(ddof=1) / math.sqrt(draws)) if draws > 1 else math.nan
+    return Elbo(*(float(v) for v in sums.mean(axis=0)), error)
+
+
+def _level_bits(codec: PhotoCodec, level: Level, colours: int, draws: int, rng: np.random.Generator) -> Floats:
+    """Bits (draws, 3) of a level: likelihood, prior, posterior."""
+    bits = np.zeros((draws, 3))
+    mode = level.posterior.mode() if level.posterior else None
+    bits[:, 0] += _phase_bits(codec, level, 2, mode, colours)
+    for draw in range(draws):
+        z = None
+        if level.prior is not None and level.posterior is not None:
+            z = _sample(level.posterior, rng)
+            bits[draw, 1] = _latent_bits(z, level.prior)
+            bits[draw, 2] = _latent_bits(z, level.posterior)
+        bits[draw, 0] += sum(_phase_bits(codec, level, phase, z, colours) for phase in (0, 1))
+    return bits
+
+
+def _phase_bits(codec: PhotoCodec, level: Level, phase: int, z: Bytes | None, colours: int) -> float:
+    height, width = level.size(phase)
+    params: Params = codec.network.head(phase, level.grid, level.features[phase], z)[:height, :width]
+    k = params.shape[2] // 12
+    order = list(COLOURS)
+    pixels = level.phases[phase][:height, :width][..., order].astype(np.float64)
+    references = level.references[phase][:height, :width][..., order] / 4
+    values = params.astype(np.float64)
+    logits, means, scales = (values[..., i * 3 * k : (i + 1) * 3 * k].reshape(height, width, 3, k) for i in range(3))
+    slopes = values[..., 9 * k :].reshape(height, width, 3, k) / 64
+    green, red = ((pixels - references)[..., i, None] for i in (0, 1))
+    shift = np.stack([np.zeros_like(slopes[..., 0, :]), slopes[..., 0, :] * green, slopes[..., 1, :] * green + slopes[..., 2, :] * red], 2)
+    mean = references[..., None] + means / 64 + shift
+    log_mass = _log_mass(pixels[..., None], mean, LOG_SCALE_MIN + scales / 16, 255)
+    log_weight = logits / 16 - np.logaddexp.reduce(logits / 16, axis=-1, keepdims=True)
+    total = np.logaddexp.reduce(log_mass + log_weight, axis=-1)
+    return float(-total[..., :colours].sum() / math.log(2))
+
+
+def _sample(q: Latent, rng: np.random.Generator) -> Bytes:
+    u = rng.uniform(1e-12, 1 - 1e-12, q.mean.shape)
+    z = q.mean / 64 + np.exp(LOG_SCALE_MIN + q.scale / 16) * (np.log(u) - np.log1p(-u))
+    return np.clip(np.rint(z), 0, LATENT_LEVELS - 1).astype(np.uint8)
+
+
+def _latent_bits(z: Bytes, latent: Latent) -> float:
+    mass = _log_mass(z.astype(np.float64), latent.mean / 64, LOG_SCALE_MIN + latent.scale / 16, LATENT_LEVELS - 1)
+    return float(-mass.sum() / math.log(2))
+
+
+def _log_mass(x: Floats, mean: Floats, log_scale: Floats, top: int) -> Floats:
+    """log of the mass of x under a discretised logistic whose tails belong to 0 and top."""
+    inverse = np.exp(-log_scale)
+    upper, lower = (x + 0.5 - mean) * inverse, (x - 0.5 - mean) * inverse
+    log_upper, log_lower = -np.logaddexp(0, -upper), -np.logaddexp(0, lower)
+    inner = log_upper + log_lower + np.log(-np.expm1(-inverse))
+    return np.where(x < 0.5, log_upper, np.where(x > top - 0.5, log_lower, inner))

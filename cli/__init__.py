@@ -1,0 +1,1 @@
+"""The command `vaezip`. Installed as the package `vaezip_cli`."""

@@ -1,0 +1,57 @@
+"""vaezip compress: pictures to .vaez files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bbans import api
+
+from . import files, jobs, output
+
+
+@click.command("compress")
+@jobs.options
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "model", "stored"]),
+    default="auto",
+    show_default=True,
+    help="Code by the model, store without it, or take the smaller.",
+)
+@click.option("--model", metavar="ID", help="Use this installed model or weight file. [default: the best one]")
+@click.option("--no-verify", is_flag=True, help="Do not decompress and compare before writing.")
+def command(inputs: tuple[str, ...], mode: api.ModeName, model: str | None, no_verify: bool, **options: Any) -> int:
+    """Compress pictures: IN becomes IN.vaez, and IN is kept.
+
+    The result is decompressed and compared before it is written. 8-bit RGB and gray pictures (PNG, lossless WebP, BMP,
+    PPM, PGM) come back with the same pixels and metadata; all others as the very same file.
+
+    \b
+    Examples:
+      vaezip compress a.png b.png --output-dir packed
+      vaezip compress --mode model -o photo.vaez photo.png
+    """
+    job = jobs.Job(**options)
+    jobs.start(inputs, job)
+
+    def compress(source: str) -> None:
+        target = job.target(source, files.compressed_name(Path(source)))
+        data = files.read(source)
+        if mode != "stored" and not job.quiet:
+            output.announce_compiling()
+        began = time.perf_counter()
+        result = api.compress(data, mode=mode, model=model, threads=job.threads, device=job.device, verify=not no_verify)
+        took_seconds = time.perf_counter() - began
+        job.write(target, result.data, source)
+        if result.note:
+            job.note(source, result.note)
+        if target is not None or job.verbose:
+            info = result.info
+            line = f"{target or 'stdout'}: {output.sizes(info)}, {output.how(info)}"
+            job.note(source, line if not job.verbose else f"{line}, {took_seconds:.2f} s")
+
+    return jobs.run(inputs, compress, effect=jobs.NOTHING_WRITTEN, verbose=job.verbose)

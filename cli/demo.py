@@ -1,0 +1,70 @@
+"""vaezip demo: a sample picture there and back, with a table of sizes."""
+
+from __future__ import annotations
+
+import importlib.resources
+import time
+from pathlib import Path
+
+import click
+
+from bbans import api, image
+from bbans.errors import VerifyError
+
+from . import files, jobs, output
+
+SAMPLE = Path(str(importlib.resources.files(__package__))) / "samples" / "valley.png"
+
+
+@click.command("demo")
+@click.argument("inputs", nargs=-1, metavar="[IN...]")
+@jobs.loudness
+def command(inputs: tuple[str, ...], quiet: bool, verbose: int) -> int:
+    """Compress and decompress pictures, by the model and without, and show the sizes. Writes no file.
+
+    Takes a sample photo if no picture is given. Times include the loading of what is needed first.
+    """
+    if not quiet:
+        output.announce_compiling()
+    return jobs.run(inputs or [str(SAMPLE)], show, effect="", verbose=verbose)
+
+
+def show(source: str) -> None:
+    """The table of one picture. Raises VerifyError if another picture comes back."""
+    data = files.read(source)
+    rows = [["", "bytes", "bits/dim", "compress", "decompress", "comes back"]]
+    modes: tuple[api.ModeName, ...] = ("stored", "auto")
+    for mode in modes:
+        began = time.perf_counter()
+        result = api.compress(data, mode=mode, verify=False)
+        compressed = time.perf_counter()
+        restored = api.decompress(result.data)
+        decompressed = time.perf_counter()
+        info = result.info
+        if not rows[1:]:
+            dims = info.height * info.width * info.channels
+            raw_bytes = -(-dims * info.bit_depth // 8)
+            rows += [
+                ["raw pixels", str(raw_bytes), f"{8 * raw_bytes / dims:.3f}", "", "", ""],
+                [f"{info.format} file", str(len(data)), f"{8 * len(data) / dims:.3f}", "", "", ""],
+            ]
+        rows.append(
+            [
+                f"vaezip --mode {mode} ({output.how(info)})",
+                str(info.file_bytes),
+                f"{info.bits_per_dim:.3f}",
+                f"{compressed - began:.2f} s",
+                f"{decompressed - compressed:.2f} s",
+                what_came_back(data, restored.data),
+            ]
+        )
+    click.echo(f"{Path(source).name}: {info.width} x {info.height}, {info.channels} x {info.bit_depth} bits")
+    click.echo(output.table(rows))
+
+
+def what_came_back(data: bytes, restored: bytes) -> str:
+    if restored == data:
+        return "the same file"
+    if image.read(restored) == image.read(data):
+        return "the same picture"
+    raise VerifyError("another picture came back")

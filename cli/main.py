@@ -1,0 +1,122 @@
+"""The entry point: finds the sub-command, and turns whatever happens into one line and an exit code.
+
+Sub-commands are imported when they are called, so that `vaezip --help` needs neither numpy nor torch.
+
+    0  done                                  4  unsupported picture or version, or a missing model
+    1  I/O and other failures                130, 143  interrupted, terminated
+    2  wrong usage
+    3  corrupt data, or no file of vaezip
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from . import output
+
+COMMANDS = {
+    "compress": "Compress pictures, verified before anything is written.",
+    "decompress": "Write the pictures back.",
+    "list": "Show what compressed files hold, and where their bits go.",
+    "demo": "Compress and decompress a sample picture, and show the sizes.",
+}
+
+EXAMPLES = """\b
+Examples:
+  vaezip compress photo.png            writes photo.png.vaez
+  vaezip decompress photo.png.vaez     writes photo.png
+  vaezip list -v *.vaez
+  vaezip compress - < in.png > out.vaez
+"""
+
+
+class LazyGroup(click.Group):
+    """Its commands live in modules of the same name and are imported when called; the help comes from COMMANDS."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"{__package__}.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+class Signalled(BaseException):
+    """SIGINT or SIGTERM, raised where the program is, so that every `finally` still runs."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Versions of all that the bytes of a file depend on."""
+    if wanted:
+        from importlib.metadata import version
+
+        from bbans import __version__, container
+
+        click.echo(f"vaezip {__version__} (format {container.VERSION}, torch {version('torch')})")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXAMPLES,
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Show versions.")
+def group() -> None:
+    """Lossless compression of photos by bits-back coding: the very same picture comes back."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line, and exit."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shells have it for what runs in the background
+            signal.signal(number, _raise_signalled)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold any bytes
+    try:
+        code = group.main(arguments, prog_name="vaezip", standalone_mode=False)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "vaezip"
+        output.error(f"{error.format_message().rstrip('.')}. See '{path} --help'.")
+        code = error.exit_code
+    except Signalled as interruption:
+        name = "interrupted" if interruption.number == signal.SIGINT else "terminated"
+        output.error(f"{name}. The file at hand was not written.")
+        code = 128 + interruption.number
+    except BrokenPipeError:
+        code = 1
+    except Exception as error:
+        output.error(output.cause(error))
+        output.traceback()
+        code = 1
+    sys.exit(output.close_stdout(code or 0))
+
+
+def _raise_signalled(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+    raise Signalled(number)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What the user sees: results on stdout, all else on stderr, one line each."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback as traceback_module
+from typing import TYPE_CHECKING
+
+from bbans.errors import BbansError
+
+if TYPE_CHECKING:
+    from bbans.api import Info
+
+
+class Refused(Exception):
+    """Writing would destroy or lose something; the message says what."""
+
+
+def error(message: str) -> None:
+    """One line on stderr."""
+    print("vaezip:", " ".join(message.split()), file=sys.stderr, flush=True)
+
+
+note = error
+
+
+def cause(problem: BaseException) -> str:
+    """What an exception says, in words for a user, without a full stop."""
+    if isinstance(problem, OSError) and problem.strerror:
+        return problem.strerror
+    if isinstance(problem, MemoryError):
+        return "not enough memory"
+    if isinstance(problem, BbansError | Refused):
+        return str(problem).rstrip(".")
+    return f"{type(problem).__name__}: {problem} (a fault of vaezip; VAEZIP_DEBUG=1 shows where)"
+
+
+def traceback(wanted: bool = False) -> None:
+    """The traceback of the exception at hand, for those who asked for it."""
+    if wanted or os.environ.get("VAEZIP_DEBUG"):
+        traceback_module.print_exc()
+
+
+def close_stdout(code: int) -> int:
+    """The exit code, after the last of stdout is out: a reader that went away is a failure, but not a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python flushes once more when it ends, and would complain on its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = code or 1
+    return code
+
+
+@functools.lru_cache(maxsize=1)
+def announce_compiling() -> None:
+    """Say it, if a first run is about to take some seconds longer than all others."""
+    from bbans import api
+
+    api.before_first_compile(lambda: note("compiling the coder (first run only)..."))
+
+
+def table(rows: list[list[str]]) -> str:
+    """Columns as wide as their longest entry: the first to the left, all others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        first, *others = (
+            entry.rjust(width) if place else entry.ljust(width)
+            for place, (entry, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join([first, *others]).rstrip())
+    return "\n".join(lines)
+
+
+def indent(text: str) -> str:
+    """The text, two columns to the right."""
+    return "\n".join("  " + line for line in text.splitlines())
+
+
+def how(info: Info) -> str:
+    """Such as `model photo-1` or `stored webp`."""
+    return f"{info.mode} {info.model or info.method}"
+
+
+def sizes(info: Info) -> str:
+    """Such as `1000 -> 600 bytes (60.0 %, 2.500 bits/dim)`."""
+    share = f"{100 * info.file_bytes / info.source_bytes:.1f} %"
+    return f"{info.source_bytes} -> {info.file_bytes} bytes ({share}, {info.bits_per_dim:.3f} bits/dim)"

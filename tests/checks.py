@@ -1,0 +1,32 @@
+"""Checks that carry most tests of the coder."""
+
+from typing import Any
+
+import numpy as np
+
+from bbans.ans import Message
+from bbans.codecs import Codec
+
+
+def check_codec(codec: Codec, symbol: Any, lanes: int = 1, words: int = 300, seed: int = 0) -> float:
+    """Push and pop on a message that is not empty restore both the symbol and the message. Returns the net bits."""
+    start = Message.random(np.random.default_rng(seed), words, lanes)
+    before = start.copy()
+    message = codec.push(start, symbol)
+    net_bits = message.bits - before.bits
+    message = Message.from_bytes(message.to_bytes(), lanes)  # nothing outside the bytes is needed
+    message, popped = codec.pop(message)
+    assert_equal(popped, symbol)
+    assert message == before
+    return net_bits
+
+
+def assert_equal(left: Any, right: Any) -> None:
+    """Equal numbers, arrays or nested lists of them, in shape too."""
+    if isinstance(left, list | tuple) or isinstance(right, list | tuple):
+        assert len(left) == len(right)
+        for a, b in zip(left, right, strict=True):
+            assert_equal(a, b)
+    else:
+        assert np.shape(left) == np.shape(right)
+        assert np.array_equal(left, right)

@@ -1,0 +1,93 @@
+"""The command's own functions, where a process of its own would show less."""
+
+import os
+from pathlib import Path
+
+import pytest
+from vaezip_cli import files, jobs, main, output
+
+from bbans import errors
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "expected"),
+    [
+        ("img.png.vaez", "PNG", "img.png"),
+        ("img.jpg.vaez", "JPEG", "img.jpg"),
+        ("img.jpg.vaez", "PNG", "img.jpg.png"),
+        ("img.JPEG.vaez", "PNG", "img.JPEG.png"),
+        ("noname.vaez", "PNG", "noname"),
+        ("a.b.vaez.vaez", "PNG", "a.b.vaez"),
+        ("renamed", "WEBP", "renamed.webp"),
+        (".vaez", "PNG", ".png"),
+    ],
+)
+def test_restored_name(name: str, format: str, expected: str) -> None:
+    assert files.restored_name(Path("folder", name), format) == expected
+
+
+@pytest.mark.parametrize("name", ["img.png", "img", "a.vaez", ".hidden", "x.tar.gz"])
+def test_names_are_inverse(name: str) -> None:
+    assert files.restored_name(Path(files.compressed_name(Path(name))), "PNG") == name
+
+
+@pytest.mark.parametrize("interruption", [main.Signalled(15), OSError("disk full")])
+def test_interrupted_writes_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption: BaseException) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"before")
+
+    def interrupt(descriptor: int) -> None:
+        raise interruption
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(type(interruption)):
+        files.write(target, b"after", like=files.PIPE, force=True)
+    assert target.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_write_does_not_replace_what_came_in_between(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    files.check_target(target, files.PIPE, force=False)
+    target.write_bytes(b"someone else's")
+    with pytest.raises(output.Refused):
+        files.write(target, b"after", like=files.PIPE, force=False)
+    assert target.read_bytes() == b"someone else's"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (FileNotFoundError(2, "No such file or directory"), 1, "No such file or directory"),
+        (MemoryError(), 1, "not enough memory"),
+        (errors.VerifyError("another picture."), 1, "another picture"),
+        (errors.CorruptDataError("damaged"), 3, "damaged"),
+        (errors.FormatError("not a vaezip file"), 3, "not a vaezip file"),
+        (errors.UnsupportedVersionError("newer"), 4, "newer"),
+        (errors.UnsupportedImageError("16 bits"), 4, "16 bits"),
+        (errors.ModelMismatchError("other weights"), 4, "other weights"),
+        (ZeroDivisionError("division by zero"), 1, "ZeroDivisionError: division by zero (a fault of vaezip"),
+    ],
+)
+def test_every_exception_is_a_code_and_one_line(
+    error: Exception, code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(source: str) -> None:
+        raise error
+
+    assert jobs.run(["a\nb"], work, effect=jobs.NOTHING_WRITTEN, verbose=0) == code
+    text = capsys.readouterr().err
+    assert text.startswith(f"vaezip: a b: {words}") and text.endswith(". Nothing was written.\n")
+    assert text.count("\n") == 1
+
+
+def test_traceback_only_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(source: str) -> None:
+        raise ZeroDivisionError
+
+    jobs.run(["a"], work, effect="", verbose=2)
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_table() -> None:
+    assert output.table([["name", "bytes"], ["a", "7"]]) == "name  bytes\na         7"

@@ -1,0 +1,146 @@
+"""Bits-back: exact inverses, and code lengths that are the negative ELBO."""
+
+import numpy as np
+import pytest
+
+from bbans.ans import Message
+from bbans.bitsback import bb_ans, hierarchical
+from bbans.codecs import Codec, categorical, repeat, uniform
+from bbans.errors import CorruptDataError
+from bbans.tables import quantise_probabilities
+from tests.checks import check_codec
+
+PRECISION = 20
+LATENTS, SYMBOLS = 6, 9
+
+
+def random_freqs(seed, *shape):
+    rng = np.random.default_rng(seed)
+    return quantise_probabilities(rng.random(shape) ** 3 + 0.01, PRECISION)
+
+
+PRIOR = random_freqs(0, LATENTS)
+LIKELIHOOD = random_freqs(1, LATENTS, SYMBOLS)
+JOINT = PRIOR[:, None] / PRIOR.sum() * LIKELIHOOD / LIKELIHOOD[0].sum()  # p(z, x)
+EVIDENCE = JOINT.sum(0)  # p(x)
+EXACT = quantise_probabilities((JOINT / EVIDENCE).T, PRECISION)  # q(z|x) = p(z|x)
+ROUGH = quantise_probabilities((JOINT / EVIDENCE).T + PRIOR / PRIOR.sum(), PRECISION)  # half exact, half the prior
+
+
+def toy(posterior):
+    return bb_ans(categorical(PRIOR), lambda z: categorical(LIKELIHOOD[z]), lambda x: categorical(posterior[x]))
+
+
+def sample(size):
+    return list(np.random.default_rng(3).choice(SYMBOLS, size, p=EVIDENCE / EVIDENCE.sum()))
+
+
+def test_the_steps_are_those_of_the_paper():
+    """Recorded with codecs that only tell what happens."""
+    log = []
+
+    def told(name, value):
+        def push(message, symbol):
+            log.append(f"push {name} {symbol}")
+            return message
+
+        def pop(message):
+            log.append(f"pop {name}")
+            return message, value
+
+        return Codec(push, pop)
+
+    codec = bb_ans(told("p(z)", "z"), lambda z: told(f"p(x|{z})", "x"), lambda x: told(f"q(z|{x})", "z"))
+    message = codec.push(Message.empty(), "x")
+    assert log == ["pop q(z|x)", "push p(x|z) x", "push p(z) z"]
+    log.clear()
+    assert codec.pop(message) == (message, "x")
+    assert log == ["pop p(z)", "pop p(x|z)", "push q(z|x) z"]
+
+    log.clear()
+    codec = hierarchical(
+        [lambda above: told("p(b)", "b"), lambda above: told(f"p(a|{above})", "a")],
+        lambda latents: told(f"p(x|{latents})", "x"),
+        [lambda x, above: told(f"q(b|{x},{above})", "b"), lambda x, above: told(f"q(a|{x},{above})", "a")],
+    )
+    codec.push(message, "x")
+    pops, latents = ["pop q(b|x,())", "pop q(a|x,('b',))"], "('b', 'a')"
+    assert log == [*pops, f"push p(x|{latents}) x", "push p(a|('b',)) a", "push p(b) b"]
+    log.clear()
+    assert codec.pop(message) == (message, "x")
+    pushes = ["push q(a|x,('b',)) a", "push q(b|x,()) b"]
+    assert log == ["pop p(b)", "pop p(a|('b',))", f"pop p(x|{latents})", *pushes]
+
+
+@pytest.mark.parametrize("posterior", [EXACT, ROUGH], ids=["exact", "rough"])
+def test_inverse(posterior):
+    check_codec(repeat(toy(posterior), 200), sample(200))
+
+
+def test_with_the_exact_posterior_the_length_is_that_of_the_evidence():
+    """Whatever latents are chosen: -log2 p(x|z) p(z) / p(z|x) = -log2 p(x)."""
+    data = sample(3000)
+    net_bits = check_codec(repeat(toy(EXACT), len(data)), data)
+    assert net_bits == pytest.approx(-np.log2(EVIDENCE[data]).sum(), rel=1e-4)
+
+
+def test_length_is_the_negative_elbo():
+    data = sample(20_000)
+    q = ROUGH / ROUGH[0].sum()
+    neg_elbo_bits = (q * (np.log2(q) - np.log2(JOINT.T))).sum(1)
+    codec, message = toy(ROUGH), Message.random(np.random.default_rng(4), 10)
+    initial_bits = message.bits
+    for x in data:
+        message = codec.push(message, x)
+    assert message.bits - initial_bits == pytest.approx(neg_elbo_bits[data].sum(), rel=0.005)
+    assert neg_elbo_bits[data].sum() > 1.04 * -np.log2(EVIDENCE[data]).sum()  # rough enough to tell them apart
+
+
+def test_too_few_initial_bits():
+    """An empty message cannot choose a latent; one word is enough for it."""
+    codec = bb_ans(uniform(1 << 24), lambda z: uniform(2), lambda x: uniform(1 << 24))
+    with pytest.raises(CorruptDataError, match="ran dry"):
+        codec.push(Message.empty(), 1)
+    check_codec(codec, 1, words=1)
+
+
+def test_hierarchy():
+    """Three latents, each hanging on all above it. With exact posteriors the length is that of the evidence."""
+    rng = np.random.default_rng(5)
+    sizes = (3, 4, 5)
+    p1, p2, p3 = random_freqs(6, 3), random_freqs(7, 3, 4), random_freqs(8, 3, 4, 5)
+    px = random_freqs(9, 3, 4, 5, SYMBOLS)
+    joint = p1[:, None, None, None] * p2[:, :, None, None] * p3[..., None].astype(float) * px / 2.0 ** (4 * PRECISION)
+    evidence = joint.sum((0, 1, 2))
+    posterior = np.moveaxis(joint / evidence, -1, 0)  # (x, z3, z2, z1)
+    q1 = quantise_probabilities(posterior.sum((2, 3)), PRECISION)
+    q2 = quantise_probabilities(posterior.sum(3), PRECISION)
+    q3 = quantise_probabilities(posterior, PRECISION)
+    assert q3.shape == (SYMBOLS, *sizes)
+    codec = hierarchical(
+        [lambda _: categorical(p1), lambda z: categorical(p2[z]), lambda z: categorical(p3[z])],
+        lambda z: categorical(px[z]),
+        [lambda x, _: categorical(q1[x]), lambda x, z: categorical(q2[(x, *z)]), lambda x, z: categorical(q3[(x, *z)])],
+    )
+    data = list(rng.choice(SYMBOLS, 2000, p=evidence / evidence.sum()))
+    net_bits = check_codec(repeat(codec, len(data)), data)
+    assert net_bits == pytest.approx(-np.log2(evidence[data]).sum(), rel=1e-3)
+
+
+def test_a_hierarchy_of_one_is_bb_ans():
+    one = hierarchical(
+        [lambda _: categorical(PRIOR)], lambda z: categorical(LIKELIHOOD[z[0]]), [lambda x, _: categorical(ROUGH[x])]
+    )
+    messages = [Message.random(np.random.default_rng(0), 20) for _ in range(2)]
+    for x in sample(50):
+        messages = [one.push(messages[0], x), toy(ROUGH).push(messages[1], x)]
+    assert messages[0] == messages[1]
+
+
+def test_a_hierarchy_without_latents_is_its_likelihood():
+    check_codec(hierarchical([], lambda _: uniform(9), []), 4)
+
+
+def test_priors_and_posteriors_go_in_pairs():
+    with pytest.raises(ValueError, match="1 priors"):
+        hierarchical([lambda _: uniform(2)], lambda _: uniform(2), [])

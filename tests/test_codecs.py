@@ -1,0 +1,217 @@
+"""Codecs: exact inverses for every shape and number of lanes, exact words, rates, damage."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bbans import tables
+from bbans.ans import Message
+from bbans.codecs import categorical, logistic, mixture, repeat, serial, substack, uniform
+from bbans.errors import CorruptDataError
+from tests.checks import check_codec
+
+SHAPES = [(), (1,), (7,), (3, 5), (2, 0, 3)]
+LANES = st.integers(1, 5)
+
+
+def random_mixture(rng, shape, k, n):
+    means = rng.integers(-64, 64 * n + 64, (*shape, k))
+    scales = rng.integers(0, 128, (*shape, k))
+    weights = tables.quantise_probabilities(rng.random((*shape, k)), tables.WEIGHT_BITS)
+    return means, scales, weights
+
+
+def test_exact_words():
+    """A change of any of these makes every file unreadable."""
+    message = Message.empty()
+    message = uniform(1000, (3,)).push(message, [1, 500, 999])
+    message = categorical([1, 2, 5], (4,)).push(message, [0, 1, 2, 2])
+    message = logistic([640, 700, -50], [48, 0, 127], 256).push(message, [11, 10, 255])
+    message = mixture([[640, 700], [0, 9000]], [[20, 60]], [[16000, 384]], 256).push(message, [10, 200])
+    assert message.to_words().tolist() == WORDS
+
+
+WORDS = [10350, 332188640, 3451888716, 1771692901]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(data=st.data(), lanes=LANES)
+@settings(deadline=None, max_examples=20)
+def test_uniform(shape, data, lanes):
+    n = data.draw(st.one_of(st.integers(1, 300), st.sampled_from([1 << 16, (1 << 31) - 1, 1 << 31])))
+    symbols = np.random.default_rng(n).integers(0, n, shape)
+    net_bits = check_codec(uniform(n, shape), symbols, lanes)
+    assert net_bits == pytest.approx(symbols.size * np.log2(n), abs=1e-3 * max(symbols.size, 1))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(seed=st.integers(0, 99), n=st.integers(1, 40), lanes=LANES)
+@settings(deadline=None, max_examples=20)
+def test_categorical(shape, seed, n, lanes):
+    rng = np.random.default_rng(seed)
+    freqs = tables.quantise_probabilities(rng.random((*shape, n)) ** 4 + 1e-9, 12)
+    check_codec(categorical(freqs), rng.integers(0, n, shape), lanes)
+    if freqs.ndim == 1:
+        check_codec(categorical(freqs, (4, 3)), rng.integers(0, n, (4, 3)), lanes)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(seed=st.integers(0, 99), n=st.integers(1, 300), lanes=LANES)
+@settings(deadline=None, max_examples=20)
+def test_logistic(shape, seed, n, lanes):
+    rng = np.random.default_rng(seed)
+    means, scales = rng.integers(-500, 64 * n + 500, shape), rng.integers(0, 128, shape)
+    check_codec(logistic(means, scales, n), rng.integers(0, n, shape), lanes)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(seed=st.integers(0, 99), n=st.integers(1, 300), k=st.integers(1, 4), lanes=LANES)
+@settings(deadline=None, max_examples=20)
+def test_mixture(shape, seed, n, k, lanes):
+    rng = np.random.default_rng(seed)
+    check_codec(mixture(*random_mixture(rng, shape, k, n), n), rng.integers(0, n, shape), lanes)
+
+
+def test_a_logistic_is_a_mixture_of_one():
+    rng = np.random.default_rng(0)
+    means, scales, symbols = rng.integers(0, 6400, 50), rng.integers(0, 128, 50), rng.integers(0, 100, 50)
+    one = logistic(means, scales, 100).push(Message.empty(), symbols)
+    other = mixture(means[:, None], scales[:, None], [1 << 14], 100).push(Message.empty(), symbols)
+    assert one == other
+
+
+def test_arrays_are_symbols_in_a_row():
+    """An array codec is the same as one codec for each symbol, the last pushed first."""
+    rng = np.random.default_rng(0)
+    means, scales, symbols = rng.integers(0, 6400, 9), rng.integers(0, 128, 9), rng.integers(0, 100, 9)
+    whole = logistic(means, scales, 100).push(Message.empty(), symbols)
+    single = [logistic(m, s, 100) for m, s in zip(means, scales, strict=True)]
+    assert serial(single).push(Message.empty(), list(symbols)) == whole
+
+
+def test_lanes_take_turns():
+    symbols = np.arange(7)
+    message = uniform(256, (7,)).push(Message.empty(3), symbols)
+    rows = Message.empty(3)
+    for row in ([6], [3, 4, 5], [0, 1, 2]):
+        rows = substack(uniform(256, (len(row),)), lambda head, size=len(row): head[:size]).push(rows, row)
+    assert message == rows
+
+
+def test_types_of_symbols():
+    codec = uniform(256, (3,))
+    for dtype in (np.uint8, np.int32, np.uint64):
+        _, symbols = codec.pop(codec.push(Message.empty(), np.array([1, 2, 255], dtype)))
+        assert symbols.dtype == np.int64
+    _, symbol = uniform(256).pop(uniform(256).push(Message.empty(), 7))
+    assert symbol == 7
+    assert np.shape(symbol) == ()
+
+
+def test_combinators():
+    rng = np.random.default_rng(0)
+    codec = serial([uniform(5, (2,)), repeat(logistic(100, 50, 8), 3), categorical([3, 5])])
+    check_codec(codec, [np.array([4, 0]), list(rng.integers(0, 8, 3)), 1])
+    check_codec(substack(repeat(uniform(1 << 20, (2,)), 9), lambda head: head[1:3]), [rng.integers(0, 9, 2)] * 9, 4)
+    check_codec(substack(uniform(1 << 20), lambda head: head[2]), 77, 3)
+    check_codec(serial([]), [])
+
+
+def test_substack_leaves_other_lanes_alone():
+    message = Message.random(np.random.default_rng(0), 9, 4)
+    heads = message.head.copy()
+    message = substack(repeat(uniform(1 << 30, (2,)), 4), lambda head: head[::2]).push(message, [[1, 2]] * 4)
+    assert np.array_equal(message.head == heads, [False, True, False, True])
+    assert message.size > 9
+
+
+def test_combinators_want_as_many_symbols():
+    for codec in (serial([uniform(4)]), repeat(uniform(4), 1)):
+        with pytest.raises(ValueError):
+            codec.push(Message.empty(), [1, 2])
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_rate_of_a_mixture(lanes):
+    """Net bits of samples are within 0.01 % of -log2 of the real-valued distribution that they are drawn from."""
+    rng, n, size = np.random.default_rng(0), 256, 20_000
+    means, scales = rng.integers(40 * 64, 216 * 64, (size, 3)), rng.integers(60, 100, (size, 3))
+    weights = tables.quantise_probabilities(rng.random((size, 3)), tables.WEIGHT_BITS)
+    sigma = np.exp(-3 + scales / 16)[..., None]
+    inner = np.arange(1, n) - 0.5 - means[..., None] / 64
+    edges = np.pad(1 / (1 + np.exp(-inner / sigma)), ((0, 0), (0, 0), (1, 0)))
+    cdf = np.concatenate([(edges * weights[..., None] / (1 << 14)).sum(1), np.ones((size, 1))], 1)
+    symbols = (rng.random((size, 1)) >= cdf[:, 1:]).sum(1)
+    rows = np.arange(size)
+    entropy_bits = -np.log2(cdf[rows, symbols + 1] - cdf[rows, symbols]).sum()
+    net_bits = check_codec(mixture(means, scales, weights, n), symbols, lanes)
+    assert net_bits == pytest.approx(entropy_bits, rel=1e-4)
+
+
+CODECS = {
+    "uniform": (uniform(300, (40,)), 300),
+    "categorical": (categorical([1, 3, 28], (40,)), 3),
+    "logistic": (logistic(np.arange(40) * 64, 40, 40), 40),
+    "mixture": (mixture(np.arange(120).reshape(40, 3) * 20, 40, [4000, 8000, 4384], 40), 40),
+}
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_every_cut_is_noticed(name, lanes):
+    codec, n = CODECS[name]
+    symbols = np.random.default_rng(0).integers(0, n, 40)
+    words = codec.push(Message.empty(lanes), symbols).to_words()
+    for size in range(len(words)):
+        with pytest.raises(CorruptDataError):
+            codec.pop(Message.from_words(words[:size], lanes))
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_foreign_words_never_crash(name):
+    codec, n = CODECS[name]
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        message, symbols = codec.pop(Message.random(rng, 40))
+        assert symbols.min() >= 0
+        assert symbols.max() < n
+        assert not message.is_initial()
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("wrong", [np.full(40, -1), np.full(40, 300), np.zeros(39, int), np.zeros(40), 0])
+def test_wrong_symbols(name, wrong):
+    with pytest.raises(ValueError):
+        CODECS[name][0].push(Message.empty(), wrong)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: uniform(0),
+        lambda: uniform((1 << 31) + 1),
+        lambda: categorical([]),
+        lambda: categorical(4),
+        lambda: categorical([0, 4]),
+        lambda: categorical([1.0, 3.0]),
+        lambda: categorical([1, 2]),
+        lambda: categorical([[1, 3], [2, 6]]),
+        lambda: categorical([[1, 3], [2, 2]], (2,)),
+        lambda: categorical([1 << 31, 1 << 31]),
+        lambda: logistic(0, 128, 4),
+        lambda: logistic(0, -1, 4),
+        lambda: logistic(0.5, 1, 4),
+        lambda: logistic(1 << 31, 1, 4),
+        lambda: logistic(0, 1, 0),
+        lambda: logistic(0, 1, (1 << 16) + 1),
+        lambda: logistic([0, 0], [1, 1, 1], 4),
+        lambda: mixture([0, 0], [1, 1], [1 << 13, 1 << 12], 4),
+        lambda: mixture([0, 0], [1, 1], [1 << 15, -(1 << 14)], 4),
+        lambda: mixture(0, 1, 1 << 14, 4),
+        lambda: mixture(np.zeros((2, 0), int), np.zeros((2, 0), int), np.zeros((2, 0), int), 4),
+    ],
+)
+def test_wrong_parameters(make):
+    with pytest.raises(ValueError):
+        make()

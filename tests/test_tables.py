@@ -1,0 +1,154 @@
+"""The integer tables: the values that files depend on, and intervals that fit together for every parameter."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bbans import tables
+
+TOTAL = 1 << 24
+
+DIGESTS = {
+    "logistic_table": "c8751efb26e0f8c555795375e0e426115b9fc35344b3d7c61742ddc17586d930",
+    "inverse_scales": "154861a6f660fb706462a8ca9dca4faaa48875e7e55ccfcf1245d6a937f7405a",
+    "exp_table": "eb9d1d5e5ea839215649213a864858d1644613cd909a453dcf45d86830b45c44",
+}
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_tables_are_those_of_the_format(name):
+    """A change of one entry makes every file unreadable."""
+    table = getattr(tables, name)()
+    assert table.dtype == np.int64
+    assert not table.flags.writeable
+    assert hashlib.sha256(table.astype("<i8").tobytes()).hexdigest() == DIGESTS[name]
+
+
+def test_tables_are_what_they_say():
+    logistic = tables.logistic_table()
+    exact = [TOTAL / (1 + math.exp(-(i - 512) / 32)) for i in range(1, 1024)]
+    assert np.abs(logistic[1:1024] - exact).max() < 0.5 + 1e-6
+    assert logistic[[0, 512, 1024, 1025]].tolist() == [0, TOTAL // 2, TOTAL, TOTAL]
+    assert np.all(np.diff(logistic) >= 0)
+    scales = [(1 << 20) * 32 / 64 * math.exp(3 - i / 16) for i in range(128)]
+    assert np.abs(tables.inverse_scales() - scales).max() < 0.5 + 1e-6
+    exps = [65536 * math.exp(-d / 16) for d in range(256)]
+    assert np.abs(tables.exp_table() - exps).max() < 0.5 + 1e-6
+
+
+# The specification, in Python's integers and as slowly as it is written.
+
+
+def reference_logistic(x, mean, scale):
+    table = tables.logistic_table().tolist()
+    place = (64 * x - 32 - mean) * int(tables.inverse_scales()[scale]) + 512 * 2**20
+    if place <= 0:
+        return 0
+    if place >= 1024 * 2**20:
+        return TOTAL
+    entry, fraction = place >> 20, (place >> 4) & 0xFFFF
+    return table[entry] + ((table[entry + 1] - table[entry]) * fraction >> 16)
+
+
+def reference_cf(x, n, means, scales, weights):
+    edges = [0 if x == 0 else TOTAL if x == n else reference_logistic(x, *p) for p in zip(means, scales, strict=True)]
+    return (sum(w * c for w, c in zip(weights, edges, strict=True)) * (TOTAL - n) >> 38) + x
+
+
+def reference_weights(logits):
+    e = [int(tables.exp_table()[min(max(logits) - logit, 255)]) for logit in logits]
+    weights = [(value << 14) // sum(e) for value in e]
+    weights[e.index(max(e))] += (1 << 14) - sum(weights)
+    return weights
+
+
+def check_mixture(n, means, scales, weights):
+    """Every symbol has an interval, they tile the range in order, and the search finds each from both of its ends."""
+    mean, scale = np.array(means, np.int64), tables.inverse_scales()[list(scales)]
+    weight, table = np.array(weights, np.int64), tables.logistic_table()
+    starts = [tables.mixture_cf(x, n, mean, scale, weight, table) for x in range(n + 1)]
+    assert starts == [reference_cf(x, n, means, scales, weights) for x in range(n + 1)]
+    assert starts[0] == 0
+    assert starts[n] == TOTAL
+    freqs = np.diff(starts)
+    assert freqs.min() >= 1
+    for x in range(n):
+        for cf in (starts[x], starts[x + 1] - 1):
+            assert tables.mixture_search(cf, n, mean, scale, weight, table) == (x, starts[x], freqs[x])
+    if len(means) == 1:
+        assert starts == [tables.logistic_start(x, n, mean[0], scale[0], table) for x in range(n + 1)]
+        for x in range(n):
+            for cf in (starts[x], starts[x + 1] - 1):
+                assert tables.logistic_search(cf, n, mean[0], scale[0], table) == (x, starts[x], freqs[x])
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 256])
+@pytest.mark.parametrize("scale", [0, 64, 127])
+@pytest.mark.parametrize("mean", [-(2**31), -100, 0, 31, 32, 8000, 255 * 64, 2**31 - 1])
+def test_logistics(n, scale, mean):
+    check_mixture(n, [mean], [scale], [1 << 14])
+
+
+@pytest.mark.parametrize("weights", [[0, 0, 1 << 14], [1 << 14, 0, 0], [1, 1, (1 << 14) - 2], [5461, 5461, 5462]])
+@pytest.mark.parametrize("scales", [[0, 0, 0], [127, 127, 127], [0, 64, 127]])
+def test_mixtures(weights, scales):
+    check_mixture(256, [-500, 8000, 2**31 - 1], scales, weights)
+
+
+def test_a_large_alphabet():
+    check_mixture(4096, [100_000, 131_000], [80, 10], [1 << 13, 1 << 13])
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=40)
+def test_random_mixtures(data):
+    k = data.draw(st.integers(1, 5))
+    logits = data.draw(st.lists(st.integers(-300, 300), min_size=k, max_size=k))
+    means = data.draw(st.lists(st.integers(-2000, 6000), min_size=k, max_size=k))
+    scales = data.draw(st.lists(st.integers(0, 127), min_size=k, max_size=k))
+    check_mixture(data.draw(st.integers(1, 70)), means, scales, reference_weights(logits))
+
+
+@given(st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=8))
+@settings(deadline=None)
+def test_weights_from_logits(logits):
+    weights = np.empty(len(logits), np.int64)
+    tables.weights_from_logits(np.array(logits), tables.exp_table(), weights)
+    assert weights.tolist() == reference_weights(logits)
+    assert weights.sum() == 1 << 14
+    assert weights.min() >= 0
+
+
+def test_equal_logits_give_the_rest_to_the_first():
+    weights = np.empty(3, np.int64)
+    tables.weights_from_logits(np.array([4, 4, 4]), tables.exp_table(), weights)
+    assert weights.tolist() == [5462, 5461, 5461]
+
+
+@given(
+    st.lists(st.floats(0, 1e6, allow_subnormal=False), min_size=1, max_size=64).filter(lambda p: sum(p) > 1e-3),
+    st.integers(6, 31),
+)
+@settings(deadline=None)
+def test_quantised_probabilities(probabilities, precision):
+    freqs = tables.quantise_probabilities(probabilities, precision)
+    assert freqs.min() >= 1
+    assert freqs.sum() == 1 << precision
+    room = (1 << precision) - len(probabilities)
+    assert np.all(np.abs(freqs - 1 - np.array(probabilities) / math.fsum(probabilities) * room) <= 1 + 1e-6)
+
+
+def test_quantised_probabilities_exactly():
+    assert tables.quantise_probabilities([0.5, 0.25, 0.25, 0], 4).tolist() == [7, 4, 4, 1]
+    assert tables.quantise_probabilities([1, 1, 1], 3).tolist() == [3, 3, 2]
+    assert tables.quantise_probabilities([[1, 3], [3, 1]], 2).tolist() == [[2, 2], [3, 1]]
+
+
+@pytest.mark.parametrize("p", [[], 1.0, [0, 0], [-1, 2], [np.nan, 1], [np.inf, 1], [1] * 17])
+def test_no_probabilities(p):
+    with pytest.raises(ValueError):
+        tables.quantise_probabilities(p, 4)
