@@ -57,14 +57,17 @@ class _ForgivingCache:
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         found = None
-        with contextlib.suppress(Exception):  # a damaged pickle can raise anything
+        try:
             found = self._cache.load_overload(signature, target_context)
+        except Exception:  # a damaged pickle can raise anything
+            with contextlib.suppress(Exception):
+                self._cache.flush()  # else it would fail again in every later run
         while found is None and _listeners:
             _listeners.pop(0)()
         return found
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(Exception):
             self._cache.save_overload(signature, compiled)
 
     def __getattr__(self, name: str) -> Any:

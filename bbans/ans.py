@@ -222,9 +222,7 @@ def peek_one(head, precision):
 
 @jit
 def _push_lanes(heads, words, size, starts, freqs, precision):
-    for lane in range(
-        len(heads) - 1, -1, -1
-    ):  # backwards, so that pop finds the words of low lanes first, as craystack's does
+    for lane in range(len(heads) - 1, -1, -1):  # backwards, so that pop finds the words of low lanes first, as craystack's does
         heads[lane], size = push_one(heads[lane], words, size, starts[lane], freqs[lane], precision)
     return size
 

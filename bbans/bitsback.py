@@ -9,8 +9,8 @@ that chose it back::
     3   push z by p(z)         - log2 p(z)           pop  z by p(z)
 
 The middle column is what the message grows by, in bits; its mean over z ~ q(z|x) is the negative ELBO. The latents are
-such samples as far as the bits that they are popped from look random. Bits of well-modelled data do; those of a prior that
-its latents do not follow (a bad posterior, or a decoder that ignores z) do not, and then the message is longer.
+such samples as far as the bits that they are popped from look random. Bits of well-modelled data do; those of a prior
+that its latents do not follow (a bad posterior, or a decoder that ignores z) do not, and then the message is longer.
 
 Step 1 pops before anything of x is on the message, so the message must hold about ``-log2 q(z|x)`` bits: the *initial
 bits*. They come back when x is popped, so they can be whatever has to be stored anyway (symbols pushed before). With

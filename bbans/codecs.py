@@ -58,7 +58,8 @@ def uniform(n: int, shape: tuple[int, ...] = ()) -> Codec:
     """
     if not 1 <= n <= 1 << MAX_PRECISION:
         raise ValueError(f"a uniform codec has 1 to 2**{MAX_PRECISION} symbols, not {n}")
-    # Each bit halves what the rounding of freqs costs and doubles what the head loses by division; 12 make both invisible.
+    # Each bit halves what the rounding of freqs costs and doubles what the head loses by division; 12 make both
+    # invisible.
     precision = n.bit_length() - 1 if n & (n - 1) == 0 else min(n.bit_length() + 12, MAX_PRECISION)
     return _array_codec(n, shape, _push_uniform, _pop_uniform, n, precision)
 

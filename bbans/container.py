@@ -180,10 +180,7 @@ def _pack_header(container: Container) -> bytes:
             container.content_check,
             b"" if container.model is None else _pack_model(container.model),
             pack_varint(len(container.sections)),
-            *(
-                bytes([section.kind]) + pack_varint(len(section.body)) + _crc(section.body)
-                for section in container.sections
-            ),
+            *(bytes([section.kind]) + pack_varint(len(section.body)) + _crc(section.body) for section in container.sections),
         ]
     )
 

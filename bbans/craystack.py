@@ -10,9 +10,9 @@ order are the same here and there; only the containers differ::
     >>> codec = ours(load().Uniform(8))                                 # doctest: +SKIP
     >>> message = codec.push(Message.empty(), np.array([7]))            # doctest: +SKIP
 
-Message.to_words gives the words of its rans.flatten; its codecs.flatten is another thing, which codes several lanes into
-one first. craystack is optional, for experiments and for tests of interoperation. It is on no package registry; `load` says how to
-get it. Nothing here imports it otherwise.
+Message.to_words gives the words of its rans.flatten; its codecs.flatten is another thing, which codes several lanes
+into one first. craystack is optional, for experiments and for tests of interoperation. It is on no package registry;
+`load` says how to get it. Nothing here imports it otherwise.
 
 Source: https://github.com/j-towns/craystack
 """

@@ -7,8 +7,7 @@ everywhere::
     inverse_scales()   2**19 * exp(-log_scale)    log_scale = -3 + i / 16                 (128,)
     exp_table()        2**16 * exp(-d / 16)       d = 0 .. 255                            (256,)
 
-A discretised logistic over the symbols 0 .. n - 1 has its mean in 1/64 of a symbol; the lower edge of symbol x is at x
-- 1/2::
+A discretised logistic over the symbols 0 .. n - 1 has its mean in 1/64 of a symbol; symbol x begins at x - 1/2::
 
     C(x) = 2**24 * sigmoid((x - 1/2 - mean / 64) / scale)    between table entries: linear interpolation, 16 bits
     C(0) = 0,  C(n) = 2**24                                  the tails belong to the first and the last symbol
@@ -17,7 +16,7 @@ A mixture of K of them, with integer weights that sum to 2**14, gives every symb
 
     cf(x) = floor(sum_k weight_k * C_k(x) * (2**24 - n) / 2**38) + x        cf(0) = 0,  cf(n) = 2**24
 
-so symbol x owns [cf(x), cf(x + 1)). At 24 bits the cost of rounding is below 0.0001 bits a symbol for pictures.
+so symbol x owns [cf(x), cf(x + 1)). With parameters like a photo's, all of the rounding costs about 0.00002 bits a symbol.
 
 The compiled functions take the tables as arguments and allocate nothing.
 Source of the discretised logistic mixture: Salimans, Karpathy, Chen, Kingma, "PixelCNN++", ICLR 2017, section 2.1.
@@ -62,9 +61,7 @@ def logistic_table() -> IntArray:
     The last entry stands there twice, so that interpolation at the end needs no case of its own.
     """
     with decimal.localcontext(_DECIMAL):
-        half = [
-            _rounded(_TOTAL / (1 + (decimal.Decimal(i) / _ENTRIES_PER_UNIT).exp())) for i in range(1, _ENTRIES // 2)
-        ]
+        half = [_rounded(_TOTAL / (1 + (decimal.Decimal(i) / _ENTRIES_PER_UNIT).exp())) for i in range(1, _ENTRIES // 2)]
     return _frozen([0, *reversed(half), _TOTAL // 2, *(_TOTAL - value for value in half), _TOTAL, _TOTAL])
 
 
@@ -151,8 +148,22 @@ def logistic_start(x, n, mean, inverse_scale, table):
 
 @jit
 def logistic_search(cf, n, mean, inverse_scale, table):
-    """(symbol, start, freq) of the interval of a logistic that holds cf. Inverse: logistic_start."""
-    low, high, start, stop = np.int64(0), np.int64(n), np.int64(0), np.int64(_TOTAL)
+    """(symbol, start, freq) of the interval of a logistic that holds cf. Inverse: logistic_start.
+
+    Steps that double lead from the symbol at the mean, where cf mostly is, to an interval that holds cf; then halves.
+    """
+    low = min(max((mean + (_SYMBOL >> 1)) >> POSITION_BITS, 0), n - 1)
+    high, step = low + 1, 1
+    start = logistic_start(low, n, mean, inverse_scale, table)
+    stop = logistic_start(high, n, mean, inverse_scale, table)
+    while stop <= cf:
+        low, start = high, stop
+        high, step = min(high + step, n), 2 * step
+        stop = logistic_start(high, n, mean, inverse_scale, table)
+    while start > cf:
+        high, stop = low, start
+        low, step = max(low - step, 0), 2 * step
+        start = logistic_start(low, n, mean, inverse_scale, table)
     while high - low > 1:
         middle = (low + high) >> 1
         edge = logistic_start(middle, n, mean, inverse_scale, table)

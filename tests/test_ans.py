@@ -105,10 +105,9 @@ def test_every_cut_is_noticed():
 
 
 def test_running_dry_is_for_good():
-    head, size = np.uint64(HEAD_MIN), 0
-    words = np.zeros(4, np.uint32)
+    words, size = np.zeros(4, np.uint32), 0
     for _ in range(3):
-        head, size = ans.pop_one(np.uint64(HEAD_MIN), words, size, 0, 1, 12)
+        _, size = ans.pop_one(np.uint64(HEAD_MIN), words, size, 0, 1, 12)
         assert size == -1
 
 

@@ -95,7 +95,8 @@ def test_lanes_take_turns():
     message = uniform(256, (7,)).push(Message.empty(3), symbols)
     rows = Message.empty(3)
     for row in ([6], [3, 4, 5], [0, 1, 2]):
-        rows = substack(uniform(256, (len(row),)), lambda head, size=len(row): head[:size]).push(rows, row)
+        view = slice(len(row))
+        rows = substack(uniform(256, (len(row),)), lambda head, view=view: head[view]).push(rows, row)
     assert message == rows
 
 

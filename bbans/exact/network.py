@@ -41,8 +41,10 @@ class IntConv:
     relu: bool
 
     def __post_init__(self) -> None:
-        c_out = self.weight.shape[0]
-        if self.weight.ndim != 4 or self.bias.shape[1:] != (c_out,) or self.exponent.shape != (c_out,):
+        shape = self.weight.shape
+        if len(shape) != 4 or self.weight.size == 0 or shape[2] != shape[3] or shape[2] % 2 == 0:
+            raise ModelError(f"{shape} is not the shape of a layer's weight")
+        if self.bias.shape[1:] != shape[:1] or self.bias.size == 0 or self.exponent.shape != shape[:1]:
             raise ModelError("a layer's weight, bias and exponent do not fit together")
         if self.exponent.min() < 0 or self.exponent.max() > EXPONENT_MAX or self.weight.min() < -WEIGHT_MAX:
             raise ModelError("a layer's weights or exponents are out of range")
@@ -76,7 +78,8 @@ def from_tensors(tensors: Mapping[str, NDArray[np.generic]]) -> dict[str, IntCon
             weight, bias, exponent, relu = (tensors[f"{name}.{part}"] for part in ("weight", "bias", "exponent", "relu"))
         except KeyError as missing:
             raise CorruptDataError(f"the weights lack {missing}") from None
-        if [str(array.dtype) for array in (weight, bias, exponent)] != ["int8", "int32", "int8"]:
+        kinds = [str(array.dtype) for array in (weight, bias, exponent, relu)]
+        if kinds != ["int8", "int32", "int8", "uint8"] or relu.shape != (1,):
             raise CorruptDataError(f"the weights of {name} are not integers of the expected kind")
-        layers[name] = IntConv(weight.astype(np.int8), bias.astype(np.int32), exponent.astype(np.int8), bool(relu.reshape(-1)[0]))
+        layers[name] = IntConv(weight.astype(np.int8), bias.astype(np.int32), exponent.astype(np.int8), bool(relu[0]))
     return layers

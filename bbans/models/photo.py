@@ -47,6 +47,8 @@ from bbans.models.photo_layout import (
     PhotoConfig,
 )
 
+PIXEL_GAIN = 8.0  # of the layers that see pixels: their outputs fill the grid of activations, so that rounding costs less
+
 
 class Residual(nn.Module):
     """x + b(a(x)), two 3x3 convolutions."""
@@ -142,8 +144,8 @@ class PhotoVAE(Quantised):
         super().__init__()
         self.config = c = config or PhotoConfig()
         self.carry = QConv(c.width, 4 * c.carried, 1)
-        self.first = QConv(6 + c.carried, c.width, 3, centre=PIXEL_CENTRE, centred=3, variants=LEVELS_OF_BIAS)
-        self.inject = nn.ModuleList(QConv(6, c.width, 3, centre=PIXEL_CENTRE, centred=3) for _ in range(2))
+        self.first = QConv(6 + c.carried, c.width, 3, centre=PIXEL_CENTRE, centred=3, variants=LEVELS_OF_BIAS, gain=PIXEL_GAIN)
+        self.inject = nn.ModuleList(QConv(6, c.width, 3, centre=PIXEL_CENTRE, centred=3, gain=PIXEL_GAIN) for _ in range(2))
         self.trunk = nn.ModuleList(nn.Sequential(*(Residual(c.width) for _ in range(c.blocks))) for _ in range(3))
         self.hidden = nn.ModuleList(
             QConv(c.latents + c.width, c.head, 1, centre=LATENT_CENTRE, centred=c.latents) for _ in range(3)

@@ -18,6 +18,8 @@ strip share the region's first message, the coarsest on top.
 Source: Townsend, Bird and Barber, "Practical lossless compression with latent variables using bits back coding", ICLR 2019.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 import os
@@ -127,6 +129,8 @@ class PhotoCodec:
             raise CorruptDataError("the first message of a region is empty")
         flags, shared = first[0], Message.from_bytes(first[1:])
         sizes = level_sizes(height, width)
+        if flags >> len(sizes) - 1:
+            raise CorruptDataError("a level that is not there claims to have latents")
         x = _pop_flat(shared, *sizes[-1], colours)
         level: Level | None = None
         for index in reversed(range(len(sizes) - 1)):
@@ -318,6 +322,8 @@ def load_photo_codec(weights: Weights, *, threads: int | None, device: str, back
         config = PhotoConfig(**weights.config)
     except TypeError as error:
         raise ModelError(f"the model '{weights.id}' is of another architecture ({error})") from None
+    if not all(isinstance(size, int) and 0 <= size < 1 << 12 for size in weights.config.values()):
+        raise ModelError(f"the sizes of the model '{weights.id}' are out of range")
     count = threads or os.cpu_count() or 1
     tried = BACKENDS if backend is None else (backend,)
     with torch.inference_mode(), _torch_threads(count):

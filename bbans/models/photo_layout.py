@@ -34,3 +34,25 @@ class PhotoConfig:
     def outputs(self) -> int:
         """Head outputs per position: per colour K logits, means and log scales, then K slopes R|G, K B|G, K B|R."""
         return 12 * self.components
+
+    def layers(self) -> dict[str, tuple[int, int, int, int, bool]]:
+        """The layers of the model by name: channels out and in, kernel, biases to choose from, relu."""
+        layers = {
+            "carry": (4 * self.carried, self.width, 1, 1, True),
+            "first": (self.width, 6 + self.carried, 3, LEVELS_OF_BIAS, True),
+            "inject.0": (self.width, 6, 3, 1, True),
+            "inject.1": (self.width, 6, 3, 1, True),
+        }
+        for phase in range(3):
+            for block in range(self.blocks):
+                layers[f"trunk.{phase}.{block}.a"] = layers[f"trunk.{phase}.{block}.b"] = (self.width, self.width, 3, 1, True)
+            layers[f"hidden.{phase}"] = (self.head, self.latents + self.width, 1, 1, True)
+            layers[f"out.{phase}"] = (self.outputs, self.head, 1, 1, False)
+        if self.latents:
+            layers["prior_in"] = (self.latent_width, self.width, 1, 1, True)
+            layers["prior_hidden"] = (self.latent_width, self.latent_width, 1, 1, True)
+            layers["prior_out"] = (2 * self.latents, self.latent_width, 1, 1, False)
+            layers["posterior_in"] = (self.latent_width, self.width + 6, 1, 1, True)
+            layers["posterior_hidden"] = (self.latent_width, 2 * self.latent_width, 1, 1, True)
+            layers["posterior_out"] = (2 * self.latents, self.latent_width, 1, 1, False)
+        return layers

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from bbans.errors import ModelError
 from bbans.exact.backends import Layer
 from bbans.exact.network import IntConv
 from bbans.models.photo_layout import (
@@ -91,13 +92,19 @@ class Latent:
     scale: NDArray[np.int64]
 
     def mode(self) -> Bytes:
-        return np.clip((self.mean + 32) >> 6, 0, LATENT_LEVELS - 1).astype(np.uint8)
+        nearest: Bytes = np.clip((self.mean + 32) >> 6, 0, LATENT_LEVELS - 1).astype(np.uint8)
+        return nearest
 
 
 class PhotoNetwork:
-    """The integer photo model on one backend and device."""
+    """The integer photo model on one backend and device.
+
+    Raises: ModelError when the layers are not those of the configuration.
+    """
 
     def __init__(self, config: PhotoConfig, layers: Mapping[str, IntConv], backend: str, device: str = "cpu") -> None:
+        if config.layers() != {name: (*layer.weight.shape[:3], len(layer.bias), layer.relu) for name, layer in layers.items()}:
+            raise ModelError("the model's layers are not those that its configuration asks for")
         self.config = config
         self.device = torch.device(device)
         self.layers = {name: Layer(layer, backend, self.device) for name, layer in layers.items()}

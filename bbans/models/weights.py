@@ -62,7 +62,7 @@ def read(model: str | Path | None = None) -> Weights:
         described = json.loads(header["__metadata__"]["bbans"])
         layers = from_tensors(tensors)
         return Weights(str(described["id"]), fingerprint(data), dict(described["config"]), str(described["digest"]), layers)
-    except (SafetensorError, ValueError, KeyError, TypeError, CorruptDataError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, CorruptDataError) as error:
         raise ModelError(f"{path.name} is not a weight file of a bbans model ({error})") from None
 
 

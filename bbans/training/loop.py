@@ -101,7 +101,7 @@ def train(
     """
     target = torch.device(device)
     torch.manual_seed(schedule.seed)
-    model = PhotoVAE(config).to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model: PhotoVAE = PhotoVAE(config).to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model)
     optimiser = torch.optim.Adam(model.parameters(), lr=schedule.rate, betas=(0.9, 0.99))
     step = 0

@@ -62,6 +62,17 @@ def test_there_and_back(png: Path) -> None:
     assert {path.name for path in png.parent.iterdir()} == {"img.png", "img.png.vaez"}
 
 
+def test_there_and_back_by_the_model(png: Path) -> None:
+    target = png.with_name("packed")
+    done = vaezip("compress", "--mode", "model", "--threads", "1", "-o", target, png)
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    again = vaezip("compress", "--mode", "model", "--threads", "2", "-o", "-", png)
+    assert again.stdout == target.read_bytes()
+    assert api.inspect(target.read_bytes()).mode == "model"
+    back = vaezip("decompress", "-o", "-", target)
+    assert image.read(back.stdout) == image.read(png.read_bytes())
+
+
 def test_pipes(tiny_png: bytes) -> None:
     done = vaezip("compress", "--mode", "stored", "-", stdin=tiny_png)
     assert (done.returncode, done.stderr) == (0, b"")
