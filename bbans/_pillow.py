@@ -69,9 +69,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise UnsupportedImageError(f"the picture is empty ({width} x {height} pixels)")
     if width * height > max_pixels:
-        raise UnsupportedImageError(
-            f"the picture is larger than the limit of {max_pixels} pixels ({width} x {height} pixels)"
-        )
+        raise UnsupportedImageError(f"the picture is larger than the limit of {max_pixels} pixels ({width} x {height} pixels)")
 
 
 def to_pixels(data: bytes, format: str, max_pixels: int) -> npt.NDArray[np.uint8]:

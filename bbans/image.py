@@ -57,9 +57,7 @@ class Picture:
         """The same pixels, format and metadata."""
         if not isinstance(other, Picture):
             return NotImplemented
-        return (self.format, self.metadata) == (other.format, other.metadata) and np.array_equal(
-            self.pixels, other.pixels
-        )
+        return (self.format, self.metadata) == (other.format, other.metadata) and np.array_equal(self.pixels, other.pixels)
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -214,9 +214,7 @@ def write(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
     # Level 3: with zlib-ng, which Pillow ships, Kodak is as small as at the usual level 6 in two fifths of the time.
     png = _encode(pixels, level=3)
     ihdr_end, iend = len(SIGNATURE) + 25, len(png) - len(_IEND)
-    return b"".join(
-        [png[:ihdr_end], *map(_chunk, before), memoryview(png)[ihdr_end:iend], *map(_chunk, after), png[iend:]]
-    )
+    return b"".join([png[:ihdr_end], *map(_chunk, before), memoryview(png)[ihdr_end:iend], *map(_chunk, after), png[iend:]])
 
 
 def to_rows(pixels: npt.NDArray[np.uint8]) -> bytes:
@@ -244,9 +242,7 @@ def from_rows(rows: bytes, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]
     header = struct.pack(">IIBBBBB", width, height, 8, {1: 0, 3: 2}[channels], 0, 0, 0)
     pieces = [(b"IDAT", stream[start : start + (1 << 30)]) for start in range(0, len(stream), 1 << 30)]
     try:
-        return to_pixels(
-            b"".join([SIGNATURE, *map(_chunk, [(b"IHDR", header), *pieces]), _IEND]), "PNG", height * width
-        )
+        return to_pixels(b"".join([SIGNATURE, *map(_chunk, [(b"IHDR", header), *pieces]), _IEND]), "PNG", height * width)
     except UnsupportedImageError as error:
         raise CorruptDataError(f"the rows cannot be decoded: {error}") from error
 

@@ -78,7 +78,8 @@ def _phase_bits(codec: PhotoCodec, level: Level, phase: int, z: Bytes | None, co
     logits, means, scales = (values[..., i * 3 * k : (i + 1) * 3 * k].reshape(height, width, 3, k) for i in range(3))
     slopes = values[..., 9 * k :].reshape(height, width, 3, k) / 64
     green, red = ((pixels - references)[..., i, None] for i in (0, 1))
-    shift = np.stack([np.zeros_like(slopes[..., 0, :]), slopes[..., 0, :] * green, slopes[..., 1, :] * green + slopes[..., 2, :] * red], 2)
+    red_green, blue_green, blue_red = (slopes[..., i, :] for i in range(3))
+    shift = np.stack([np.zeros_like(red_green), red_green * green, blue_green * green + blue_red * red], 2)
     mean = references[..., None] + means / 64 + shift
     log_mass = _log_mass(pixels[..., None], mean, LOG_SCALE_MIN + scales / 16, 255)
     log_weight = logits / 16 - np.logaddexp.reduce(logits / 16, axis=-1, keepdims=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from bbans.exact.export import export_layers
 from bbans.exact.qat import ACTIVATION_STEP, QConv, set_quantised
-from bbans.models.photo import PhotoVAE, Residual
+from bbans.models.photo import PhotoVAE
 from bbans.models.photo_codec import PhotoCodec, load_photo_codec
 from bbans.models.photo_layout import PhotoConfig
 from bbans.models.photo_network import PhotoNetwork
@@ -27,45 +26,43 @@ WITHOUT_LATENTS = PhotoConfig(width=16, blocks=1, carried=4, head=16, latents=0)
 def random_vae(config: PhotoConfig = TINY, seed: int = 0) -> PhotoVAE:
     """A quantised model whose outputs all vary with its inputs, and whose biases lie on the integer grid.
 
-    With biases on the grid the training form in float32 computes the very integers of the integer form.
+    With biases on the grid the training form in float32 computes the very integers of the integer form. Weights do not depend
+    on how training starts.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = PhotoVAE(config)
-        for module in model.modules():
-            if isinstance(module, Residual):
-                module.b.weight.mul_(8)
-            if isinstance(module, QConv):
-                module.bias += torch.empty_like(module.bias).uniform_(-0.3, 0.3)
-        for head in model.out:
-            cast(QConv, head).weight.mul_(6)
-        if config.latents:
-            for net in (model.prior_out, model.posterior_out):
-                net.weight.mul_(10)
-                net.bias[0, config.latents :] = 1.0
-        for module in model.modules():
-            if isinstance(module, QConv):
-                module.bias.copy_((module.bias / ACTIVATION_STEP).round() * ACTIVATION_STEP)
+    rng = np.random.default_rng(seed)
+    model = PhotoVAE(config)
+    for name, module in model.named_modules():
+        if isinstance(module, QConv):
+            gain = 0.8 if name.startswith("trunk") and name.endswith("b") else 0.6 if name.startswith("out") else 1.0
+            bound = gain / np.sqrt(module.weight[0].numel())
+            module.weight.copy_(torch.from_numpy(rng.uniform(-bound, bound, tuple(module.weight.shape))))
+            bias = rng.uniform(-0.3, 0.3, tuple(module.bias.shape))
+            if name.startswith("out"):
+                bias[:, 6 * config.components : 9 * config.components] += 2  # log scales
+                bias[:, 9 * config.components :] += np.repeat([0.9, -0.3, 0.8], config.components)  # slopes
+            if name in ("prior_out", "posterior_out"):
+                bias[:, config.latents :] += 1
+            module.bias.copy_(torch.from_numpy(np.rint(bias / ACTIVATION_STEP) * ACTIVATION_STEP))
     set_quantised(model, True)
     return model.eval()
 
 
 @functools.cache
+def weights(config: PhotoConfig = TINY, seed: int = 0) -> Weights:
+    """The weights of `random_vae`, as `bbans.models.read` gives them for `weight_file`."""
+    layers = export_layers(random_vae(config, seed))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # networks this small only wait for each other's threads
+    with torch.inference_mode():
+        digest = PhotoNetwork(config, layers, "reference").digest()
+    torch.set_num_threads(before)
+    return Weights("tiny", fingerprint(pack("tiny", asdict(config), digest, layers)), asdict(config), digest, layers)
+
+
 def weight_file(config: PhotoConfig = TINY, seed: int = 0) -> bytes:
     """The weight file of `random_vae`."""
-    layers = export_layers(random_vae(config, seed))
-    with torch.inference_mode():
-        digest = PhotoNetwork(config, layers, "reference").digest()
-    return pack("tiny", asdict(config), digest, layers)
-
-
-@functools.cache
-def weights(config: PhotoConfig = TINY, seed: int = 0) -> Weights:
-    """What `bbans.models.read` gives for that file."""
-    layers = export_layers(random_vae(config, seed))
-    with torch.inference_mode():
-        digest = PhotoNetwork(config, layers, "reference").digest()
-    return Weights("tiny", fingerprint(weight_file(config, seed)), asdict(config), digest, layers)
+    made = weights(config, seed)
+    return pack(made.id, made.config, made.digest, made.layers)
 
 
 def codec(config: PhotoConfig = TINY, seed: int = 0, *, threads: int = 1, backend: str | None = None) -> PhotoCodec:

@@ -8,7 +8,7 @@ from bbans.errors import CorruptDataError, ModelError
 from bbans.exact.backends import BACKENDS, Layer
 from bbans.exact.export import export_conv, export_layers
 from bbans.exact.network import ACCUMULATOR_LIMIT, ACTIVATION_MAX, IntConv, from_tensors, to_tensors
-from bbans.exact.qat import ACTIVATION_STEP, QConv, activation, pool, round_ste, set_quantised, weight_exponents
+from bbans.exact.qat import ACTIVATION_STEP, REVIVAL, QConv, activation, pool, round_ste, set_quantised, weight_exponents
 from tests.models import random_vae
 
 CPU = torch.device("cpu")
@@ -206,11 +206,16 @@ def test_activations_are_rounded_to_even_and_clamped() -> None:
 
 
 @pytest.mark.parametrize("quantised", [True, False])
-def test_gradients_pass_the_rounding(quantised: bool) -> None:
+@pytest.mark.parametrize(("pull", "expected"), [(1, [0, 1, 1, 1]), (-1, [-REVIVAL, -1, -1, 0])], ids=["down", "up"])
+def test_gradients_pass_the_rounding(quantised: bool, pull: int, expected: list[float]) -> None:
+    """As if there were none inside the range; from outside only those that pull back into it."""
     x = torch.tensor([-1.0, 0.3, 3.3, 9.0], requires_grad=True)
-    activation(x, quantised).sum().backward()
+    (pull * activation(x, quantised)).sum().backward()
     assert x.grad is not None
-    assert x.grad.tolist() == [0, 1, 1, 0]
+    assert x.grad.tolist() == pytest.approx(expected)
+
+
+def test_gradients_pass_a_rounding_to_integers() -> None:
     y = torch.tensor([0.4, 2.5], requires_grad=True)
     rounded = round_ste(y)
     (rounded * torch.tensor([3.0, 5.0])).sum().backward()

@@ -181,9 +181,7 @@ def test_a_faulty_note_in_a_png_does_not_matter():
     assert image.read(data).metadata == chunks.pack([(b"gAMA", b"\1")], [], b"IDAT")
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\0", b"BM", b"P6", b"P5 1", b"RIFF", b"RIFF\4\0\0\0WEBP", b"no picture\n" * 99]
-)
+@pytest.mark.parametrize("data", [b"", b"\0", b"BM", b"P6", b"P5 1", b"RIFF", b"RIFF\4\0\0\0WEBP", b"no picture\n" * 99])
 def test_no_picture(data):
     for function in (image.read, image.probe):
         with pytest.raises(UnsupportedImageError):

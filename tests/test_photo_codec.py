@@ -106,7 +106,7 @@ def test_geometry_of_a_large_picture() -> None:
 @pytest.mark.parametrize(("backend", "threads"), [*((backend, 1) for backend in BACKENDS), ("float32", 2)])
 def test_the_same_bytes_everywhere(monkeypatch: pytest.MonkeyPatch, coder: PhotoCodec, backend: str, threads: int) -> None:
     cut_small(monkeypatch)
-    pixels = picture(110, 75)
+    pixels = picture(97, 40)
     expected = coder.encode(pixels).messages
     other = codec(backend=backend, threads=threads)
     assert other.encode(pixels).messages == expected

@@ -149,11 +149,11 @@ def test_code_length_is_the_negative_elbo() -> None:
         noise.append(uniform.transpose(2, 0, 1).reshape(-1))
     bits = Trace(random_vae(), pixels, torch.from_numpy(np.concatenate(noise)[None].astype(np.float32))).bits
     accounting = encoded.accounting
-    assert accounting.prior_bits == pytest.approx(sum(b.item() for b in bits.prior), rel=0.005)
+    assert accounting.prior_bits == pytest.approx(sum(b.item() for b in bits.prior), rel=0.02)  # tails: 24 bits are the least mass
     assert accounting.posterior_bits == pytest.approx(sum(b.item() for b in bits.posterior), rel=0.02)  # scales: two roundings
-    assert accounting.likelihood_bits == pytest.approx(bits.likelihood().item(), rel=0.002)
+    assert accounting.likelihood_bits == pytest.approx(bits.likelihood().item(), rel=1e-4)
     elbo = (bits.likelihood() + bits.kl()).item()
-    assert 8 * sum(map(len, encoded.messages)) == pytest.approx(elbo, rel=0.002, abs=72)
+    assert 8 * sum(map(len, encoded.messages)) == pytest.approx(elbo, rel=1e-4, abs=72)
 
 
 @pytest.mark.parametrize(("config", "tiles"), [(TINY, (16, 32, 128)), (TINY, (32,)), (TINY, (16,)), (WITHOUT_LATENTS, (8,))])
@@ -198,13 +198,15 @@ def test_digest_sees_every_layer(part: str) -> None:
 
 @pytest.mark.parametrize("name", ["carry", "first", "inject.1", "trunk.0.0.b", "hidden.2", "out.1", "prior_out"])
 def test_digest_sees_one_weight(name: str) -> None:
-    """One weight of a layer moves by one, the least there is."""
-    layer = weights().layers[name]
-    weight = layer.weight.copy()
-    weight[1, 1, 0, 0] += 1
-    layers = dict(weights().layers) | {name: dataclasses.replace(layer, weight=weight)}
-    with torch.inference_mode():
-        assert PhotoNetwork(TINY, layers, "float32").digest() != weights().digest
+    """One weight of a layer moves by one, the least there is. Of four, since some channels may be dead."""
+    layer, seen = weights().layers[name], 0
+    for at in range(4):
+        weight = layer.weight.copy()
+        weight[at, at, 0, 0] += 1
+        layers = dict(weights().layers) | {name: dataclasses.replace(layer, weight=weight)}
+        with torch.inference_mode():
+            seen += PhotoNetwork(TINY, layers, "float32").digest() != weights().digest
+    assert seen > 0
 
 
 class Rounding(Layer):

@@ -18,9 +18,7 @@ def chunk(kind: bytes, data: bytes = b"") -> bytes:
 
 
 def header(width=4, height=3, bit_depth=8, colour_type=2, compression=0, filtering=0, interlace=0):
-    return chunk(
-        b"IHDR", struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, compression, filtering, interlace)
-    )
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, compression, filtering, interlace))
 
 
 ROWS = bytes([0, *range(12)]) * 3  # 4 x 3 RGB, filter "none"

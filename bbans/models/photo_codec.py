@@ -23,8 +23,7 @@ Source: Townsend, Bird and Barber, "Practical lossless compression with latent v
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -68,18 +67,17 @@ class PhotoCodec:
     Args:
         network: the integer networks on the backend to use.
         weights: what the network was made of; files name its id and hash.
-        threads: of the networks, and strips that are coded side by side. It changes no byte.
     """
 
-    def __init__(self, network: PhotoNetwork, weights: Weights, threads: int) -> None:
-        self.network, self.threads = network, threads
+    def __init__(self, network: PhotoNetwork, weights: Weights) -> None:
+        self.network = network
         self.id, self.weights_hash = weights.id, weights.hash
         self._tables = (logistic_table(), exp_table(), inverse_scales())
 
     def encode(self, pixels: Bytes) -> Encoded:
         """The messages of a picture. Shapes: pixels (H, W, 3) RGB or (H, W, 1) gray, uint8. Inverse: decode."""
         encoded = Encoded()
-        with torch.inference_mode(), _torch_threads(self.threads):
+        with torch.inference_mode(), _one_torch_thread():
             for rows, columns in regions(*pixels.shape[:2]):
                 self._encode_region(_as_rgb(pixels[rows, columns]), pixels.shape[2], encoded)
         return encoded
@@ -91,7 +89,7 @@ class PhotoCodec:
         """
         out = np.empty((height, width, channels), np.uint8)
         left = iter(messages)
-        with torch.inference_mode(), _torch_threads(self.threads):
+        with torch.inference_mode(), _one_torch_thread():
             for rows, columns in regions(height, width):
                 size = (rows.stop - rows.start, columns.stop - columns.start)
                 out[rows, columns] = self._decode_region(left, *size, channels)[..., :channels]
@@ -257,7 +255,8 @@ class PhotoCodec:
             )  # fmt: skip
             message.resize(size)
 
-        self._each(push, level.strips())
+        strips = level.strips()
+        self.network.each(push, range(len(strips)), strips)
 
     def _pop_phase(self, level: Level, phase: int, messages: list[Message], colours: int, z: Bytes | None) -> None:
         params = self.network.head(phase, level.grid, level.features[phase], z)
@@ -272,7 +271,8 @@ class PhotoCodec:
             )  # fmt: skip
             message.resize(size)
 
-        self._each(pop, level.strips())
+        strips = level.strips()
+        self.network.each(pop, range(len(strips)), strips)
 
     def _draw(self, level: Level, posterior: Latent, messages: list[Message], z: Bytes) -> bool:
         """Pop z ~ q from every message of a level into ``z``; where one has too few bits, leave all as they were."""
@@ -307,14 +307,6 @@ class PhotoCodec:
             message.resize(size)
             z[blocks] = flat.reshape(z[blocks].shape)
 
-    def _each(self, work: Callable[[int, slice], None], strips: list[slice]) -> None:
-        if self.threads == 1 or len(strips) == 1:
-            for index, rows in enumerate(strips):
-                work(index, rows)
-            return
-        with ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(work, range(len(strips)), strips))
-
 
 def load_photo_codec(weights: Weights, *, threads: int | None, device: str, backend: str | None) -> PhotoCodec:
     """See bbans.models.load."""
@@ -324,23 +316,29 @@ def load_photo_codec(weights: Weights, *, threads: int | None, device: str, back
         raise ModelError(f"the model '{weights.id}' is of another architecture ({error})") from None
     if not all(isinstance(size, int) and 0 <= size < 1 << 12 for size in weights.config.values()):
         raise ModelError(f"the sizes of the model '{weights.id}' are out of range")
-    count = threads or os.cpu_count() or 1
+    count = threads or _cores()
     tried = BACKENDS if backend is None else (backend,)
-    with torch.inference_mode(), _torch_threads(count):
+    with torch.inference_mode(), _one_torch_thread():
         for name in tried:
             try:
-                network = PhotoNetwork(config, weights.layers, name, device)
+                network = PhotoNetwork(config, weights.layers, name, device, count)
                 if network.digest() == weights.digest:
-                    return PhotoCodec(network, weights, count)
+                    return PhotoCodec(network, weights)
             except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
                 raise ModelError(f"the device '{device}' cannot be used: {str(error).splitlines()[0]}") from None
     raise InexactBackendError(f"none of {', '.join(tried)} computes the model '{weights.id}' exactly on this machine")
 
 
+def _cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
+def _one_torch_thread() -> Iterator[None]:
+    """The network's own threads take a tile each: see PhotoNetwork."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -16,8 +16,10 @@ so a backend that rounds anywhere is found out before it codes a byte.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,13 +101,19 @@ class Latent:
 class PhotoNetwork:
     """The integer photo model on one backend and device.
 
+    Tiles are shared out among ``threads``. Torch itself is to run on one (see photo_codec.py): where its own threads divide a
+    tile, they wait for each other after every layer, which on a busy machine costs far more than the arithmetic.
+
     Raises: ModelError when the layers are not those of the configuration.
     """
 
-    def __init__(self, config: PhotoConfig, layers: Mapping[str, IntConv], backend: str, device: str = "cpu") -> None:
+    def __init__(
+        self, config: PhotoConfig, layers: Mapping[str, IntConv], backend: str, device: str = "cpu", threads: int = 1
+    ) -> None:
         if config.layers() != {name: (*layer.weight.shape[:3], len(layer.bias), layer.relu) for name, layer in layers.items()}:
             raise ModelError("the model's layers are not those that its configuration asks for")
         self.config = config
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.device = torch.device(device)
         self.layers = {name: Layer(layer, backend, self.device) for name, layer in layers.items()}
         self.dtype = torch.float64 if backend == "reference" else torch.float32
@@ -122,6 +130,23 @@ class PhotoNetwork:
     def grid(self, height: int, width: int) -> Grid:
         return Grid(height, width, self.halo)
 
+    def each(self, work: Callable[..., None], *arguments: Iterable[Any]) -> None:
+        """``work`` for each tuple of arguments, as map has it, side by side on the threads. No result depends on their order."""
+
+        def alone(*values: Any) -> None:
+            with torch.inference_mode():  # of this thread
+                work(*values)
+
+        items = list(zip(*arguments, strict=True))
+        if self._pool is None or len(items) == 1:
+            for item in items:
+                alone(*item)
+            return
+        list(self._pool.map(alone, *zip(*items, strict=True)))
+
+    def _each_tile(self, grid: Grid, work: Callable[[int, int], None]) -> None:
+        self.each(work, *zip(*grid.tiles(), strict=True))
+
     def first_input(self, grid: Grid, planes: Bytes, coarse: Bytes | None, coarse_grid: Grid | None) -> Bytes:
         """The buffer (.., 6 + carried) of phase x11's trunk: pixels of x00, and what the coarser level hands up.
 
@@ -131,11 +156,14 @@ class PhotoNetwork:
         inner = grid.inner(buffer)
         inner[..., :6] = planes
         if coarse is not None and coarse_grid is not None:
-            for row, column in coarse_grid.tiles():
+
+            def work(row: int, column: int) -> None:
                 y = self.layers["carry"](self._gather(coarse, coarse_grid, row, column, 0))
                 tile = self._bytes(F.pixel_shuffle(y, 2))
                 target = inner[2 * row : 2 * row + tile.shape[0], 2 * column : 2 * column + tile.shape[1], 6:]
                 target[...] = tile[: target.shape[0], : target.shape[1]]
+
+            self._each_tile(coarse_grid, work)
         return buffer
 
     def trunk(self, phase: int, level: int, grid: Grid, features: Bytes, planes: Bytes | None = None) -> Bytes:
@@ -145,7 +173,8 @@ class PhotoNetwork:
         """
         out = grid.buffer(self.config.width)
         inner = grid.inner(out)
-        for row, column in grid.tiles():
+
+        def work(row: int, column: int) -> None:
             x = self._gather(features, grid, row, column, self.halo)
             if planes is None:
                 y = self.layers["first"](x, variant=min(level, LEVELS_OF_BIAS - 1))
@@ -162,6 +191,8 @@ class PhotoNetwork:
                 _clear_outside(y, grid, row, column, margin)
             target = inner[row : row + grid.tile, column : column + grid.tile]
             target[...] = self._bytes(y)[: target.shape[0], : target.shape[1]]
+
+        self._each_tile(grid, work)
         return out
 
     def head(self, phase: int, grid: Grid, features: Bytes, z: Bytes | None) -> Params:
@@ -169,7 +200,8 @@ class PhotoNetwork:
         returns (height, width, 12 K) int16: logits in 1/16 nat, means in 1/64 beyond the reference, scale indices, slopes in 1/64.
         """
         out = np.empty((grid.height, grid.width, self.config.outputs), np.int16)
-        for row, column in grid.tiles():
+
+        def work(row: int, column: int) -> None:
             x = self._gather(features, grid, row, column, 0)
             if self.config.latents:
                 x = torch.cat([self._spread(z, grid, row, column), x], 1)
@@ -177,6 +209,8 @@ class PhotoNetwork:
             y = (y * self._factors).round_().add_(self._offsets).clamp_(self._lows, self._highs)
             target = out[row : row + grid.tile, column : column + grid.tile]
             target[...] = y.to(torch.int16).cpu().numpy()[: target.shape[0], : target.shape[1]]
+
+        self._each_tile(grid, work)
         return out
 
     def prior(self, grid: Grid, features: Bytes) -> tuple[Latent, Bytes]:
@@ -184,19 +218,23 @@ class PhotoNetwork:
         rows, columns = grid.blocks
         latent = self._empty_latent(rows, columns)
         summary = np.empty((rows, columns, self.config.latent_width), np.uint8)
-        for row, column in grid.tiles():
+
+        def work(row: int, column: int) -> None:
             pooled = self._pooled("prior_in", self._gather(features, grid, row, column, 0), grid, row, column)
             hidden = self.layers["prior_hidden"](pooled)
             here = self._blocks_of(summary, grid, row, column)
             here[...] = self._bytes(hidden)[: here.shape[0], : here.shape[1]]
             self._store(latent, self.layers["prior_out"](hidden), None, grid, row, column)
+
+        self._each_tile(grid, work)
         return latent, summary
 
     def posterior(self, grid: Grid, features: Bytes, rests: Bytes, summary: Bytes, prior: Latent) -> Latent:
         """q(z | x00, x11, x01). ``features``: the trunk of phase x10; ``rests``: buffer (.., 6) of |pixel - reference|."""
         latent = self._empty_latent(*grid.blocks)
         per_tile = grid.tile // BLOCK
-        for row, column in grid.tiles():
+
+        def work(row: int, column: int) -> None:
             x = torch.cat([self._gather(b, grid, row, column, 0) for b in (features, rests)], 1)
             asked = self._pooled("posterior_in", x, grid, row, column)
             seen = np.zeros((per_tile, per_tile, self.config.latent_width), np.uint8)
@@ -204,6 +242,8 @@ class PhotoNetwork:
             seen[: here.shape[0], : here.shape[1]] = here
             hidden = self.layers["posterior_hidden"](torch.cat([self._tensor(seen), asked], 1))
             self._store(latent, self.layers["posterior_out"](hidden), prior, grid, row, column)
+
+        self._each_tile(grid, work)
         return latent
 
     def digest(self) -> str:

@@ -1,0 +1,279 @@
+"""A decoder written from bbans/FORMAT.md, chapter 5, alone: integers, no torch, nothing of bbans. Slow; for a small picture.
+
+Functions carry the names of the text. Whole levels at once, no tiles; Python's integers for messages.
+"""
+
+from __future__ import annotations
+
+import decimal
+import json
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load
+
+Array = Any  # of int64
+decimal.getcontext().prec = 40
+
+
+def exp(numerator: int, denominator: int) -> decimal.Decimal:
+    return (decimal.Decimal(numerator) / denominator).exp()
+
+
+L = np.array([0, *(round(2**24 / (1 + exp(512 - i, 32))) for i in range(1, 1024)), 2**24, 2**24])
+INV = np.array([round(2**19 * exp(48 - i, 16)) for i in range(128)])
+EXP = np.array([round(2**16 * exp(-d, 16)) for d in range(256)])
+
+
+class Stack:
+    """Section 5.6."""
+
+    def __init__(self, body: bytes) -> None:
+        words = [int.from_bytes(body[i : i + 4], "little") for i in range(0, len(body), 4)]
+        self.head, self.tail = words[0] << 32 | words[1], words[:1:-1]
+
+    def pop(self, p: int, cf: Array) -> int:
+        v = self.head % 2**p
+        symbol = int(np.searchsorted(cf, v, "right")) - 1
+        start, freq = int(cf[symbol]), int(cf[symbol + 1] - cf[symbol])
+        self.head = freq * (self.head >> p) + v - start
+        if self.head < 2**31:
+            self.head = self.head << 32 | self.tail.pop()
+        return symbol
+
+    def push(self, p: int, cf: Array, symbol: int) -> None:
+        start, freq = int(cf[symbol]), int(cf[symbol + 1] - cf[symbol])
+        if self.head >= freq << (63 - p):
+            self.tail.append(self.head % 2**32)
+            self.head >>= 32
+        self.head = (self.head // freq << p) + self.head % freq + start
+
+    @property
+    def empty(self) -> bool:
+        return self.head == 2**31 and not self.tail
+
+
+def intervals(n: int, weights: Array, means: Array, scales: Array) -> Array:
+    """cf(0) .. cf(n). Section 5.5."""
+    x = np.arange(1, n)[:, None]
+    t = (64 * x - 32 - means) * INV[scales] + 2**29
+    j = np.clip(t >> 20, 0, 1023)
+    share = L[j] + ((L[j + 1] - L[j]) * ((t >> 4) & 65535) >> 16)
+    share = np.where(t <= 0, 0, np.where(t >= 2**30, 2**24, share))
+    inner = ((weights * share).sum(1) * (2**24 - n) >> 38) + np.arange(1, n)
+    return np.array([0, *inner, 2**24])
+
+
+def rhe(numerator: Array, exponent: Array) -> Array:
+    """numerator / 2**exponent to the nearest integer, halves to the even one."""
+    floor, twice = numerator >> exponent, 2 * (numerator - (numerator >> exponent << exponent))
+    one = np.int64(1) << exponent
+    return floor + ((twice > one) | ((twice == one) & (floor % 2 == 1)))
+
+
+class Decoder:
+    """Decodes the messages of one picture with the model of a weight file."""
+
+    def __init__(self, weight_file: bytes) -> None:
+        self.tensors = {name: tensor.astype(np.int64) for name, tensor in load(weight_file).items()}
+        header = json.loads(weight_file[8 : 8 + int.from_bytes(weight_file[:8], "little")])
+        self.config = json.loads(header["__metadata__"]["bbans"])["config"]
+
+    # 5.4
+
+    def layer(self, name: str, a: Array, skip: Array | None = None, bias: int = 0) -> Array:
+        """An activation, or for heads (acc, exponent), both with channels first."""
+        weight, exponent = self.tensors[f"{name}.weight"], self.tensors[f"{name}.exponent"][:, None, None]
+        k, (height, width) = weight.shape[2], a.shape[1:]
+        padded = np.pad(a, ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
+        acc = self.tensors[f"{name}.bias"][bias][:, None, None] + np.zeros((1, height, width), np.int64)
+        for i in range(k):
+            for j in range(k):
+                acc += np.einsum("oc,cyx->oyx", weight[:, :, i, j], padded[:, i : i + height, j : j + width])
+        if skip is not None:
+            acc += skip << exponent
+        return np.clip(rhe(acc, exponent), 0, 127) if self.tensors[f"{name}.relu"][0] else (acc, exponent)
+
+    def trunk(self, p: int, f: Array) -> Array:
+        for b in range(self.config["blocks"]):
+            f = self.layer(f"trunk.{p}.{b}.b", self.layer(f"trunk.{p}.{b}.a", f), f)
+        return f
+
+    def first(self, x00: Array, level: int, coarser: Array | None) -> Array:
+        _, h, w = x00.shape
+        u = np.zeros((self.config["carried"], h, w), np.int64)
+        if coarser is not None:
+            v = self.layer("carry", coarser).reshape(-1, 2, 2, *coarser.shape[1:])
+            u = v.transpose(0, 3, 1, 4, 2).reshape(len(v), 2 * coarser.shape[1], -1)[:, :h, :w]
+        return self.trunk(0, self.layer("first", np.concatenate([planes(x00), u]), bias=min(level, 3)))
+
+    def latent(self, name: str, a: Array, base: tuple[Any, Any]) -> tuple[Array, Array]:
+        acc, exponent = self.layer(name, a)
+        z = self.config["latents"]
+        mean = base[0] + np.clip(rhe(64 * acc[:z], exponent[:z]), -32767, 32767)
+        return mean, np.clip(base[1] + np.clip(rhe(acc[z:], exponent[z:]), -128, 128), 0, 127)
+
+    def parameters(self, p: int, given: Array, features: Array) -> Array:
+        """(12 K, h, w)"""
+        acc, e = self.layer(f"out.{p}", self.layer(f"hidden.{p}", np.concatenate([given, features])))
+        k = self.config["components"]
+        logits, means, scales, slopes = (slice(3 * k * i, 3 * k * (i + 1)) for i in range(4))
+        return np.concatenate(
+            [
+                np.clip(rhe(acc[logits], e[logits]), -16383, 16383),
+                np.clip(rhe(64 * acc[means], e[means]), -32767, 32767),
+                np.clip(rhe(acc[scales], e[scales]) + 48, 0, 127),
+                np.clip(rhe(4 * acc[slopes], e[slopes]), -128, 128),
+            ]
+        )
+
+    # 5.5, 5.6
+
+    def mixture(self, r: Array, c: int, reference: int, g: int, red: int) -> Array:
+        k = self.config["components"]
+        logit, mean, scale = (r[(part + c) * k : (part + c + 1) * k] for part in (0, 3, 6))
+        slope = [r[(9 + j) * k : (10 + j) * k] for j in range(3)]
+        t = [0, (slope[0] * g + 2) >> 2, (slope[1] * g + slope[2] * red + 2) >> 2][c]
+        e = EXP[np.minimum(logit.max() - logit, 255)]
+        weights = e * 2**14 // e.sum()
+        weights[logit.argmax()] += 2**14 - weights.sum()
+        return intervals(256, weights, 16 * reference + mean + t, scale)
+
+    def pop_phase(self, r: Array, pixels: Array, references: Array, strips: list[tuple[Stack, int, int]], gray: bool) -> None:
+        for stack, top, bottom in strips:
+            for y in range(top, min(bottom, pixels.shape[1])):
+                for x in range(pixels.shape[2]):
+                    rest = [0, 0]
+                    for c, colour in enumerate((1,) if gray else (1, 0, 2)):
+                        reference = int(references[colour, y, x])
+                        pixels[colour, y, x] = stack.pop(24, self.mixture(r[:, y, x], c, reference, *rest))
+                        if c < 2:
+                            rest[c] = 4 * int(pixels[colour, y, x]) - reference
+                    if gray:
+                        pixels[:, y, x] = pixels[1, y, x]
+
+    def decode(self, messages: list[bytes], height: int, width: int, channels: int) -> Array:
+        left, out = list(messages), np.zeros((height, width, 3), np.uint8)
+        for top, bottom in cuts(height):
+            for start, stop in cuts(width):
+                out[top:bottom, start:stop] = self.region(left, bottom - top, stop - start, channels == 1).transpose(1, 2, 0)
+        assert not left
+        return out[..., :channels]
+
+    def region(self, left: list[bytes], height: int, width: int, gray: bool) -> Array:
+        body = left.pop(0)
+        flags, shared = body[0], Stack(body[1:])
+        sizes = [(height, width)]
+        while max(sizes[-1]) > 4:
+            sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
+        pixels = np.zeros((3, *sizes[-1]), np.int64)
+        for y in range(sizes[-1][0]):
+            for x in range(sizes[-1][1]):
+                for colour in (1,) if gray else (1, 0, 2):
+                    pixels[colour, y, x] = shared.pop(8, np.arange(257))
+                if gray:
+                    pixels[:, y, x] = pixels[1, y, x]
+        features = None
+        for level in reversed(range(len(sizes) - 1)):
+            h, w = pixels.shape[1:]
+            edges = strip_edges(h, w)
+            stacks = [shared] if len(edges) == 2 else [Stack(left.pop(0)) for _ in edges[1:]]
+            strips = list(zip(stacks, edges, edges[1:], strict=False))
+            pixels, features = self.level(pixels, sizes[level], level, features, strips, bool(flags >> level & 1), gray)
+            assert len(stacks) == 1 or all(stack.empty for stack in stacks)
+        assert shared.empty
+        return pixels
+
+    def level(
+        self,
+        x00: Array,
+        size: tuple[int, int],
+        level: int,
+        coarser: Array | None,
+        strips: list[tuple[Stack, int, int]],
+        coded: bool,
+        gray: bool,
+    ) -> tuple[Array, Array]:
+        _, h, w = x00.shape
+        height, width = size
+        count = self.config["latents"]
+        rows, columns = -(-h // 16), -(-w // 16)
+        f = self.first(x00, level, coarser)
+        here = min(h, w) >= 16 and count > 0
+        z = np.full((count, rows, columns), 64)
+        if here:
+            seen = self.layer("prior_hidden", pool(self.layer("prior_in", f)))
+            prior = self.latent("prior_out", seen, (4096, 48))
+            z = mode(prior[0])
+
+        def places(top: int, bottom: int) -> list[tuple[int, int, int]]:
+            return [(c, y, x) for y in range(top // 16, -(-bottom // 16)) for x in range(columns) for c in range(count)]
+
+        def cf(latent: tuple[Array, Array], place: tuple[int, int, int]) -> Array:
+            return intervals(128, np.array([2**14]), latent[0][place], latent[1][place])
+
+        if coded:
+            for stack, top, bottom in strips:
+                for place in places(top, bottom):
+                    z[place] = stack.pop(24, cf(prior, place))
+
+        def spread(v: Array) -> Array:
+            return v.repeat(16, 1).repeat(16, 2)[:, :h, :w]
+
+        x11, x01, x10 = x00.copy(), x00.copy(), x00.copy()
+        references = [reference(x00, (0, 0), (0, 1), (1, 0), (1, 1))]
+        self.pop_phase(self.parameters(0, spread(z), f), x11[:, : height // 2, : width // 2], references[0], strips, gray)
+        references.append(reference(x00, (0, 0), (0, 1)) + reference(x11, (0, 0), (-1, 0)))
+        f = self.trunk(1, self.layer("inject.0", planes(x11), f))
+        self.pop_phase(self.parameters(1, spread(z), f), x01[:, :, : width // 2], references[1], strips, gray)
+        f = self.trunk(2, self.layer("inject.1", planes(x01), f))
+        given = z
+        if here:
+            rests = [np.minimum(abs(4 * x - r) >> 1, 127) for x, r in zip((x11, x01), references, strict=True)]
+            asked = pool(self.layer("posterior_in", np.concatenate([f, *rests])))
+            posterior = self.latent("posterior_out", self.layer("posterior_hidden", np.concatenate([seen, asked])), prior)
+            given = mode(posterior[0])
+        if coded:
+            for stack, top, bottom in strips:
+                for place in reversed(places(top, bottom)):
+                    stack.push(24, cf(posterior, place), int(z[place]))
+        last = reference(x00, (0, 0), (1, 0)) + reference(x11, (0, 0), (0, -1))
+        self.pop_phase(self.parameters(2, spread(given), f), x10[:, : height // 2], last, strips, gray)
+        whole = np.zeros((3, 2 * h, 2 * w), np.int64)
+        whole[:, ::2, ::2], whole[:, 1::2, 1::2], whole[:, ::2, 1::2], whole[:, 1::2, ::2] = x00, x11, x01, x10
+        return whole[:, :height, :width], f
+
+
+def cuts(size: int) -> list[tuple[int, int]]:
+    count = -(-size // 1536)
+    least = -(-size // count)
+    step = size if count == 1 else 128 * -(-least // 128)
+    return [(at, min(at + step, size)) for at in range(0, size, step)]
+
+
+def strip_edges(h: int, w: int) -> list[int]:
+    m = -(-h // 64)
+    k = min(m, max(1, (h * w + 32768) // 65536))
+    return [64 * (m * i // k) for i in range(k)] + [h]
+
+
+def planes(x: Array) -> Array:
+    return np.concatenate([x >> 1, x & 1])
+
+
+def reference(x: Array, *offsets: tuple[int, int]) -> Array:
+    _, h, w = x.shape
+    rows = [np.clip(np.arange(h) + dy, 0, h - 1) for dy, _ in offsets]
+    columns = [np.clip(np.arange(w) + dx, 0, w - 1) for _, dx in offsets]
+    return sum(x[:, row][:, :, column] for row, column in zip(rows, columns, strict=True))
+
+
+def pool(a: Array) -> Array:
+    c, h, w = a.shape
+    a = np.pad(a, ((0, 0), (0, -h % 16), (0, -w % 16)))
+    total = a.reshape(c, a.shape[1] // 16, 16, a.shape[2] // 16, 16).sum((2, 4))
+    return np.clip(rhe(total, np.int64(5)), 0, 127)
+
+
+def mode(mean: Array) -> Array:
+    return np.clip((mean + 32) >> 6, 0, 127)
