@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import platform
 import time
 from pathlib import Path
@@ -56,6 +57,17 @@ def macs_per_pixel(weights: models.Weights) -> float:
     return finest * 4 / 3
 
 
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def float_neg_elbo(checkpoint: Path, files: list[Path], quantised: bool) -> float:
     """Mean negative ELBO in bits/dim of a checkpoint's averaged model in float32, on centre crops of 256 x 256."""
     import torch
@@ -101,7 +113,8 @@ def main(folder: Path, model: str | None, threads: int | None, draws: int, check
         click.echo(f"{name}: {value:.5g}" if isinstance(value, float) else f"{name}: {value}")
     if out:
         about: dict[str, Any] = {"macs_per_pixel": macs_per_pixel(models.read(model))}
-        about |= {"machine": platform.machine(), "python": platform.python_version(), "bbans": bbans.__version__, "model": model}
+        about |= {"processor": processor(), "threads": threads or os.cpu_count(), "python": platform.python_version()}
+        about |= {"bbans": bbans.__version__, "model": models.read(model).id, "weights": models.read(model).hash.hex()}
         out.write_text(json.dumps({"about": about, "total": total, "rows": rows}, indent=1) + "\n")
 
 

@@ -137,7 +137,7 @@ def test_code_length_is_the_negative_elbo() -> None:
             drawn[level.index] = z.copy()
             return done
 
-    watched = Watched(coder.network, weights(), threads=1)
+    watched = Watched(coder.network, weights())
     encoded = watched.encode(pixels)
     assert encoded.messages[0][0] == 0b11
     noise = []
