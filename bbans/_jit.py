@@ -35,7 +35,7 @@ def jit(function: Function) -> Function:
         dispatcher = numba.njit(cache=True, **_OPTIONS)(function)
         cache_file = dispatcher._cache._cache_file
         cache_file._source_stamp = (cache_file._source_stamp, _kernel_sources_digest())
-    except RuntimeError:  # "no locator available": no folder that can be written
+    except (RuntimeError, AttributeError):  # no folder that can be written; or a numba whose cache is built in another way
         dispatcher = numba.njit(**_OPTIONS)(function)
     dispatcher._cache = _ForgivingCache(dispatcher._cache)
     return dispatcher  # type: ignore[no-any-return]

@@ -59,6 +59,8 @@ def strict(max_pixels: int) -> Iterator[None]:
 @contextmanager
 def open_any(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     """The Pillow image of a file of any format, not decoded yet; `strict` holds as long as it is open."""
+    if not data:
+        raise UnsupportedImageError("the file is empty")
     Image.init()
     with strict(max_pixels), Image.open(io.BytesIO(data), formats=sorted(set(Image.OPEN) - _NOT_TRIED)) as image:
         yield image

@@ -46,7 +46,7 @@ CLEARLY_SMALLER = 0.85
 WebP or LZMA is then 0 to 10 % smaller than the fast one on photos, and takes ten times as long."""
 
 
-class Codec(Protocol):
+class PictureCodec(Protocol):
     """What a model of `bbans.models` does for this module."""
 
     @property
@@ -110,7 +110,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Restored:
-    """A picture file, and the name of its format as Pillow has it (PNG, JPEG, ...)."""
+    """A picture file, and the name of its format (PNG, JPEG, PGM, ...)."""
 
     data: bytes
     format: str
@@ -228,7 +228,7 @@ def _read(data: bytes, mode: ModeName) -> tuple[_Source, str | None]:
                 raise
             return _source(data, image.read(data, decoded=True)), "the pixels of the JPEG are kept, not the JPEG file"
         source = _Source(data, None, found.format, found.height, found.width, found.channels, found.bit_depth)
-        return source, None if mode == "stored" else f"kept as the file that it is, without the model: {error}"
+        return source, None if mode == "stored" else f"{found.kind}: stored byte for byte, without the model"
 
 
 def _source(data: bytes, picture: Picture) -> _Source:
@@ -236,7 +236,7 @@ def _source(data: bytes, picture: Picture) -> _Source:
     return _Source(data, picture, picture.format, height, width, channels, 8)
 
 
-def _code(source: _Source, picture: Picture, codec: Codec) -> Container:
+def _code(source: _Source, picture: Picture, codec: PictureCodec) -> Container:
     """The picture in mode model. Inverse: `_decode`."""
     encoded = codec.encode(picture.pixels)
     bits = encoded.accounting
@@ -258,7 +258,7 @@ def _code(source: _Source, picture: Picture, codec: Codec) -> Container:
     )
 
 
-def _decode(parsed: Container, codec: Codec) -> Picture:
+def _decode(parsed: Container, codec: PictureCodec) -> Picture:
     """The picture of a file in mode model. Inverse: `_code`."""
     if parsed.channels not in (1, 3) or parsed.bit_depth != 8:
         raise FormatError(f"no model codes {parsed.channels} channels of {parsed.bit_depth} bits")
@@ -288,7 +288,12 @@ def _unstore(parsed: Container) -> bytes | Picture:
     if parsed.method not in list(stored.Method):
         raise UnsupportedVersionError(f"stored method {parsed.method} is of a newer vaezip: install it to read this file")
     [payload] = parsed.bodies(SectionKind.PAYLOAD)
-    return stored.decode(parsed.method, payload)
+    kept = stored.decode(parsed.method, payload)
+    if isinstance(kept, Picture):
+        inside, header = (kept.format, *kept.pixels.shape), (parsed.format, parsed.height, parsed.width, parsed.channels)
+        if inside != header:
+            raise CorruptDataError(f"the stored picture is {inside}, but the header says {header}")
+    return kept
 
 
 def _container(
@@ -315,7 +320,7 @@ def _container(
     )
 
 
-def _restore(parsed: Container, codec: Codec | None) -> Restored:
+def _restore(parsed: Container, codec: PictureCodec | None) -> Restored:
     """The picture file of a container; the codec is given in mode model."""
     kept = _unstore(parsed) if codec is None else _decode(parsed, codec)
     if _content_check(kept.pixels if isinstance(kept, Picture) else kept) != parsed.content_check:
@@ -323,7 +328,7 @@ def _restore(parsed: Container, codec: Codec | None) -> Restored:
     return Restored(image.write(kept) if isinstance(kept, Picture) else kept, parsed.format)
 
 
-def _verify(parsed: Container, source: _Source, codec: Codec | None) -> None:
+def _verify(parsed: Container, source: _Source, codec: PictureCodec | None) -> None:
     """Raises VerifyError unless the container gives back the very file, or one that reads as the same picture."""
     try:
         restored = _restore(parsed, codec if parsed.mode == Mode.MODEL else None).data

@@ -96,9 +96,11 @@ def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
     """Pixels (H, W, 3) and metadata of a lossless, still WebP without alpha.
 
     Raises:
-        UnsupportedImageError: see `parse`; or the pixels cannot be decoded.
+        UnsupportedImageError: see `parse`; or the pixels cannot be decoded, or not be written again.
     """
     webp = parse(data, max_pixels)
+    if max(webp.width, webp.height) > MAX_SIDE_PX:  # the format allows 16384
+        raise UnsupportedImageError(f"WebP with a side over {MAX_SIDE_PX} pixels is not supported (it could not be written again)")
     pixels = to_pixels(_file([(b"VP8L", webp.stream)]), "WEBP", max_pixels)
     return pixels, chunks.pack(webp.before, webp.after, b"VP8L")
 

@@ -60,9 +60,9 @@ def main() -> None:
     text = [*rates(), "", "Where the bits go, against a model trained without latents on the same crops for as many steps:", ""]
     text += [*accounting(), ""]
     text.append(
-        f"The decoder runs {about['about']['macs_per_pixel'] / 1000:.0f} thousand multiplications a pixel. A Kodak picture (0.39 MP) takes "
-        f"{total['encode_s']:.2f} s to compress without verification and {total['decode_s']:.2f} s to decompress, warm, on "
-        f"{about['about']['threads']} cores of an {about['about']['processor']}."
+        f"The decoder runs {about['about']['macs_per_pixel'] / 1000:.0f} thousand multiplications a pixel. A Kodak picture "
+        f"(0.39 MP) takes {total['encode_s']:.2f} s to compress without verification and {total['decode_s']:.2f} s to "
+        f"decompress, warm, on {about['about']['threads']} cores of an {about['about']['processor']}."
     )
     before, rest = README.read_text().split(BEGIN)
     after = rest.split(END)[1]

@@ -33,7 +33,7 @@ def show(source: str) -> None:
     """The table of one picture. Raises VerifyError if another picture comes back."""
     data = files.read(source)
     rows = [["", "bytes", "bits/dim", "compress", "decompress", "comes back"]]
-    modes: tuple[api.ModeName, ...] = ("stored", "auto")
+    modes: tuple[api.ModeName, ...] = ("stored", "model")
     for mode in modes:
         began = time.perf_counter()
         result = api.compress(data, mode=mode, verify=False)
@@ -58,7 +58,7 @@ def show(source: str) -> None:
                 what_came_back(data, restored.data),
             ]
         )
-    click.echo(f"{Path(source).name}: {info.width} x {info.height}, {info.channels} x {info.bit_depth} bits")
+    click.echo(f"{output.printable(Path(source).name)}: {info.width} x {info.height}, {info.channels} x {info.bit_depth} bits")
     click.echo(output.table(rows))
 
 

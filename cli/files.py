@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
@@ -37,28 +38,39 @@ def restored_name(source: Path, format: str) -> str:
 
 def read(source: str) -> bytes:
     """The bytes of a file, or of stdin."""
-    return sys.stdin.buffer.read() if source == PIPE else Path(source).read_bytes()
+    if source == PIPE:
+        if sys.stdin is None:
+            raise Refused("stdin is closed")
+        return sys.stdin.buffer.read()
+    with open(source, "rb") as file:
+        return file.read()
 
 
 def write(target: Path | None, data: bytes, *, like: str, force: bool) -> None:
     """Write to a file, or to stdout if `target` is None.
 
     Args:
-        like: the source: a file gives its mode and times to the target.
+        like: the source: a file gives its mode and times to the target, where its file system has such.
         force: replace an existing target.
     Raises:
-        Refused, OSError: nothing was written.
+        Refused, OSError: nothing was written. The OSError of a target names it: the line begins with the source.
     """
     if target is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
-        _replace(target, data, None if like == PIPE else os.stat(like), force)
+        status = None if like == PIPE else os.stat(like)
+        try:
+            _replace(target, data, status, force)
+        except OSError as error:
+            raise OSError(error.errno, f"{target} cannot be written: {error.strerror or error}") from error
 
 
 def check_target(target: Path | None, source: str, *, force: bool) -> None:
     """Raises Refused, if `write` would have to: before any work is done."""
     if target is None:
+        if sys.stdout is None:
+            raise Refused("stdout is closed")
         if sys.stdout.isatty():
             raise Refused("compressed data and pictures are not written to a terminal: use -o or a pipe")
         return
@@ -77,14 +89,17 @@ def check_target(target: Path | None, source: str, *, force: bool) -> None:
 def _replace(target: Path, data: bytes, like: os.stat_result | None, force: bool) -> None:
     """All of the data under its name, or nothing: never a part of it, whatever happens in between."""
     temporary = target.with_name(f".vaezip-{secrets.token_hex(6)}.tmp")
+    mode = 0o666 if like is None else 0o600  # a private picture is not open to all for a moment
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         if like is not None:
-            os.chmod(temporary, like.st_mode & 0o777)
-            os.utime(temporary, ns=(like.st_atime_ns, like.st_mtime_ns))
+            with contextlib.suppress(OSError):  # FAT and network folders may know neither
+                os.chmod(temporary, like.st_mode & 0o777)
+            with contextlib.suppress(OSError):
+                os.utime(temporary, ns=(like.st_atime_ns, like.st_mtime_ns))
         if not force and os.path.lexists(target):  # since `check_target`
             raise Refused(f"{target} exists: use -f to replace it")
         os.replace(temporary, target)

@@ -43,7 +43,7 @@ class Job:
         else:
             target = Path(self.output_dir or Path(source).parent) / name
             if target in self.written:
-                raise output.Refused(f"{target} was just written, for another file of the same name")
+                raise output.Refused(f"{target} was just written, for another input")
         files.check_target(target, source, force=self.force)
         return target
 
@@ -93,6 +93,8 @@ def start(inputs: Sequence[str], job: Job) -> None:
     """Raises UsageError for options that contradict each other."""
     if job.output is not None and job.output_dir is not None:
         raise click.UsageError("-o and --output-dir exclude each other", click.get_current_context())
+    if "" in (job.output, job.output_dir):
+        raise click.UsageError("an empty name for the output", click.get_current_context())
     if job.output is not None and len(inputs) > 1:
         raise click.UsageError("-o takes one input: use --output-dir for several", click.get_current_context())
     if job.output_dir is not None and files.PIPE in inputs:

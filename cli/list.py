@@ -34,7 +34,7 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool, verbose: int) -
         if as_json:
             click.echo(json.dumps(as_object(source, info)))
         elif verbose:
-            click.echo(f"{source}\n{details(info)}\n")
+            click.echo(f"{output.printable(source)}\n{details(info)}\n")
         else:
             rows.append(row(source, info))
 
@@ -67,14 +67,13 @@ def plural(count: int) -> str:
 
 
 def row(source: str, info: api.Info) -> list[str]:
-    ratio = f"{100 * info.file_bytes / info.source_bytes:.1f} %" if info.source_bytes else "-"
     return [
-        source,
+        output.printable(source),
         f"{info.width}x{info.height}x{info.channels}",
         output.how(info),
         str(info.source_bytes),
         str(info.file_bytes),
-        ratio,
+        output.ratio(info.file_bytes, info.source_bytes),
         f"{info.bits_per_dim:.3f}",
     ]
 
@@ -90,7 +89,7 @@ def total(infos: list[api.Info]) -> list[str]:
         f"{by_model} by model",
         str(source_bytes),
         str(file_bytes),
-        f"{100 * file_bytes / source_bytes:.1f} %",
+        output.ratio(file_bytes, source_bytes),
         f"{8 * file_bytes / dims:.3f}",
     ]
 

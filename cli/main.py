@@ -10,10 +10,13 @@ Sub-commands are imported when they are called, so that `vaezip --help` needs ne
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
+import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
@@ -65,7 +68,7 @@ class Signalled(BaseException):
 
 
 def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """Versions of all that the bytes of a file depend on."""
+    """Versions of the program, of the format that it writes, and of torch."""
     if wanted:
         from importlib.metadata import version
 
@@ -77,6 +80,7 @@ def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.group(
     cls=LazyGroup,
+    no_args_is_help=False,  # or the whole help would be the one line of an error
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXAMPLES,
 )
@@ -86,10 +90,23 @@ def group() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line, and exit."""
+    """Run the command line, and exit.
+
+    At once, when all is written: Python would spend half a second to take torch apart, deaf to signals meanwhile.
+    """
+    code = run(arguments)
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+    os._exit(code)
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run the command line. Returns the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shells have it for what runs in the background
             signal.signal(number, _raise_signalled)
+    sys.unraisablehook = _send_again
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold any bytes
@@ -110,12 +127,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         output.error(output.cause(error))
         output.traceback()
         code = 1
-    sys.exit(output.close_stdout(code or 0))
+    return output.close_stdout(code or 0)
 
 
 def _raise_signalled(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(number, signal.SIG_DFL)  # a second one does not wait
     raise Signalled(number)
+
+
+def _send_again(lost: sys.UnraisableHookArgs) -> None:
+    """What Python calls for an exception in a callback from C, as numba's have them: it goes no further from there."""
+    if isinstance(lost.exc_value, Signalled):
+        number = lost.exc_value.number
+        signal.signal(number, _raise_signalled)
+        threading.Timer(0.05, os.kill, (os.getpid(), number)).start()  # when the callback has returned
+    else:
+        sys.__unraisablehook__(lost)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -19,11 +20,18 @@ class Refused(Exception):
 
 
 def error(message: str) -> None:
-    """One line on stderr."""
-    print("vaezip:", " ".join(message.split()), file=sys.stderr, flush=True)
+    """One line on stderr, if there is one to write to."""
+    if sys.stderr is not None:  # print would take stdout instead, where the data may be
+        with contextlib.suppress(OSError):
+            print("vaezip:", printable(" ".join(message.split())), file=sys.stderr, flush=True)
 
 
 note = error
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what would break its line or command the terminal: file names may hold anything."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def cause(problem: BaseException) -> str:
@@ -39,12 +47,14 @@ def cause(problem: BaseException) -> str:
 
 def traceback(wanted: bool = False) -> None:
     """The traceback of the exception at hand, for those who asked for it."""
-    if wanted or os.environ.get("VAEZIP_DEBUG"):
+    if (wanted or os.environ.get("VAEZIP_DEBUG")) and sys.stderr is not None:
         traceback_module.print_exc()
 
 
 def close_stdout(code: int) -> int:
     """The exit code, after the last of stdout is out: a reader that went away is a failure, but not a traceback."""
+    if sys.stdout is None:  # closed by the caller
+        return code
     try:
         sys.stdout.flush()
     except OSError:
@@ -87,5 +97,10 @@ def how(info: Info) -> str:
 
 def sizes(info: Info) -> str:
     """Such as `1000 -> 600 bytes (60.0 %, 2.500 bits/dim)`."""
-    share = f"{100 * info.file_bytes / info.source_bytes:.1f} %"
+    share = ratio(info.file_bytes, info.source_bytes)
     return f"{info.source_bytes} -> {info.file_bytes} bytes ({share}, {info.bits_per_dim:.3f} bits/dim)"
+
+
+def ratio(file_bytes: int, source_bytes: int) -> str:
+    """Such as `60.0 %`; a header may claim a source of no bytes."""
+    return f"{100 * file_bytes / source_bytes:.1f} %" if source_bytes else "-"

@@ -3,7 +3,8 @@
 Only for a deliberate change of the format, with a line under "Format" in the CHANGELOG. Files of users no longer decode then.
 
 ``tiny.safetensors`` is a model with random weights, ``messages.json`` pictures with their messages (base64), and the SHA-256 of the
-messages of pictures that are too large to keep, made by ``pinned_picture``.
+messages of pictures that are too large to keep, made by ``pinned_picture``. The ``.vaez`` files hold the gray one of the pictures,
+as a PNG with a text, by the model and by each method of the stored fallback.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bbans import models
+from bbans import api, chunks, container, image, models, stored
 from bbans.models.photo_layout import PhotoConfig
 from tests.models import picture, weight_file
 
@@ -38,8 +39,33 @@ def digest(messages: Sequence[bytes]) -> str:
     return hashlib.sha256(b"".join(len(message).to_bytes(8, "little") + message for message in messages)).hexdigest()
 
 
+def kept_picture(pixels: NDArray[np.uint8]) -> image.Picture:
+    """What the ``.vaez`` files give back."""
+    return image.Picture(pixels, "PNG", chunks.pack([(b"tEXt", b"Comment\0kept")], [], b"IDAT"))
+
+
+def files(picture: image.Picture, coder: models.PhotoCodec) -> dict[str, bytes]:
+    """A ``.vaez`` file of the picture in each way, whichever is the smallest, by name."""
+    data = image.write(picture)
+    source = api._source(data, picture)
+    payloads = {
+        stored.Method.FILE: stored._crc(data) + data,
+        stored.Method.FILE_LZMA: stored._encode_file(data),
+        stored.Method.WEBP: stored._encode_picture(picture, stored._encode_webp(picture.pixels)),
+        stored.Method.LZMA: stored._encode_picture(picture, stored._encode_rows(picture.pixels)),
+    }
+    made = {"model": container.pack(api._code(source, picture, coder))}
+    for method, payload in payloads.items():
+        content = picture.pixels if method in (stored.Method.WEBP, stored.Method.LZMA) else data
+        sections = (container.Section(container.SectionKind.PAYLOAD, payload),)
+        mode = container.Mode.STORED
+        packed = api._container(source, mode=mode, method=method, content=content, model=None, sections=sections)
+        made[method.name.lower()] = container.pack(packed)
+    return made
+
+
 def main() -> None:
-    """Write both files."""
+    """Write all files."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     model = FOLDER / "tiny.safetensors"
     model.write_bytes(weight_file(CONFIG))
@@ -49,6 +75,8 @@ def main() -> None:
         pixels = picture(height, width, channels, kind=kind)
         messages = [base64.b64encode(message).decode() for message in coder.encode(pixels).messages]
         pictures[name] = {"shape": pixels.shape, "pixels": base64.b64encode(pixels.tobytes()).decode(), "messages": messages}
+    for name, data in files(kept_picture(picture(*PICTURES["gray"][:3], kind=PICTURES["gray"][3])), coder).items():
+        (FOLDER / f"{name}.vaez").write_bytes(data)
     pinned = {name: digest(coder.encode(pinned_picture(*shape)).messages) for name, shape in PINNED.items()}
     (FOLDER / "messages.json").write_text(json.dumps({"pictures": pictures, "pinned": pinned}, indent=1) + "\n")
 

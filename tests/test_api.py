@@ -199,6 +199,15 @@ def test_false_headers_are_typed_errors(fake: FakeCodec, tiny_png: bytes, change
         api.decompress(container.pack(dataclasses.replace(parsed, **change)))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("change", [{"format": "WEBP"}, {"height": 5, "width": 3}, {"channels": 1}])
+def test_a_header_of_another_picture_than_the_stored_one(sample_png: bytes, change: dict[str, object]) -> None:
+    result = api.compress(sample_png, mode="stored", verify=False)
+    assert result.info.method == "webp"
+    parsed = container.unpack(result.data)
+    with pytest.raises(CorruptDataError, match="header"):
+        api.decompress(container.pack(dataclasses.replace(parsed, **change)))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("mode", ["model", "stored"])
 def test_every_damaged_byte_is_a_typed_error(fake: FakeCodec, tiny_png: bytes, mode: api.ModeName) -> None:
     data = api.compress(tiny_png, mode=mode).data

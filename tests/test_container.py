@@ -1,14 +1,12 @@
 """The container: exact bytes, inverse, and a typed error for every flipped bit, cut and appended byte."""
 
 import dataclasses
-import doctest
 import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbans import container as module
 from bbans.container import (
     Accounting,
     Container,
@@ -189,7 +187,3 @@ def test_model_ids(model_id: str) -> None:
     assert MODEL.model is not None
     with pytest.raises(ValueError):
         pack(dataclasses.replace(MODEL, model=dataclasses.replace(MODEL.model, id=model_id)))
-
-
-def test_docstring() -> None:
-    assert doctest.testmod(module).failed == 0

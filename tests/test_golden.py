@@ -10,17 +10,23 @@ import json
 import numpy as np
 import pytest
 
-from bbans import models
+import bbans
+from bbans import image, models
 from bbans.exact.backends import BACKENDS
 from bbans.models import photo_level
 from bbans.models.photo_codec import PhotoCodec
-from bbans.models.photo_network import Grid
+from bbans.models.photo_grid import Grid
 from tests.format_decoder import Decoder, cuts, strip_edges
-from tests.make_golden import FOLDER, PICTURES, PINNED, digest, pinned_picture
+from tests.make_golden import FOLDER, PICTURES, PINNED, digest, kept_picture, pinned_picture
 
 FILES = {
-    "tiny.safetensors": "a78e843a70d0dc220c213508edb031f426c189f52d772848548cd1568c74727e",
+    "tiny.safetensors": "89202c056e718dd712220eee52ce5f89b8a21d1788ae19fd568946c2e017277c",
     "messages.json": "0d2b0efb00f53b36e200ed1d7724eb6cdc8be1625ef5833cc2ccfcfa96b7cc0c",
+    "model.vaez": "03caa0c4a46718f22a904d3dc794187b11e180d07ae1700ece8110f44516be29",
+    "file.vaez": "a11e69d2151d0d6fbba38f93b41680587754c8f916ecaf7bf48541bf96f5f258",
+    "file_lzma.vaez": "2c5800381eace8adc29ba8ff0549d659762c6c723ab11936cf510d164afb7352",
+    "webp.vaez": "d4cca404e0d6e0bcb7c600aa8778e739c4ce2be90f357b4be21e8f02445550ed",
+    "lzma.vaez": "91ddb9d829a068d930404c70578f46dfea294561af4dea76344eb57418cde2c7",
 }
 
 
@@ -29,7 +35,7 @@ def golden() -> dict:
     return json.loads((FOLDER / "messages.json").read_text())
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+@pytest.fixture(scope="module", params=BACKENDS["cpu"])
 def coder(request: pytest.FixtureRequest) -> PhotoCodec:
     return models.load(FOLDER / "tiny.safetensors", threads=1, backend=request.param)
 
@@ -63,6 +69,19 @@ def test_large_pictures_give_the_pinned_messages(golden: dict, name: str) -> Non
     assert len(messages) == {"regions": 2, "strips": 3}[name]
     assert digest(messages) == golden["pinned"][name]
     assert np.array_equal(coder.decode(messages, *pixels.shape), pixels)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FILES if name.endswith(".vaez")))
+def test_files_decode(golden: dict, name: str) -> None:
+    """Container, metadata and every way to store: chapters 2 to 4 of FORMAT.md."""
+    data = (FOLDER / name).read_bytes()
+    info = bbans.inspect(data)
+    assert name == f"{info.method or 'model'}.vaez"
+    case = golden["pictures"]["gray"]
+    pixels = np.frombuffer(base64.b64decode(case["pixels"]), np.uint8).reshape(case["shape"])
+    restored = bbans.decompress(data, model=str(FOLDER / "tiny.safetensors"), threads=1)
+    assert restored.format == "PNG"
+    assert image.read(restored.data) == kept_picture(pixels)
 
 
 @pytest.mark.parametrize("name", PICTURES)

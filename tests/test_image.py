@@ -237,6 +237,15 @@ def test_max_pixels(name):
             image.read(data, max_pixels=142)
 
 
+@pytest.mark.parametrize("size", [(16384, 1), (1, 16384)])
+def test_a_webp_that_could_not_be_written_again(size):
+    """The format has room for one pixel more than the encoder takes."""
+    stream = b"\x2f" + (size[0] - 1 | size[1] - 1 << 14).to_bytes(4, "little")
+    data = b"RIFF" + (4 + 8 + 6).to_bytes(4, "little") + b"WEBPVP8L\5\0\0\0" + stream + b"\0"
+    with pytest.raises(UnsupportedImageError, match="over 16383 pixels"):
+        image.read(data)
+
+
 def test_max_pixels_is_for_all_frames_together():
     assert image.probe(frames("GIF"), max_pixels=3 * 143).frames == 3
     with pytest.raises(UnsupportedImageError, match="together"):

@@ -14,13 +14,18 @@ Whether a backend keeps the contract on this machine is tested when a model is l
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from bbans.exact.network import ACTIVATION_MAX, IntConv
 
-BACKENDS = ("float32", "float32-unfold", "reference")  # in the order of preference
+BACKENDS = {  # of a kind of device, in the order of preference
+    "cpu": ("float32", "float32-unfold", "reference"),
+    # cuDNN may choose a transform after the self-check has passed, for want of memory: there, no convolution is the library's
+    "cuda": ("float32-unfold", "reference"),
+}
 
 
 class Layer:
@@ -34,7 +39,7 @@ class Layer:
         self.relu, self.kernel = layer.relu, layer.weight.shape[-1]
         self.dtype = torch.float64 if backend == "reference" else torch.float32
         self.unfold = backend != "float32"
-        scale = torch.exp2(-torch.from_numpy(layer.exponent).to(self.dtype))
+        scale = torch.from_numpy(np.ldexp(1.0, -layer.exponent.astype(np.int32))).to(self.dtype)  # exact, unlike exp2
         weight = torch.from_numpy(layer.weight).to(self.dtype) * scale.view(-1, 1, 1, 1)
         self.bias = (torch.from_numpy(layer.bias).to(self.dtype) * scale).to(device)
         self.weight = weight.to(device)

@@ -20,10 +20,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-ACTIVATION_MAX = 127
+from bbans.exact.network import ACTIVATION_MAX, EXPONENT_MAX, WEIGHT_MAX
+
 ACTIVATION_STEP = 1 / 16
-WEIGHT_MAX = 127
-EXPONENT_MAX = 15
 REVIVAL = 0.05  # share of an upward gradient that reaches an activation at zero
 
 

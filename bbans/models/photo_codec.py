@@ -23,6 +23,7 @@ Source: Townsend, Bird and Barber, "Practical lossless compression with latent v
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,17 +31,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from bbans.ans import Message, peek_one, pop_one, push_one
+from bbans.ans import Message
+from bbans.codecs import logistic, uniform
 from bbans.errors import CorruptDataError, InexactBackendError, ModelError
 from bbans.exact.backends import BACKENDS
 from bbans.models import photo_kernels as kernels
+from bbans.models.photo_grid import Bytes, Latent
 from bbans.models.photo_layout import COLOURS, LATENT_LEVELS, PHASES, PhotoConfig
 from bbans.models.photo_level import Level, block_rows, level_sizes, pixel_planes, pyramid_of, reference, regions
-from bbans.models.photo_network import Bytes, Latent, PhotoNetwork
+from bbans.models.photo_network import PhotoNetwork
 from bbans.models.weights import Weights
 from bbans.tables import exp_table, inverse_scales, logistic_table
-
-FLAT_BITS = 8  # of the coarsest pixels
 
 
 @dataclass
@@ -77,7 +78,7 @@ class PhotoCodec:
     def encode(self, pixels: Bytes) -> Encoded:
         """The messages of a picture. Shapes: pixels (H, W, 3) RGB or (H, W, 1) gray, uint8. Inverse: decode."""
         encoded = Encoded()
-        with torch.inference_mode(), _one_torch_thread():
+        with _coding():
             for rows, columns in regions(*pixels.shape[:2]):
                 self._encode_region(_as_rgb(pixels[rows, columns]), pixels.shape[2], encoded)
         return encoded
@@ -89,7 +90,7 @@ class PhotoCodec:
         """
         out = np.empty((height, width, channels), np.uint8)
         left = iter(messages)
-        with torch.inference_mode(), _one_torch_thread():
+        with _coding():
             for rows, columns in regions(height, width):
                 size = (rows.stop - rows.start, columns.stop - columns.start)
                 out[rows, columns] = self._decode_region(left, *size, channels)[..., :channels]
@@ -115,9 +116,9 @@ class PhotoCodec:
             own += messages
         for level in reversed(single):
             flags |= self._push_level(level, [shared], colours, encoded.accounting) << level.index
-        before = shared.bits
+        before = _bits([shared])
         _push_flat(shared, pyramid[-1], colours)
-        encoded.accounting.likelihood_bits += shared.bits - before
+        encoded.accounting.likelihood_bits += _bits([shared]) - before
         encoded.messages.append(bytes([flags]) + shared.to_bytes())
         encoded.messages += [message.to_bytes() for message in own]
 
@@ -199,7 +200,7 @@ class PhotoCodec:
         """Push all of a level but x00. Returns whether its latents were coded. Inverse: _pop_level."""
 
         def bits() -> float:
-            return sum(message.bits for message in messages)
+            return _bits(messages)
 
         start = bits()
         self._push_phase(level, 2, messages, colours, level.posterior.mode() if level.posterior else None)
@@ -289,23 +290,11 @@ class PhotoCodec:
 
     def _push_z(self, level: Level, given: Latent, messages: list[Message], z: Bytes) -> None:
         for message, blocks in zip(messages, block_rows(level), strict=True):
-            flat = np.ascontiguousarray(z[blocks]).reshape(-1)
-            message.reserve(flat.size)
-            message.head[0], size = kernels.push_latents(
-                message.head[0], message.words, message.size, flat, given.mean[blocks].reshape(-1),
-                given.scale[blocks].reshape(-1), LATENT_LEVELS, self._tables[0], self._tables[2],
-            )  # fmt: skip
-            message.resize(size)
+            logistic(given.mean[blocks], given.scale[blocks], LATENT_LEVELS).push(message, z[blocks])
 
     def _pop_z(self, level: Level, given: Latent, messages: list[Message], z: Bytes) -> None:
         for message, blocks in zip(messages, block_rows(level), strict=True):
-            flat = np.empty(z[blocks].size, np.uint8)
-            message.head[0], size = kernels.pop_latents(
-                message.head[0], message.words, message.size, flat, given.mean[blocks].reshape(-1),
-                given.scale[blocks].reshape(-1), LATENT_LEVELS, self._tables[0], self._tables[2],
-            )  # fmt: skip
-            message.resize(size)
-            z[blocks] = flat.reshape(z[blocks].shape)
+            _, z[blocks] = logistic(given.mean[blocks], given.scale[blocks], LATENT_LEVELS).pop(message)
 
 
 def load_photo_codec(weights: Weights, *, threads: int | None, device: str, backend: str | None) -> PhotoCodec:
@@ -317,16 +306,22 @@ def load_photo_codec(weights: Weights, *, threads: int | None, device: str, back
     if not all(isinstance(size, int) and 0 <= size < 1 << 12 for size in weights.config.values()):
         raise ModelError(f"the sizes of the model '{weights.id}' are out of range")
     count = threads or _cores()
-    tried = BACKENDS if backend is None else (backend,)
-    with torch.inference_mode(), _one_torch_thread():
+    tried = (backend,) if backend else BACKENDS["cuda" if device.startswith("cuda") else "cpu"]
+    failed = None
+    with _coding():
         for name in tried:
             try:
                 network = PhotoNetwork(config, weights.layers, name, device, count)
                 if network.digest() == weights.digest:
                     return PhotoCodec(network, weights)
             except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
-                raise ModelError(f"the device '{device}' cannot be used: {str(error).splitlines()[0]}") from None
-    raise InexactBackendError(f"none of {', '.join(tried)} computes the model '{weights.id}' exactly on this machine")
+                failed = error
+    if failed is not None:
+        raise ModelError(f"the device '{device}' cannot be used: {str(failed).splitlines()[0]}") from None
+    raise InexactBackendError(
+        f"none of {', '.join(tried)} gives the digest of the model '{weights.id}': this machine does not compute it exactly, or its "
+        "weight file is not as it was made"
+    )
 
 
 def _cores() -> int:
@@ -334,15 +329,34 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+_torch_threads_lock = threading.Lock()
+_torch_threads_users = 0
+_torch_threads_before = 1
+
+
 @contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """The network's own threads take a tile each: see PhotoNetwork."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _coding() -> Iterator[None]:
+    """Torch as coding needs it: no gradients, no rounding by a caller's autocast, and one thread, as the networks have their own
+    (see PhotoNetwork). The number of threads is the whole process's: it comes back when the last of several calls ends."""
+    global _torch_threads_users, _torch_threads_before
+    with _torch_threads_lock:
+        if _torch_threads_users == 0:
+            _torch_threads_before = torch.get_num_threads()
+            torch.set_num_threads(1)
+        _torch_threads_users += 1
     try:
-        yield
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
     finally:
-        torch.set_num_threads(before)
+        with _torch_threads_lock:
+            _torch_threads_users -= 1
+            if _torch_threads_users == 0:
+                torch.set_num_threads(_torch_threads_before)
+
+
+def _bits(messages: Sequence[Message]) -> float:
+    """Bits on the messages, to 1/256 of a bit for each, by integers alone: files hold the sums, so no logarithm may round here."""
+    return sum(32 * m.size + ((int(m.head[0]) ** 256).bit_length() - 1) / 256 for m in messages)
 
 
 def _as_rgb(pixels: Bytes) -> Bytes:
@@ -350,20 +364,12 @@ def _as_rgb(pixels: Bytes) -> Bytes:
 
 
 def _push_flat(message: Message, x: Bytes, colours: int) -> None:
-    symbols = x[..., list(COLOURS[:colours])].reshape(-1)
-    message.reserve(symbols.size)
-    for symbol in symbols[::-1]:
-        message.head[0], size = push_one(message.head[0], message.words, message.size, int(symbol), 1, FLAT_BITS)
-        message.resize(size)
+    """Push the coarsest pixels, 8 bits each. Inverse: _pop_flat."""
+    uniform(256, (*x.shape[:2], colours)).push(message, x[..., list(COLOURS[:colours])])
 
 
 def _pop_flat(message: Message, height: int, width: int, colours: int) -> Bytes:
-    symbols = np.empty((height, width, colours), np.uint8)
-    for index in range(symbols.size):
-        symbol = peek_one(message.head[0], FLAT_BITS)
-        message.head[0], size = pop_one(message.head[0], message.words, message.size, symbol, 1, FLAT_BITS)
-        message.resize(size)
-        symbols.flat[index] = symbol
+    _, symbols = uniform(256, (height, width, colours)).pop(message)
     x = np.empty((height, width, 3), np.uint8)
     x[..., list(COLOURS)] = symbols
     return x

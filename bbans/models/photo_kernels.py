@@ -1,4 +1,4 @@
-"""Compiled loops that push and pop the pixels of a phase and the latents of a level.
+"""Compiled loops that push and pop the pixels of a phase.
 
 One symbol after another on a one-lane message; nothing is allocated per symbol. Push runs through the positions backwards and
 through the colours backwards, so that pop meets them in reading order, G before R before B.
@@ -86,31 +86,4 @@ def pop_pixels(head, words, size, pixels, references, params, colours, table, ex
             if colours == 1:
                 pixels[y, x, _RED] = pixels[y, x, _GREEN]
                 pixels[y, x, _BLUE] = pixels[y, x, _GREEN]
-    return head, size
-
-
-@jit
-def push_latents(head, words, size, z, mean, scale, levels, table, inverse):
-    """(head, size) after pushing latents by discretised logistics. Shapes: z uint8, mean (1/64) and scale index int64, all (n,)."""
-    means, scales, weights = np.empty(1, np.int64), np.empty(1, np.int64), np.full(1, 1 << 14, np.int64)
-    for i in range(len(z) - 1, -1, -1):
-        means[0], scales[0] = mean[i], inverse[scale[i]]
-        symbol = np.int64(z[i])
-        start = mixture_cf(symbol, levels, means, scales, weights, table)
-        freq = mixture_cf(symbol + 1, levels, means, scales, weights, table) - start
-        head, size = push_one(head, words, size, start, freq, PRECISION)
-    return head, size
-
-
-@jit
-def pop_latents(head, words, size, z, mean, scale, levels, table, inverse):
-    """(head, size) after popping latents into ``z``; size -1 when the message ran dry. Inverse: push_latents."""
-    means, scales, weights = np.empty(1, np.int64), np.empty(1, np.int64), np.full(1, 1 << 14, np.int64)
-    for i in range(len(z)):
-        means[0], scales[0] = mean[i], inverse[scale[i]]
-        symbol, start, freq = mixture_search(peek_one(head, PRECISION), levels, means, scales, weights, table)
-        head, size = pop_one(head, words, size, start, freq, PRECISION)
-        if size < 0:
-            return head, size
-        z[i] = symbol
     return head, size

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bbans.models.photo_grid import Bytes, Grid, Latent
 from bbans.models.photo_layout import BLOCK, COARSEST, PHASES
-from bbans.models.photo_network import Bytes, Grid, Latent
 
 REGION_SIDE = 1536  # pixels; at most this many on a side of a region
 REGION_STEP = 128  # pixels; regions start at multiples of it

@@ -16,9 +16,8 @@ so a backend that rounds anywhere is found out before it codes a byte.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,72 +29,16 @@ from torch.nn import functional as F
 from bbans.errors import ModelError
 from bbans.exact.backends import Layer
 from bbans.exact.network import IntConv
-from bbans.models.photo_layout import (
-    BLOCK,
-    LATENT_CENTRE,
-    LATENT_LEVELS,
-    LEVELS_OF_BIAS,
-    POOL_SHIFT,
-    PhotoConfig,
-)
+from bbans.models.photo_grid import TILES, Bytes, Grid, Latent
+from bbans.models.photo_layout import BLOCK, LATENT_CENTRE, LEVELS_OF_BIAS, POOL_SHIFT, PhotoConfig
 from bbans.tables import SCALES
 
-Bytes = NDArray[np.uint8]
 Params = NDArray[np.int16]
 
-TILES = (16, 32, 64)
 MEAN_LIMIT = 32767  # in 1/64 of a pixel value: twice the range of pixels
 SLOPE_LIMIT = 128  # in 1/64
 LOG_SCALE_OFFSET = 48  # index of log scale 0: (0 - LOG_SCALE_MIN) * 16
 LOGIT_LIMIT = 16383
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The positions of a phase, cut into square tiles."""
-
-    height: int
-    width: int
-    halo: int
-
-    @property
-    def tile(self) -> int:
-        longest = max(self.height, self.width)
-        return next((t for t in TILES if t >= longest), TILES[-1])
-
-    def buffer(self, channels: int) -> Bytes:
-        """A zeroed buffer (rows, columns, channels) of whole tiles and the halo."""
-        rows, columns = (-(-n // self.tile) * self.tile + 2 * self.halo for n in (self.height, self.width))
-        return np.zeros((rows, columns, channels), np.uint8)
-
-    def inner(self, buffer: Bytes) -> Bytes:
-        """The view (height, width, channels) of what lies inside the picture."""
-        return buffer[self.halo : self.halo + self.height, self.halo : self.halo + self.width]
-
-    def tiles(self) -> Iterator[tuple[int, int]]:
-        """Top left positions of the tiles, row by row."""
-        for row in range(0, self.height, self.tile):
-            for column in range(0, self.width, self.tile):
-                yield row, column
-
-    @property
-    def blocks(self) -> tuple[int, int]:
-        """Rows and columns of latent vectors; none when the grid is smaller than a block."""
-        if min(self.height, self.width) < BLOCK:
-            return 0, 0
-        return -(-self.height // BLOCK), -(-self.width // BLOCK)
-
-
-@dataclass
-class Latent:
-    """Discretised logistics over 0..127 for each latent: means in 1/64, scale indices. Shapes: (rows, columns, Z) int64."""
-
-    mean: NDArray[np.int64]
-    scale: NDArray[np.int64]
-
-    def mode(self) -> Bytes:
-        nearest: Bytes = np.clip((self.mean + 32) >> 6, 0, LATENT_LEVELS - 1).astype(np.uint8)
-        return nearest
 
 
 class PhotoNetwork:
@@ -141,8 +84,8 @@ class PhotoNetwork:
         if self._pool is None or len(items) == 1:
             for item in items:
                 alone(*item)
-            return
-        list(self._pool.map(alone, *zip(*items, strict=True)))
+        else:
+            list(self._pool.map(lambda item: alone(*item), items))
 
     def _each_tile(self, grid: Grid, work: Callable[[int, int], None]) -> None:
         self.each(work, *zip(*grid.tiles(), strict=True))
@@ -249,26 +192,29 @@ class PhotoNetwork:
     def digest(self) -> str:
         """SHA-256 over what every stage gives for fixed inputs, on every tile shape. The same wherever arithmetic is exact."""
         sha = hashlib.sha256()
-        for index, tile in enumerate(TILES):
-            grid = self.grid(tile - 1, tile)  # a row of the tile lies outside the picture
-            coarse_grid = self.grid(tile // 2, tile // 2)
-            coarse = _probe(coarse_grid, self.config.width, 1)
-            planes = _probe(grid, 6, 2)
-            first = self.first_input(grid, grid.inner(planes), coarse, coarse_grid)
-            features = [self.trunk(0, index, grid, first)]
-            for phase in (1, 2):
-                features.append(self.trunk(phase, index, grid, features[-1], planes))
-            arrays: list[NDArray[np.generic]] = [first, *features]
-            z = None
-            if self.config.latents and grid.blocks[0]:
-                prior, summary = self.prior(grid, features[0])
-                posterior = self.posterior(grid, features[2], planes, summary, prior)
-                z = posterior.mode()
-                arrays += [summary, prior.mean, prior.scale, posterior.mean, posterior.scale]
-            arrays += [self.head(phase, grid, features[phase], z) for phase in range(3)]
-            for array in arrays:
-                sha.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+        for tile in TILES:
+            for height in (tile - 1, tile):  # with a row of the tile outside the picture, and without
+                for array in self._run_stages(self.grid(height, tile)):
+                    sha.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
         return sha.hexdigest()
+
+    def _run_stages(self, grid: Grid) -> list[NDArray[Any]]:
+        """What every stage gives for fixed inputs on a grid of one tile, with every bias of the first layer."""
+        coarse_grid = self.grid(grid.tile, grid.tile)  # larger than it need be, so that its tile is as large as this grid's
+        planes, coarse = _probe(grid, 6, 1), _probe(coarse_grid, self.config.width, 2)
+        first = self.first_input(grid, grid.inner(planes), coarse, coarse_grid)
+        features = [self.trunk(0, level, grid, first) for level in range(LEVELS_OF_BIAS)]
+        arrays: list[NDArray[Any]] = [first, *features]
+        features = features[:1]
+        for phase in (1, 2):
+            features.append(self.trunk(phase, 0, grid, features[-1], planes))
+        z = None
+        if self.config.latents and grid.blocks[0]:
+            prior, summary = self.prior(grid, features[0])
+            posterior = self.posterior(grid, features[2], planes, summary, prior)
+            z = posterior.mode()
+            arrays += [summary, prior.mean, prior.scale, posterior.mean, posterior.scale]
+        return arrays + features[1:] + [self.head(phase, grid, features[phase], z) for phase in range(3)]
 
     def _tensor(self, array: Bytes) -> Tensor:
         """(h, w, C) bytes as a float tensor (1, C, h, w), channels last in memory."""

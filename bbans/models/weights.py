@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ DEFAULT_MODEL = "photo-1"
 FOLDER = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"
 HASH_BYTES = 8
+ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,17 @@ def read(model: str | Path | None = None) -> Weights:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         described = json.loads(header["__metadata__"]["bbans"])
         layers = from_tensors(tensors)
+        if not re.fullmatch(ID_PATTERN, str(described["id"])):
+            raise ValueError("its id is not a name")
         return Weights(str(described["id"]), fingerprint(data), dict(described["config"]), str(described["digest"]), layers)
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, CorruptDataError) as error:
         raise ModelError(f"{path.name} is not a weight file of a bbans model ({error})") from None
 
 
 def pack(id: str, config: Mapping[str, Any], digest: str, layers: Mapping[str, IntConv]) -> bytes:
-    """The bytes of a weight file. Inverse: read."""
+    """The bytes of a weight file. Inverse: read. Raises: ValueError for an id that files cannot carry."""
+    if not re.fullmatch(ID_PATTERN, id):
+        raise ValueError(f"a model's id is made of letters, digits, dots, hyphens and underscores, not {id!r}")
     described = json.dumps({"id": id, "config": dict(config), "digest": digest}, sort_keys=True)
     return save_tensors(to_tensors(layers), {"bbans": described})
 

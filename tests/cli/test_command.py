@@ -166,6 +166,7 @@ def test_bad_input(png: Path, packed: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.png"
     text.write_text("no picture")
     assert_one_line(vaezip("compress", text), 4, "not a picture", "Nothing was written.")
+    assert_one_line(vaezip("compress", "-", stdin=b""), 4, "the file is empty", "Nothing was written.")
     assert_one_line(vaezip("compress", tmp_path / "missing"), 1, "No such file")
     assert_one_line(vaezip("compress", tmp_path), 1, "Is a directory")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{number}.png.vaez" for number in range(8)] + ["text.png"]
@@ -182,11 +183,45 @@ def test_bad_input(png: Path, packed: Path, tmp_path: Path) -> None:
         ["compress", "--mode", "best", "a"],
         ["compress", "-o", "x", "a", "b"],
         ["compress", "-o", "x", "--output-dir", "y", "a"],
+        ["compress", "-o", "", "a"],
+        ["compress", "--output-dir", "", "a"],
         ["compress", "--output-dir", "y", "-"],
     ],
 )
 def test_wrong_usage(arguments: list[str]) -> None:
-    assert_one_line(vaezip(*arguments), 2, "--help")
+    done = vaezip(*arguments)
+    assert_one_line(done, 2, "--help")
+    assert len(done.stderr) < 150
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "error"),
+    [
+        (["compress", "--mode", "stored", "-o", "-", "img.png", ">&-"], 1, b"stdout is closed"),
+        (["list", "img.png.vaez", ">&-"], 0, b""),
+        (["compress", "-", "<&-"], 1, b"stdin is closed"),
+        (["decompress", "-v", "-o", "-", "img.png.vaez", "2>&-"], 0, b""),
+        (["compress", "-f", "--mode", "stored", "img.png", "2>/dev/full"], 0, b""),
+    ],
+)
+def test_closed_streams(packed: Path, command: list[str], code: int, error: bytes) -> None:
+    line = " ".join([*VAEZIP, *command])
+    done = subprocess.run(["sh", "-c", line], cwd=packed.parent, capture_output=True, check=False)
+    assert done.returncode == code
+    assert error in done.stderr and done.stderr.count(b"\n") == bool(error), done.stderr
+    assert done.stdout == (api.decompress(packed.read_bytes()).data if "2>&-" in command else b"")
+
+
+def test_names_that_are_no_text(packed: Path) -> None:
+    """Nothing in a name breaks a line or gets to the terminal as a command."""
+    for name in (b"\x1b[31mred.vaez", b"new\nline.vaez", b"no-utf-8-\xff.vaez"):
+        path = os.path.join(os.fsencode(packed.parent), name)
+        with open(path, "wb") as file:
+            file.write(packed.read_bytes())
+        for arguments in (["list", path], ["list", path + b"x"], ["decompress", "-o", "-", path + b"x"]):
+            done = subprocess.run([*VAEZIP, *arguments], capture_output=True, check=False)  # type: ignore[list-item]
+            assert b"\x1b" not in done.stdout + done.stderr
+            assert (done.stdout + done.stderr).count(b"\n") == (2 if done.returncode == 0 else 1)
 
 
 def test_double_dash_ends_options(tmp_path: Path, tiny_png: bytes) -> None:
@@ -209,6 +244,25 @@ def test_signals(png: Path, number: signal.Signals, code: int) -> None:
         rest = process.stderr.read()
     assert rest.startswith(b"vaezip: ") and rest.count(b"\n") == 1
     assert {path.name for path in png.parent.iterdir()} == {"img.png", "img.png.vaez"}
+
+
+def test_a_signal_in_a_callback_from_c_is_not_lost() -> None:
+    """Python drops exceptions there; numba has such callbacks."""
+    program = """
+import ctypes, os, signal, time
+from vaezip_cli import main
+
+def work(*_, **__):
+    ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGTERM))()
+    time.sleep(20)
+
+main.group.main = work
+main.main()
+"""
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert_one_line(done, 143, "terminated")
+    assert time.perf_counter() - began < 20
 
 
 def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path, sample_png: bytes) -> None:
@@ -252,6 +306,14 @@ def test_list_of_a_model_file_adds_up(packed: Path) -> None:
     assert sum(bits[:-1]) == bits[-1] == 8 * len(data)
     [found] = [json.loads(line) for line in vaezip("list", "--json", packed).stdout.splitlines()]
     assert found["given_back_share"] == 800 / (8 * len(data))
+
+
+def test_list_of_a_file_that_claims_a_source_of_no_bytes(packed: Path) -> None:
+    parsed = container.unpack(packed.read_bytes())
+    packed.write_bytes(container.pack(container.Container(**{**vars(parsed), "source_bytes": 0})))
+    for arguments in ([packed, packed], ["-v", packed]):
+        done = vaezip("list", *arguments)
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_help_and_version() -> None:

@@ -55,6 +55,39 @@ def test_write_does_not_replace_what_came_in_between(tmp_path: Path) -> None:
     assert target.read_bytes() == b"someone else's"
 
 
+def test_an_error_of_the_target_names_the_target(tmp_path: Path) -> None:
+    """The line begins with the source, which is not to blame."""
+    with pytest.raises(FileNotFoundError, match="nowhere/target cannot be written: No such file or directory"):
+        files.write(tmp_path / "nowhere" / "target", b"", like=files.PIPE, force=False)
+
+
+def test_a_file_system_without_modes_and_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    source = tmp_path / "source"
+    source.write_bytes(b"")
+    monkeypatch.setattr(os, "chmod", refuse)
+    monkeypatch.setattr(os, "utime", refuse)
+    files.write(tmp_path / "target", b"data", like=str(source), force=False)
+    assert (tmp_path / "target").read_bytes() == b"data"
+
+
+def test_a_private_picture_stays_private_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"")
+    source.chmod(0o600)
+    modes = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: modes.append(os.fstat(descriptor).st_mode & 0o777))
+    files.write(tmp_path / "target", b"data", like=str(source), force=False)
+    assert modes == [0o600]
+
+
+def test_printable() -> None:
+    assert output.printable("a b-\u00e9\u65e5.png") == "a b-\u00e9\u65e5.png"
+    assert output.printable("\x1b[31m\n\udcff") == "\\x1b[31m\\n\\udcff"
+
+
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
