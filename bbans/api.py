@@ -221,7 +221,7 @@ def _read(data: bytes, mode: ModeName) -> tuple[_Source, str | None]:
     """
     try:
         return _source(data, image.read(data)), None
-    except UnsupportedImageError as error:
+    except UnsupportedImageError:
         found = image.probe(data)  # raises for what is no picture at all
         if mode == "model":
             if found.format != "JPEG":

@@ -319,8 +319,8 @@ def load_photo_codec(weights: Weights, *, threads: int | None, device: str, back
     if failed is not None:
         raise ModelError(f"the device '{device}' cannot be used: {str(failed).splitlines()[0]}") from None
     raise InexactBackendError(
-        f"none of {', '.join(tried)} gives the digest of the model '{weights.id}': this machine does not compute it exactly, or its "
-        "weight file is not as it was made"
+        f"none of {', '.join(tried)} gives the digest of the model '{weights.id}': this machine does not compute it exactly, "
+        "or its weight file is not as it was made"
     )
 
 
