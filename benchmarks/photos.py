@@ -26,11 +26,11 @@ from benchmarks.elbo import neg_elbo
 SUFFIXES = (".png", ".webp", ".ppm", ".bmp")
 
 
-def measure(file: Path, codec_args: dict[str, Any], codec: models.PhotoCodec | None, draws: int) -> dict[str, Any]:
+def measure(file: Path, mode: Any, codec_args: dict[str, Any], codec: models.PhotoCodec | None, draws: int) -> dict[str, Any]:
     """One row: sizes in bytes, rates in bits/dim, times in seconds."""
     data = file.read_bytes()
     start = time.perf_counter()
-    packed = bbans.compress(data, mode="auto", verify=False, **codec_args)
+    packed = bbans.compress(data, mode=mode, verify=False, **codec_args)
     encode = time.perf_counter() - start
     start = time.perf_counter()
     restored = bbans.decompress(packed.data, **codec_args)
@@ -85,11 +85,14 @@ def float_neg_elbo(checkpoint: Path, files: list[Path], quantised: bool) -> floa
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--model", default=None, help="Model id or weight file; the default model if not given.")
+@click.option("--mode", default="model", type=click.Choice(["model", "auto", "stored"]), show_default=True)
 @click.option("--threads", default=None, type=int)
 @click.option("--elbo", "draws", default=0, help="Draws of z for the negative ELBO; 0 leaves it out.")
 @click.option("--checkpoint", default=None, type=click.Path(path_type=Path, exists=True), help="Training checkpoint of the model.")
 @click.option("--json", "out", default=None, type=click.Path(path_type=Path), help="Write the rows as JSON.")
-def main(folder: Path, model: str | None, threads: int | None, draws: int, checkpoint: Path | None, out: Path | None) -> None:
+def main(
+    folder: Path, model: str | None, mode: str, threads: int | None, draws: int, checkpoint: Path | None, out: Path | None
+) -> None:
     """Measure the pictures below FOLDER."""
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not files:
@@ -99,7 +102,7 @@ def main(folder: Path, model: str | None, threads: int | None, draws: int, check
     bbans.decompress(bbans.compress(files[0].read_bytes(), mode="model", verify=False, **arguments).data, **arguments)  # warm
     rows = []
     for file in files:
-        rows.append(measure(file, arguments, codec, draws))
+        rows.append(measure(file, mode, arguments, codec, draws))
         figures = {c: rows[-1][c] for c in ("bits_per_dim", "neg_elbo", "encode_s", "decode_s") if c in rows[-1]}
         click.echo(f"{file.name:40.40} {rows[-1]['mode']:6} " + " ".join(f"{c} {v:.4f}" for c, v in figures.items()))
     total = summary(rows)
