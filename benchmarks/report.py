@@ -56,10 +56,8 @@ def accounting() -> list[str]:
 def quantisation() -> list[str]:
     """What rounding the networks costs: the averaged weights without rounding, and with the rounding that they were trained with."""
     totals = {s: load(f"photos-{s}")["total"] for s in SETS}
-    parts = [
-        f"{s} {t['crops_neg_elbo_float']:.4f} without rounding, {t['crops_neg_elbo_quantised']:.4f} with it"
-        for s, t in totals.items()
-    ]
+    rates = [(s, t["crops_neg_elbo_float"], t["crops_neg_elbo_quantised"]) for s, t in totals.items()]
+    parts = [f"{name} {plain:.4f} without rounding, {rounded:.4f} with it" for name, plain, rounded in rates]
     return [f"The price of integers, as the negative ELBO of centre crops of 256 x 256: {'; '.join(parts)}."]
 
 
