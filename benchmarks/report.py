@@ -54,7 +54,7 @@ def accounting() -> list[str]:
 
 
 def quantisation() -> list[str]:
-    """What rounding the networks costs: the averaged weights without rounding, and with the rounding that they were trained with."""
+    """What rounding costs: the averaged weights without rounding, and with the rounding that they were trained with."""
     totals = {s: load(f"photos-{s}")["total"] for s in SETS}
     rates = [(s, t["crops_neg_elbo_float"], t["crops_neg_elbo_quantised"]) for s, t in totals.items()]
     parts = [f"{name} {plain:.4f} without rounding, {rounded:.4f} with it" for name, plain, rounded in rates]
