@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -42,6 +42,8 @@ from bbans.models.photo_level import Level, block_rows, level_sizes, pixel_plane
 from bbans.models.photo_network import PhotoNetwork
 from bbans.models.weights import Weights
 from bbans.tables import exp_table, inverse_scales, logistic_table
+
+Kernel = Callable[..., tuple[np.uint64, int]]
 
 
 @dataclass
@@ -243,37 +245,26 @@ class PhotoCodec:
         return x
 
     def _push_phase(self, level: Level, phase: int, messages: list[Message], colours: int, z: Bytes | None) -> None:
-        params = self.network.head(phase, level.grid, level.features[phase], z)
-        height, width = level.size(phase)
-
-        def push(index: int, rows: slice) -> None:
-            message, inside = messages[index], slice(rows.start, min(rows.stop, height))
-            pixels, references = level.phases[phase][inside, :width], level.references[phase][inside, :width]
-            message.reserve(pixels.size)
-            message.head[0], size = kernels.push_pixels(
-                message.head[0], message.words, message.size, pixels, references, params[inside, :width], colours,
-                *self._tables,
-            )  # fmt: skip
-            message.resize(size)
-
-        strips = level.strips()
-        self.network.each(push, range(len(strips)), strips)
+        self._code_phase(kernels.push_pixels, level, phase, messages, colours, z)
 
     def _pop_phase(self, level: Level, phase: int, messages: list[Message], colours: int, z: Bytes | None) -> None:
+        self._code_phase(kernels.pop_pixels, level, phase, messages, colours, z)
+
+    def _code_phase(self, kernel: Kernel, level: Level, phase: int, messages: list[Message], colours: int, z: Bytes | None) -> None:
+        """Push or pop a phase's pixels, a strip by each message."""
         params = self.network.head(phase, level.grid, level.features[phase], z)
         height, width = level.size(phase)
 
-        def pop(index: int, rows: slice) -> None:
-            message, inside = messages[index], slice(rows.start, min(rows.stop, height))
-            pixels, references = level.phases[phase][inside, :width], level.references[phase][inside, :width]
-            message.head[0], size = kernels.pop_pixels(
-                message.head[0], message.words, message.size, pixels, references, params[inside, :width], colours,
-                *self._tables,
-            )  # fmt: skip
+        def code(message: Message, rows: slice) -> None:
+            inside = (slice(rows.start, min(rows.stop, height)), slice(width))
+            pixels, references = level.phases[phase][inside], level.references[phase][inside]
+            message.reserve(pixels.size)
+            message.head[0], size = kernel(
+                message.head[0], message.words, message.size, pixels, references, params[inside], colours, *self._tables
+            )
             message.resize(size)
 
-        strips = level.strips()
-        self.network.each(pop, range(len(strips)), strips)
+        self.network.each(code, messages, level.strips())
 
     def _draw(self, level: Level, posterior: Latent, messages: list[Message], z: Bytes) -> bool:
         """Pop z ~ q from every message of a level into ``z``; where one has too few bits, leave all as they were."""
