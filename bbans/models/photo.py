@@ -245,11 +245,12 @@ class PhotoVAE(Quantised):
         with torch.autocast(seen.device.type, enabled=False):
             p_mean, p_log_scale = self.prior_out(seen.float()).chunk(2, 1)
             q_mean, q_log_scale = self.posterior_out(asked.float()).chunk(2, 1)
-            q_mean, q_log_scale = p_mean + q_mean, p_log_scale + q_log_scale
-            p_mean, q_mean = (LATENT_CENTRE + PIXELS_PER_UNIT * m for m in (p_mean, q_mean))
-            p_log_scale, q_log_scale = (s.clamp(LOG_SCALE_MIN, LOG_SCALE_MAX) for s in (p_log_scale, q_log_scale))
-            if q:
+            p_mean = LATENT_CENTRE + PIXELS_PER_UNIT * p_mean
+            q_mean = p_mean + PIXELS_PER_UNIT * q_mean
+            if q:  # each by itself, as the integer form does
                 p_log_scale, q_log_scale = (round_ste(s * 16) / 16 for s in (p_log_scale, q_log_scale))
+            p_log_scale = p_log_scale.clamp(LOG_SCALE_MIN, LOG_SCALE_MAX)
+            q_log_scale = (p_log_scale + q_log_scale).clamp(LOG_SCALE_MIN, LOG_SCALE_MAX)
             count = q_mean[0].numel()
             uniform, noise = noise[:, :count].view(q_mean.shape), noise[:, count:]
             top = LATENT_LEVELS - 1
