@@ -250,7 +250,8 @@ def _unpack_name(header: _Reader) -> str:
     return header.take(header.varint()).decode("latin-1")
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Whether a container can carry it as the name of a format or a model."""
     return 0 < len(name) <= MAX_NAME_BYTES and _NAME_CHARACTERS.issuperset(name.encode())
 
 
@@ -261,10 +262,10 @@ def _fault(container: Container) -> str | None:
     rules = [
         (container.height > 0 and container.width > 0, "the picture has no pixels"),
         (container.channels > 0 and container.bit_depth > 0, "the picture has no channels or no bits"),
-        (_is_name(container.format), "the format's name is not a name"),
+        (is_name(container.format), "the format's name is not a name"),
         (len(container.content_check) == CHECK_BYTES, f"the content check is not {CHECK_BYTES} bytes"),
         ((model is not None) == (container.mode == Mode.MODEL), "mode and model disagree"),
-        (model is None or _is_name(model.id), "the model's id is not a name"),
+        (model is None or is_name(model.id), "the model's id is not a name"),
         (model is None or len(model.weights_hash) == CHECK_BYTES, f"the weight hash is not {CHECK_BYTES} bytes"),
         (model is None or container.method == 0, "a stored method in a file of a model"),
         (kinds == sorted(kinds), "the sections are out of order"),

@@ -21,12 +21,13 @@ from PIL import Image
 
 import bbans
 from bbans import models
+from bbans.api import ModeName
 from benchmarks.elbo import neg_elbo
 
 SUFFIXES = (".png", ".webp", ".ppm", ".bmp")
 
 
-def measure(file: Path, mode: Any, codec_args: dict[str, Any], codec: models.PhotoCodec | None, draws: int) -> dict[str, Any]:
+def measure(file: Path, mode: ModeName, codec_args: dict[str, Any], codec: models.PhotoCodec | None, draws: int) -> dict[str, Any]:
     """One row: sizes in bytes, rates in bits/dim, times in seconds."""
     data = file.read_bytes()
     start = time.perf_counter()
@@ -91,7 +92,7 @@ def float_neg_elbo(checkpoint: Path, files: list[Path], quantised: bool) -> floa
 @click.option("--checkpoint", default=None, type=click.Path(path_type=Path, exists=True), help="Training checkpoint of the model.")
 @click.option("--json", "out", default=None, type=click.Path(path_type=Path), help="Write the rows as JSON.")
 def main(
-    folder: Path, model: str | None, mode: str, threads: int | None, draws: int, checkpoint: Path | None, out: Path | None
+    folder: Path, model: str | None, mode: ModeName, threads: int | None, draws: int, checkpoint: Path | None, out: Path | None
 ) -> None:
     """Measure the pictures below FOLDER."""
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
@@ -112,9 +113,10 @@ def main(
     for name, value in total.items():
         click.echo(f"{name}: {value:.5g}" if isinstance(value, float) else f"{name}: {value}")
     if out:
-        about: dict[str, Any] = {"macs_per_pixel": macs_per_pixel(models.read(model))}
+        weights = models.read(model)
+        about: dict[str, Any] = {"macs_per_pixel": macs_per_pixel(weights)}
         about |= {"processor": processor(), "threads": threads or os.cpu_count(), "python": platform.python_version()}
-        about |= {"bbans": bbans.__version__, "model": models.read(model).id, "weights": models.read(model).hash.hex()}
+        about |= {"bbans": bbans.__version__, "model": weights.id, "weights": weights.hash.hex()}
         out.write_text(json.dumps({"about": about, "total": total, "rows": rows}, indent=1) + "\n")
 
 

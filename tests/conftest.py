@@ -1,6 +1,7 @@
 """Fixtures of more than one module."""
 
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +12,17 @@ hypothesis.settings.register_profile("bbans", deadline=None, derandomize=True, m
 hypothesis.settings.load_profile("bbans")
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """A float sum's order, and so training, depends on the number of threads; and small networks only wait for each other's."""
+    import torch  # most tests do without
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

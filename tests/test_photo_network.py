@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -27,23 +26,13 @@ from tests.models import TINY, WITHOUT_LATENTS, codec, picture, random_vae, weig
 HEIGHT, WIDTH = 128, 64  # powers of two, as the training form wants them
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only wait for each other's threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def levels_of(coder: PhotoCodec, pixels: np.ndarray) -> list[Level]:
     """All levels of a picture with everything the networks say without z, the coarsest first."""
-    pyramid = pyramid_of(pixels)
-    levels: list[Level] = []
     with torch.inference_mode():
-        for index in reversed(range(len(pyramid) - 1)):
-            levels.append(coder._known_level(pyramid[index], index, levels[-1] if levels else None))
-    return levels
+        return coder.known_levels(pyramid_of(pixels))
 
 
 class Trace:

@@ -200,27 +200,23 @@ class PhotoCodec:
 
     def _push_level(self, level: Level, messages: list[Message], colours: int, accounting: Accounting) -> bool:
         """Push all of a level but x00. Returns whether its latents were coded. Inverse: _pop_level."""
-
-        def bits() -> float:
-            return _bits(messages)
-
-        start = bits()
+        start = _bits(messages)
         self._push_phase(level, 2, messages, colours, level.posterior.mode() if level.posterior else None)
         z = level.prior.mode() if level.prior else None
-        after = bits()
+        after = _bits(messages)
         accounting.likelihood_bits += after - start
         coded = False
         if level.posterior is not None and z is not None:
             coded = self._draw(level, level.posterior, messages, z)
-            accounting.posterior_bits += after - bits()
-        start = bits()
+            accounting.posterior_bits += after - _bits(messages)
+        start = _bits(messages)
         for phase in (1, 0):
             self._push_phase(level, phase, messages, colours, z)
-        accounting.likelihood_bits += bits() - start
+        accounting.likelihood_bits += _bits(messages) - start
         if coded and level.prior is not None and z is not None:
-            start = bits()
+            start = _bits(messages)
             self._push_z(level, level.prior, messages, z)
-            accounting.prior_bits += bits() - start
+            accounting.prior_bits += _bits(messages) - start
         return coded
 
     def _pop_level(self, level: Level, messages: list[Message], colours: int, coded: bool) -> Bytes:

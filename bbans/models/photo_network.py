@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -191,11 +192,17 @@ class PhotoNetwork:
 
     def digest(self) -> str:
         """SHA-256 over what every stage gives for fixed inputs, on every tile shape. The same wherever arithmetic is exact."""
+        # with a row of the tile outside the picture, and without
+        grids = [self.grid(height, tile) for tile in TILES for height in (tile - 1, tile)]
+        given: list[list[NDArray[Any]]] = [[] for _ in grids]
+
+        def work(index: int, grid: Grid) -> None:
+            given[index] = self._run_stages(grid)
+
+        self.each(work, range(len(grids)), grids)
         sha = hashlib.sha256()
-        for tile in TILES:
-            for height in (tile - 1, tile):  # with a row of the tile outside the picture, and without
-                for array in self._run_stages(self.grid(height, tile)):
-                    sha.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+        for array in chain.from_iterable(given):
+            sha.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
         return sha.hexdigest()
 
     def _run_stages(self, grid: Grid) -> list[NDArray[Any]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from bbans.container import is_name
 from bbans.errors import CorruptDataError, ModelError, ModelMismatchError, ModelMissingError
 from bbans.exact.network import IntConv, from_tensors, to_tensors
 
@@ -24,7 +24,6 @@ DEFAULT_MODEL = "photo-1"
 FOLDER = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"
 HASH_BYTES = 8
-ID_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def read(model: str | Path | None = None) -> Weights:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         described = json.loads(header["__metadata__"]["bbans"])
         layers = from_tensors(tensors)
-        if not re.fullmatch(ID_PATTERN, str(described["id"])):
+        if not is_name(str(described["id"])):
             raise ValueError("its id is not a name")
         return Weights(str(described["id"]), fingerprint(data), dict(described["config"]), str(described["digest"]), layers)
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, CorruptDataError) as error:
@@ -72,7 +71,7 @@ def read(model: str | Path | None = None) -> Weights:
 
 def pack(id: str, config: Mapping[str, Any], digest: str, layers: Mapping[str, IntConv]) -> bytes:
     """The bytes of a weight file. Inverse: read. Raises: ValueError for an id that files cannot carry."""
-    if not re.fullmatch(ID_PATTERN, id):
+    if not is_name(id):
         raise ValueError(f"a model's id is made of letters, digits, dots, hyphens and underscores, not {id!r}")
     described = json.dumps({"id": id, "config": dict(config), "digest": digest}, sort_keys=True)
     return save_tensors(to_tensors(layers), {"bbans": described})
