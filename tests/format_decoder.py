@@ -25,8 +25,13 @@ INV = np.array([round(2**19 * exp(48 - i, 16)) for i in range(128)])
 EXP = np.array([round(2**16 * exp(-d, 16)) for d in range(256)])
 
 
+SPREAD = np.array([round(1024 * exp(i - 48, 16)) for i in range(128)])
+FACTOR = {i: round(2**16 * exp(-i, 16)) for i in range(-64, 65)}
+EDGE = [round(256 * (decimal.Decimal(2) ** (decimal.Decimal(j - 10) / 4) - decimal.Decimal("0.02"))) for j in range(1, 16)]
+
+
 class Stack:
-    """Section 5.6."""
+    """Section 5.7."""
 
     def __init__(self, body: bytes) -> None:
         words = [int.from_bytes(body[i : i + 4], "little") for i in range(0, len(body), 4)]
@@ -53,15 +58,139 @@ class Stack:
         return self.head == 2**31 and not self.tail
 
 
-def intervals(n: int, weights: Array, means: Array, scales: Array) -> Array:
-    """cf(0) .. cf(n). Section 5.5."""
+def shares(n: int, weights: Array, means: Array, scales: Array) -> Array:
+    """The shares of 2**24 below each of the symbols 0 .. n. Section 5.5."""
     x = np.arange(1, n)[:, None]
     t = (64 * x - 32 - means) * INV[scales] + 2**29
     j = np.clip(t >> 20, 0, 1023)
-    share = L[j] + ((L[j + 1] - L[j]) * ((t >> 4) & 65535) >> 16)
-    share = np.where(t <= 0, 0, np.where(t >= 2**30, 2**24, share))
-    inner = ((weights * share).sum(1) * (2**24 - n) >> 38) + np.arange(1, n)
+    below = L[j] + ((L[j + 1] - L[j]) * ((t >> 4) & 65535) >> 16)
+    below = np.where(t <= 0, 0, np.where(t >= 2**30, 2**24, below))
+    return np.array([0, *((weights * below).sum(1) >> 14), 2**24])
+
+
+def intervals(share: Array) -> Array:
+    """cf(0) .. cf(n) of shares."""
+    n = len(share) - 1
+    inner = (share[1:-1] * (2**24 - n) >> 24) + np.arange(1, n)
     return np.array([0, *inner, 2**24])
+
+
+class Mixture:
+    """A pixel's mixture before correction. Section 5.6."""
+
+    def __init__(self, weights: Array, means: Array, scales: Array) -> None:
+        self.weights, self.means, self.scales = weights, means, scales
+        self.centre = int((weights * means).sum()) >> 14
+        self.spread = int((weights * (SPREAD[scales] + 8 * abs(means - self.centre))).sum()) >> 14
+        self.unit = 2**30 // self.spread
+        self.k = sum(self.spread >= 256 << i for i in range(7))
+
+    def res(self, d: int) -> int:
+        return clamp(d * self.unit >> 18, -1536, 1536)
+
+    def shares(self, shift: int = 0, step: int = 0) -> Array:
+        return shares(256, self.weights, self.means + shift, np.clip(self.scales + step, 0, 127))
+
+
+class Adaptation:
+    """The state of a strip of a phase, and what it does with a symbol. Section 5.6."""
+
+    def __init__(self, phase: int, top: int, rows: int, earlier: list[Array], on: bool) -> None:
+        self.phase, self.top, self.rows, self.earlier, self.on = phase, top, rows, earlier, on
+        self.own: dict[tuple[int, int, int], int] = {}
+        self.errors: dict[tuple[int, int, int], int] = {}
+        self.weights: dict[tuple[int, int], list[int]] = {}
+        self.biases: dict[tuple[int, int], int] = {}
+        self.steps: dict[tuple[int, int, int], int] = {}
+        self.edges: dict[tuple[int, int], list[int]] = {}
+        self.seen: dict[Any, int] = {}
+
+    def before(self, c: int, y: int, x: int) -> list[int]:
+        """Item 4 of the features."""
+        at11 = {
+            0: [],
+            1: [(0, 0), (-1, 0), (0, 1), (-1, 1), (0, -1), (-1, -1)],
+            2: [(0, 0), (0, -1), None, None, None, None, (1, 0), (1, -1), (-1, 0), (-1, -1)],
+        }[self.phase]
+        at01 = [None, None, (0, 0), (1, 0), (0, -1), (1, -1), None, None, None, None]
+        found = []
+        for i, place in enumerate(at11):
+            dy, dx = place or at01[i]
+            plane = self.earlier[0 if place else 1][c]
+            inside = 0 <= y + dy < plane.shape[0] and 0 <= x + dx < plane.shape[1]
+            found.append(int(plane[y + dy, x + dx]) if inside else 0)
+        return found
+
+    def predict(self, m: Mixture, c: int, y: int, x: int, ref: int, rests: list[int], near: list[int]) -> None:
+        """Set shift and step, features, pattern and energy of the symbol. y counts from the top of the grid."""
+        self.shift = self.step = 0
+        if not self.on:
+            return
+        own = [self.own.get((c, y + dy, x + dx), 0) for dy, dx in ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0))]
+        here = [self.own[j, y, x] for j in range(c)]
+        others = [self.own.get((j, y + dy, x + dx), 0) for j in range(3) if j != c for dy, dx in ((0, -1), (-1, 0))]
+        before = self.before(c, y, x)
+        tail = [m.res(16 * ref - m.centre), *(m.res(16 * rest) for rest in rests[:c]), *(m.res(16 * n) for n in near)]
+        self.features = own + here + others + before + tail
+        self.pattern = 0
+        for f in self.features[:5]:
+            self.pattern = 3 * self.pattern + (0 if f < -128 else 2 if f > 128 else 1)
+        weights = self.weights.setdefault((c, m.k), [0] * len(self.features))
+        total = self.biases.get((c, self.pattern), 0) + sum(f * (v >> 12) for f, v in zip(self.features, weights, strict=True))
+        self.shift = total * m.spread >> 24
+
+        def error(dy: int, dx: int, j: int = c) -> int:
+            return self.errors.get((j, y + dy, x + dx), 256)
+
+        around = 2 * error(0, -1) + 2 * error(-1, 0) + error(-1, -1)
+        around += {
+            0: lambda: error(0, -1) + error(-1, 0) + error(-1, 1),
+            1: lambda: error(-1, 1) + 2 * error(0, 0, 0),
+            2: lambda: error(0, 0, 0) + 2 * error(0, 0, 1),
+        }[c]()
+        if before:
+            around = around + 2 * abs(before[0]) + 2 * abs(before[1]) + sum(abs(f) for f in before[2:6]) >> 1
+        self.energy = sum(around >> 3 >= edge for edge in EDGE)
+        self.step = (self.steps.get((c, m.k, self.energy), 0) + 2**15) >> 16
+
+    def cf(self, m: Mixture, c: int) -> Array:
+        self.share = m.shares(self.shift, self.step)
+        edges = np.array(self.edges.setdefault((c, m.k), [b << 20 for b in range(17)]))
+        b = np.minimum(self.share >> 20, 15)
+        return intervals(edges[b] + ((edges[b + 1] - edges[b]) * (self.share - (b << 20)) >> 20))
+
+    def count(self, *key: Any) -> int:
+        self.seen[key] = self.seen.get(key, 0) + 1
+        return self.seen[key]
+
+    def learn(self, m: Mixture, c: int, y: int, x: int, symbol: int) -> None:
+        if not self.on:
+            return
+        self.own[c, y, x] = m.res(64 * symbol - m.centre)
+        rest = clamp((64 * symbol - m.centre - self.shift) * m.unit >> 18, -16384, 16384)
+        self.errors[c, y, x] = min(abs(rest), 1536)
+        z = clamp(rest * FACTOR[self.step] >> 16, -4088, 4088)
+        gradient = (int(L[512 + (z >> 3)]) - 2**23) >> 11
+        stretch = min((z * gradient >> 8) - 4096, 12288)
+        rate = 6711 + 15099600 // (300 + self.count("weights", c, m.k))
+        weights = self.weights[c, m.k]
+        for j, f in enumerate(self.features):
+            weights[j] = clamp(weights[j] + ((gradient * rate >> 12) * f >> 8), -(2**26), 2**26)
+        bias = self.biases.get((c, self.pattern), 0) + (gradient * 5243 >> 12)
+        self.biases[c, self.pattern] = clamp(bias, -(2**21), 2**21)
+        key = (c, m.k, self.energy)
+        faster = max(328, 65536 // (self.count("steps", *key) + 3))
+        self.steps[key] = clamp(self.steps.get(key, 0) + (stretch * faster >> 9), -(2**22), 2**22)
+        edges, low, high = self.edges[c, m.k], int(self.share[symbol]), int(self.share[symbol + 1])
+        faster = max(131, 65536 // (self.count("edges", c, m.k) + 50))
+        for b in range(1, 16):
+            at = b << 20
+            target = 2**24 if at >= high else 0 if at <= low else (at - low) * (2**40 // (high - low)) >> 16
+            edges[b] += (target - edges[b]) * faster >> 16
+
+
+def clamp(value: int, low: int, high: int) -> int:
+    return min(max(value, low), high)
 
 
 def rhe(numerator: Array, exponent: Array) -> Array:
@@ -127,9 +256,9 @@ class Decoder:
             ]
         )
 
-    # 5.5, 5.6
+    # 5.5, 5.6, 5.7
 
-    def mixture(self, r: Array, c: int, reference: int, g: int, red: int) -> Array:
+    def mixture(self, r: Array, c: int, reference: int, g: int, red: int) -> Mixture:
         k = self.config["components"]
         logit, mean, scale = (r[(part + c) * k : (part + c + 1) * k] for part in (0, 3, 6))
         slope = [r[(9 + j) * k : (10 + j) * k] for j in range(3)]
@@ -137,20 +266,49 @@ class Decoder:
         e = EXP[np.minimum(logit.max() - logit, 255)]
         weights = e * 2**14 // e.sum()
         weights[logit.argmax()] += 2**14 - weights.sum()
-        return intervals(256, weights, 16 * reference + mean + t, scale)
+        return Mixture(weights, 16 * reference + mean + t, scale)
 
-    def pop_phase(self, r: Array, pixels: Array, references: Array, strips: list[tuple[Stack, int, int]], gray: bool) -> None:
+    def pop_phase(
+        self,
+        phase: int,
+        r: Array,
+        pixels: Array,
+        references: list[Array],
+        strips: list[tuple[Stack, int, int]],
+        gray: bool,
+        x11: Array,
+        earlier: list[Array],
+    ) -> None:
+        reference = references[phase]
         for stack, top, bottom in strips:
+            state = Adaptation(phase, top, bottom, earlier, self.config["adaptive"])
             for y in range(top, min(bottom, pixels.shape[1])):
                 for x in range(pixels.shape[2]):
-                    rest = [0, 0]
+                    rests: list[int] = []
                     for c, colour in enumerate((1,) if gray else (1, 0, 2)):
-                        reference = int(references[colour, y, x])
-                        pixels[colour, y, x] = stack.pop(24, self.mixture(r[:, y, x], c, reference, *rest))
-                        if c < 2:
-                            rest[c] = 4 * int(pixels[colour, y, x]) - reference
+                        ref = int(reference[colour, y, x])
+                        places = {0: [], 1: [(y, x), (max(y - 1, 0), x)], 2: [(y, x), (y, max(x - 1, 0))]}[phase]
+                        near = [4 * int(x11[colour][place]) - ref for place in places]
+                        m = self.mixture(r[:, y, x], c, ref, *[*rests, 0, 0][:2])
+                        state.predict(m, c, y, x, ref, rests, near)
+                        pixels[colour, y, x] = symbol = stack.pop(24, state.cf(m, c))
+                        state.learn(m, c, y, x, symbol)
+                        rests.append(4 * symbol - ref)
                     if gray:
                         pixels[:, y, x] = pixels[1, y, x]
+
+    def residuals(self, r: Array, pixels: Array, reference: Array) -> Array:
+        """Of a known phase, colours in coding order."""
+        out = np.zeros(pixels.shape, np.int64)
+        for y in range(pixels.shape[1]):
+            for x in range(pixels.shape[2]):
+                rests = [0, 0]
+                for c, colour in enumerate((1, 0, 2)):
+                    m = self.mixture(r[:, y, x], c, int(reference[colour, y, x]), *rests)
+                    out[c, y, x] = m.res(64 * int(pixels[colour, y, x]) - m.centre)
+                    if c < 2:
+                        rests[c] = 4 * int(pixels[colour, y, x]) - int(reference[colour, y, x])
+        return out
 
     def decode(self, messages: list[bytes], height: int, width: int, channels: int) -> Array:
         left, out = list(messages), np.zeros((height, width, 3), np.uint8)
@@ -210,7 +368,7 @@ class Decoder:
             return [(c, y, x) for y in range(top // 16, -(-bottom // 16)) for x in range(columns) for c in range(count)]
 
         def cf(latent: tuple[Array, Array], place: tuple[int, int, int]) -> Array:
-            return intervals(128, np.array([2**14]), latent[0][place], latent[1][place])
+            return intervals(shares(128, np.array([2**14]), latent[0][place], latent[1][place]))
 
         if coded:
             for stack, top, bottom in strips:
@@ -221,12 +379,16 @@ class Decoder:
             return v.repeat(16, 1).repeat(16, 2)[:, :h, :w]
 
         x11, x01, x10 = x00.copy(), x00.copy(), x00.copy()
+        has11, has01, has10 = x11[:, : height // 2, : width // 2], x01[:, :, : width // 2], x10[:, : height // 2]
         references = [reference(x00, (0, 0), (0, 1), (1, 0), (1, 1))]
-        self.pop_phase(self.parameters(0, spread(z), f), x11[:, : height // 2, : width // 2], references[0], strips, gray)
+        features = [f]
+        r11 = self.parameters(0, spread(z), f)
+        self.pop_phase(0, r11, has11, references, strips, gray, x11, [])
         references.append(reference(x00, (0, 0), (0, 1)) + reference(x11, (0, 0), (-1, 0)))
-        f = self.trunk(1, self.layer("inject.0", planes(x11), f))
-        self.pop_phase(self.parameters(1, spread(z), f), x01[:, :, : width // 2], references[1], strips, gray)
-        f = self.trunk(2, self.layer("inject.1", planes(x01), f))
+        features.append(self.trunk(1, self.layer("inject.0", planes(x11), features[0])))
+        r01 = self.parameters(1, spread(z), features[1])
+        self.pop_phase(1, r01, has01, references, strips, gray, x11, [self.residuals(r11, has11, references[0])])
+        f = self.trunk(2, self.layer("inject.1", planes(x01), features[1]))
         given = z
         if here:
             rests = [np.minimum(abs(4 * x - r) >> 1, 127) for x, r in zip((x11, x01), references, strict=True)]
@@ -237,8 +399,11 @@ class Decoder:
             for stack, top, bottom in strips:
                 for place in reversed(places(top, bottom)):
                     stack.push(24, cf(posterior, place), int(z[place]))
-        last = reference(x00, (0, 0), (1, 0)) + reference(x11, (0, 0), (0, -1))
-        self.pop_phase(self.parameters(2, spread(given), f), x10[:, : height // 2], last, strips, gray)
+        references.append(reference(x00, (0, 0), (1, 0)) + reference(x11, (0, 0), (0, -1)))
+        earlier = [
+            self.residuals(self.parameters(p, spread(given), features[p]), x, references[p]) for p, x in ((0, has11), (1, has01))
+        ]
+        self.pop_phase(2, self.parameters(2, spread(given), f), has10, references, strips, gray, x11, earlier)
         whole = np.zeros((3, 2 * h, 2 * w), np.int64)
         whole[:, ::2, ::2], whole[:, 1::2, 1::2], whole[:, ::2, 1::2], whole[:, 1::2, ::2] = x00, x11, x01, x10
         return whole[:, :height, :width], f

@@ -20,9 +20,9 @@ from tests.format_decoder import Decoder, cuts, strip_edges
 from tests.make_golden import FOLDER, PICTURES, PINNED, digest, kept_picture, pinned_picture
 
 FILES = {
-    "tiny.safetensors": "89202c056e718dd712220eee52ce5f89b8a21d1788ae19fd568946c2e017277c",
-    "messages.json": "0d2b0efb00f53b36e200ed1d7724eb6cdc8be1625ef5833cc2ccfcfa96b7cc0c",
-    "model.vaez": "03caa0c4a46718f22a904d3dc794187b11e180d07ae1700ece8110f44516be29",
+    "tiny.safetensors": "003fe7fc0f64f4a5ab512c92a63bccd5e1958beae9989de2ff54f3a8bb339d38",
+    "messages.json": "7abfeb6d988b84c919357ad9d118523aed3cee150c53dedfaf54dd06886ac97d",
+    "model.vaez": "7db84256027d7517f8618532a31ada8912fd392c14ce2c3dd8ed76add08efdeb",
     "file.vaez": "a11e69d2151d0d6fbba38f93b41680587754c8f916ecaf7bf48541bf96f5f258",
     "file_lzma.vaez": "2c5800381eace8adc29ba8ff0549d659762c6c723ab11936cf510d164afb7352",
     "webp.vaez": "d4cca404e0d6e0bcb7c600aa8778e739c4ce2be90f357b4be21e8f02445550ed",

@@ -18,13 +18,11 @@ strip share the region's first message, the coarsest on top.
 Source: Townsend, Bird and Barber, "Practical lossless compression with latent variables using bits back coding", ICLR 2019.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -35,15 +33,12 @@ from bbans.ans import Message
 from bbans.codecs import logistic, uniform
 from bbans.errors import CorruptDataError, InexactBackendError, ModelError
 from bbans.exact.backends import BACKENDS
-from bbans.models import photo_kernels as kernels
 from bbans.models.photo_grid import Bytes, Latent
 from bbans.models.photo_layout import COLOURS, LATENT_LEVELS, PHASES, PhotoConfig
 from bbans.models.photo_level import Level, block_rows, level_sizes, pixel_planes, pyramid_of, reference, regions
 from bbans.models.photo_network import PhotoNetwork
+from bbans.models.photo_phase import PhaseCoder
 from bbans.models.weights import Weights
-from bbans.tables import exp_table, inverse_scales, logistic_table
-
-Kernel = Callable[..., tuple[np.uint64, int]]
 
 
 @dataclass
@@ -75,7 +70,7 @@ class PhotoCodec:
     def __init__(self, network: PhotoNetwork, weights: Weights) -> None:
         self.network = network
         self.id, self.weights_hash = weights.id, weights.hash
-        self._tables = (logistic_table(), exp_table(), inverse_scales())
+        self.phases = PhaseCoder(network)
 
     def encode(self, pixels: Bytes) -> Encoded:
         """The messages of a picture. Shapes: pixels (H, W, 3) RGB or (H, W, 1) gray, uint8. Inverse: decode."""
@@ -201,7 +196,8 @@ class PhotoCodec:
     def _push_level(self, level: Level, messages: list[Message], colours: int, accounting: Accounting) -> bool:
         """Push all of a level but x00. Returns whether its latents were coded. Inverse: _pop_level."""
         start = _bits(messages)
-        self._push_phase(level, 2, messages, colours, level.posterior.mode() if level.posterior else None)
+        mode = level.posterior.mode() if level.posterior else None
+        self.phases.push(level, 2, messages, colours, mode)
         z = level.prior.mode() if level.prior else None
         after = _bits(messages)
         accounting.likelihood_bits += after - start
@@ -211,7 +207,7 @@ class PhotoCodec:
             accounting.posterior_bits += after - _bits(messages)
         start = _bits(messages)
         for phase in (1, 0):
-            self._push_phase(level, phase, messages, colours, z)
+            self.phases.push(level, phase, messages, colours, z)
         accounting.likelihood_bits += _bits(messages) - start
         if coded and level.prior is not None and z is not None:
             start = _bits(messages)
@@ -227,40 +223,19 @@ class PhotoCodec:
                 raise CorruptDataError("a level too small for latents claims to have some")
             self._pop_z(level, level.prior, messages, z)
         for phase in (0, 1):
-            self._pop_phase(level, phase, messages, colours, z)
+            self.phases.pop(level, phase, messages, colours, z)
             self._advance(level, phase + 1)
         self._ask_posterior(level)
         if coded and level.posterior is not None and z is not None:
             self._push_z(level, level.posterior, messages, z)
-        self._pop_phase(level, 2, messages, colours, level.posterior.mode() if level.posterior else None)
+        mode = level.posterior.mode() if level.posterior else None
+        self.phases.pop(level, 2, messages, colours, mode)
         x = np.empty((level.height, level.width, 3), np.uint8)
         x[::2, ::2] = level.x00
         for phase, (row, column) in enumerate(PHASES):
             height, width = level.size(phase)
             x[row::2, column::2] = level.phases[phase][:height, :width]
         return x
-
-    def _push_phase(self, level: Level, phase: int, messages: list[Message], colours: int, z: Bytes | None) -> None:
-        self._code_phase(kernels.push_pixels, level, phase, messages, colours, z)
-
-    def _pop_phase(self, level: Level, phase: int, messages: list[Message], colours: int, z: Bytes | None) -> None:
-        self._code_phase(kernels.pop_pixels, level, phase, messages, colours, z)
-
-    def _code_phase(self, kernel: Kernel, level: Level, phase: int, messages: list[Message], colours: int, z: Bytes | None) -> None:
-        """Push or pop a phase's pixels, a strip by each message."""
-        params = self.network.head(phase, level.grid, level.features[phase], z)
-        height, width = level.size(phase)
-
-        def code(message: Message, rows: slice) -> None:
-            inside = (slice(rows.start, min(rows.stop, height)), slice(width))
-            pixels, references = level.phases[phase][inside], level.references[phase][inside]
-            message.reserve(pixels.size)
-            message.head[0], size = kernel(
-                message.head[0], message.words, message.size, pixels, references, params[inside], colours, *self._tables
-            )
-            message.resize(size)
-
-        self.network.each(code, messages, level.strips())
 
     def _draw(self, level: Level, posterior: Latent, messages: list[Message], z: Bytes) -> bool:
         """Pop z ~ q from every message of a level into ``z``; where one has too few bits, leave all as they were."""

@@ -29,6 +29,7 @@ class PhotoConfig:
     components: int = 3  # logistics in a mixture
     latents: int = 8  # channels of z
     latent_width: int = 32
+    adaptive: bool = True  # the coder corrects the mixtures by what the pixels before have shown; training does not know of it
 
     @property
     def outputs(self) -> int:

@@ -56,6 +56,11 @@ class Level:
         row, column = PHASES[phase]
         return (self.height + 1 - row) // 2, (self.width + 1 - column) // 2
 
+    def inside(self, phase: int, rows: slice) -> tuple[slice, slice]:
+        """Rows and columns of a phase that the picture has, of those rows of the grid."""
+        height, width = self.size(phase)
+        return slice(rows.start, min(rows.stop, height)), slice(width)
+
     def strips(self) -> list[slice]:
         """Rows of the grid that each message of this level covers."""
         rows = -(-self.grid.height // STRIP_STEP)
@@ -94,6 +99,15 @@ def reference(phase: int, x00: Bytes, x11: Bytes) -> NDArray[np.int16]:
     if phase == 1:
         return here + right + d[1:-1, 1:-1] + d[:-2, 1:-1]
     return here + below + d[1:-1, 1:-1] + d[1:-1, :-2]
+
+
+def near_pixels(phase: int, x11: Bytes, references: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Four times the two pixels of x11 nearest to a phase's positions, less the reference: (2, h, w, 3); none for x11 itself."""
+    if phase == 0:
+        return np.zeros((0, *references.shape), np.int16)
+    d = 4 * np.pad(x11.astype(np.int16), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    before = d[:-2, 1:-1] if phase == 1 else d[1:-1, :-2]
+    return np.stack([d[1:-1, 1:-1], before]) - references
 
 
 def block_rows(level: Level) -> list[slice]:
