@@ -1,11 +1,14 @@
 """Integer layers: every backend against plain integer loops, the bound of exactness, export from training."""
 
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from bbans.errors import CorruptDataError, ModelError
-from bbans.exact.backends import BACKENDS, Layer
+from bbans.exact.backends import BACKENDS, LAYERS, Layer, layer_class
 from bbans.exact.export import export_conv, export_layers
 from bbans.exact.network import ACCUMULATOR_LIMIT, ACTIVATION_MAX, IntConv, from_tensors, to_tensors
 from bbans.exact.qat import ACTIVATION_STEP, REVIVAL, QConv, activation, pool, round_ste, set_quantised, weight_exponents
@@ -36,14 +39,21 @@ def reference(layer: IntConv, x: np.ndarray, skip: np.ndarray | None, variant: i
     return total
 
 
+def tensor(a: np.ndarray, made: Layer) -> torch.Tensor:
+    """Integers (C, H, W) as a backend takes them: channels last, a part of something larger, as tiles are."""
+    channels, height, width = a.shape
+    around = torch.full((height + 3, width + 5, channels), 99, dtype=made.activations)
+    inside = around[2:-1, 1:-4]
+    inside[...] = torch.from_numpy(a).permute(1, 2, 0)
+    return inside.permute(2, 0, 1)[None]
+
+
 def run(layer: IntConv, backend: str, x: np.ndarray, skip: np.ndarray | None, variant: int) -> np.ndarray:
     """What a backend computes, in the units of `reference`."""
-    made = Layer(layer, backend, CPU)
-
-    def tensor(a: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(a)[None].to(made.dtype).contiguous(memory_format=torch.channels_last)
-
-    y = made(tensor(x), None if skip is None else tensor(skip), variant)[0].double().numpy()
+    made = LAYERS[backend](layer, CPU)
+    y = made(tensor(x, made), None if skip is None else tensor(skip, made), variant)
+    assert y.dtype == (made.activations if layer.relu else made.outputs)
+    y = y[0].double().numpy()
     if not layer.relu:
         y = y * 2.0 ** layer.exponent.astype(np.float64)[:, None, None]
     assert np.array_equal(y, np.rint(y))
@@ -58,7 +68,7 @@ def random_layer(rng: np.random.Generator, c_in: int, c_out: int, k: int, relu: 
 
 @pytest.mark.parametrize("backend", BACKENDS["cpu"])
 @pytest.mark.parametrize("relu", [True, False])
-@pytest.mark.parametrize(("k", "c_in", "c_out"), [(1, 5, 7), (3, 4, 6), (3, 16, 16), (1, 1, 1)])
+@pytest.mark.parametrize(("k", "c_in", "c_out"), [(1, 5, 7), (3, 4, 6), (3, 16, 16), (1, 1, 1), (3, 6, 64), (1, 72, 36), (5, 3, 2)])
 def test_backends_compute_the_integers(backend: str, relu: bool, k: int, c_in: int, c_out: int) -> None:
     rng = np.random.default_rng((k, c_in, c_out))
     for exponents in (np.zeros(c_out), np.full(c_out, 15), rng.integers(0, 16, c_out), rng.integers(6, 10, c_out)):
@@ -94,6 +104,73 @@ def test_the_largest_accumulators_are_exact(backend: str, sign: int) -> None:
     assert abs(y[0, -1, -1]) == 64 * 9 * 127 * 127 + bias
     with pytest.raises(ModelError, match="2\\*\\*24"):
         IntConv(weight, layer.bias + np.int32(sign), layer.exponent, relu=False)
+
+
+@pytest.mark.parametrize("backend", BACKENDS["cpu"])
+@pytest.mark.parametrize("exponent", [0, 1, 2, 8, 15])
+def test_sums_are_rounded_and_clamped(backend: str, exponent: int) -> None:
+    """Every half from below zero to beyond a byte, what lies beside it, and the largest sums, by a channel's bias each."""
+    halves = (np.arange(-130, 300) << exponent) + ((1 << exponent) >> 1)
+    largest = ACCUMULATOR_LIMIT - 1 - 127 * 127 - (127 << exponent)
+    bias = np.concatenate([halves - 1, halves, halves + 1, [-largest, largest]])
+    weight = np.resize(np.array([1, -1, 127, -127], np.int8), (bias.size, 1, 1, 1))
+    layer = IntConv(weight, bias.astype(np.int32)[None], np.full(bias.size, exponent, np.int8), relu=True)
+    x = np.array([[[0, 1, 0, 127, 127, 2]]])
+    skip = np.tile(np.array([[[0, 1, 127, 126, 127, 3]]]), (bias.size, 1, 1))
+    for given in (None, skip):
+        expected = reference(layer, x, given, 0)
+        assert set(expected.flat) == set(range(ACTIVATION_MAX + 1))
+        assert np.array_equal(run(layer, backend, x, given, 0), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS["cpu"])
+@pytest.mark.parametrize("signs", ["+", "-", "+-"])
+def test_pairs_of_extreme_products_do_not_saturate(backend: str, signs: str) -> None:
+    """Processors without VNNI add pairs of products in 16 bits: 2 * 127 * 127 is within, by the ranges of the contract."""
+    weight = np.resize(np.array([{"+": 127, "-": -127}[sign] for sign in signs], np.int8), (8, 64, 3, 3))
+    for exponent, relu in ((0, True), (15, True), (0, False), (15, False)):
+        layer = IntConv(weight, np.zeros((1, 8), np.int32), np.full(8, exponent, np.int8), relu)
+        x, skip = np.full((64, 9, 9), 127), np.full((8, 7, 7), 127) if relu else None
+        assert np.array_equal(run(layer, backend, x, skip, 0), reference(layer, x, skip, 0))
+
+
+@pytest.mark.parametrize("backend", BACKENDS["cpu"])
+def test_threads_share_a_layer_and_inputs_are_left_alone(backend: str) -> None:
+    rng = np.random.default_rng(2)
+    layer = random_layer(rng, 16, 16, 3, True, np.full(16, 9))
+    made = LAYERS[backend](layer, CPU)
+    x, skip = rng.integers(0, 128, (16, 40, 40)), rng.integers(0, 128, (16, 38, 38))
+    given, added = tensor(x, made), tensor(skip, made)
+    whole = added.clone(memory_format=torch.channels_last)  # nothing around it: it might be added to in place
+    expected = reference(layer, x, skip, 0)
+
+    def work(index: int) -> bool:
+        return np.array_equal(made(given, (added, whole)[index % 2])[0].numpy(), expected)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(40)))
+    assert np.array_equal(given[0].numpy(), x)
+    assert np.array_equal(added[0].numpy(), skip)
+    assert np.array_equal(whole[0].numpy(), skip)
+
+
+def test_a_torch_without_int8_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = IntConv(**parts(), relu=True)
+    monkeypatch.setattr(torch.ops, "onednn", SimpleNamespace())
+    with pytest.raises(RuntimeError, match="no int8"):
+        LAYERS["int8"](layer, CPU)
+
+
+def test_int8_is_for_the_cpu() -> None:
+    with pytest.raises(RuntimeError, match="meta"):
+        LAYERS["int8"](IntConv(**parts(), relu=True), torch.device("meta"))
+
+
+def test_a_backend_that_there_is_not() -> None:
+    assert layer_class("reference") is LAYERS["reference"]
+    assert set(LAYERS) >= {*BACKENDS["cpu"], *BACKENDS["cuda"]}
+    with pytest.raises(ModelError, match="no backend 'int4'"):
+        layer_class("int4")
 
 
 def parts(**changes: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from bbans import models
 from bbans.ans import Message
 from bbans.errors import CorruptDataError, ModelError
 from bbans.exact.backends import BACKENDS
-from bbans.models import photo_level, photo_network
+from bbans.models import photo_grid, photo_level
 from bbans.models.photo_codec import Encoded, PhotoCodec
 from bbans.models.photo_layout import COARSEST
 from bbans.models.photo_network import PhotoNetwork
@@ -108,7 +108,7 @@ def test_the_same_bytes_everywhere(monkeypatch: pytest.MonkeyPatch, coder: Photo
     pixels = picture(97, 40)
     expected = coder.encode(pixels).messages
     other = codec(backend=backend, threads=threads)
-    monkeypatch.setattr(photo_network, "TILES", (16,))  # several tiles a level, for threads to share
+    monkeypatch.setattr(photo_grid, "TILES", (16,))  # several tiles a level, for threads to share
     assert other.encode(pixels).messages == expected
     assert np.array_equal(other.decode(expected, *pixels.shape), pixels)
 

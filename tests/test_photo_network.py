@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +10,11 @@ import torch
 
 from bbans.ans import Message
 from bbans.errors import InexactBackendError, ModelError
-from bbans.exact.backends import BACKENDS, Layer
+from bbans.exact.backends import BACKENDS, LAYERS, Float32, Layer
 from bbans.exact.export import export_layers
 from bbans.exact.network import IntConv
 from bbans.exact.qat import ACTIVATION_STEP
-from bbans.models import photo_network
+from bbans.models import photo_grid, photo_network
 from bbans.models.photo import PhotoVAE
 from bbans.models.photo_codec import PhotoCodec, load_photo_codec
 from bbans.models.photo_grid import Latent
@@ -116,9 +117,12 @@ def check_latents(prior: Latent, posterior: Latent, trace: Trace, at: int) -> No
 
 
 def test_code_length_is_the_negative_elbo() -> None:
-    """Net bits of real messages against what the training form says of the same picture and the same latents, part by part."""
-    pixels = picture(HEIGHT, WIDTH)
-    coder = codec()
+    """Net bits of real messages against what the training form says of the same picture and the same latents, part by part.
+
+    Without the adaptive stage, of which training does not know.
+    """
+    pixels, config = picture(HEIGHT, WIDTH), dataclasses.replace(TINY, adaptive=False)
+    coder = codec(config)
     drawn: dict[int, np.ndarray] = {}
 
     class Watched(PhotoCodec):
@@ -127,7 +131,7 @@ def test_code_length_is_the_negative_elbo() -> None:
             drawn[level.index] = z.copy()
             return done
 
-    watched = Watched(coder.network, weights())
+    watched = Watched(coder.network, weights(config))
     encoded = watched.encode(pixels)
     assert encoded.messages[0][0] == 0b11
     noise = []
@@ -137,7 +141,7 @@ def test_code_length_is_the_negative_elbo() -> None:
         mean, log_scale = level.posterior.mean / 64, level.posterior.scale / 16 - 3
         uniform = 1 / (1 + np.exp(-(drawn[level.index] - mean) / np.exp(log_scale)))
         noise.append(uniform.transpose(2, 0, 1).reshape(-1))
-    bits = Trace(random_vae(), pixels, torch.from_numpy(np.concatenate(noise)[None].astype(np.float32))).bits
+    bits = Trace(random_vae(config), pixels, torch.from_numpy(np.concatenate(noise)[None].astype(np.float32))).bits
     accounting = encoded.accounting
     assert accounting.prior_bits == pytest.approx(sum(b.item() for b in bits.prior), rel=0.02)  # tails: 24 bits are the least mass
     assert accounting.posterior_bits == pytest.approx(sum(b.item() for b in bits.posterior), rel=0.02)  # scales: two roundings
@@ -153,7 +157,7 @@ def test_tiles_change_nothing(
 ) -> None:
     coder, pixels = codec(config), picture(*size)
     expected_levels, expected = levels_of(coder, pixels), coder.encode(pixels).messages
-    monkeypatch.setattr(photo_network, "TILES", tiles)
+    monkeypatch.setattr(photo_grid, "TILES", tiles)
     for level, other in zip(levels_of(coder, pixels), expected_levels, strict=True):
         for mine, theirs in zip(level.features, other.features, strict=True):
             assert np.array_equal(level.grid.inner(mine), other.grid.inner(theirs))
@@ -199,38 +203,50 @@ def test_digest_sees_one_weight(name: str) -> None:
     assert seen > 0
 
 
-class Rounding(Layer):
-    """Heads whose outputs went through bfloat16; of the backends in ``inexact`` only."""
+def make_inexact(monkeypatch: pytest.MonkeyPatch, backend: str, from_side: int) -> None:
+    """Let a backend's heads go through bfloat16, for inputs of at least so many positions a side."""
+    exact: type[Layer] = LAYERS[backend]
 
-    inexact = frozenset({"float32"})
-    from_side = 0  # rounds tiles of at least so many positions
+    class Rounding(exact):  # type: ignore[misc, valid-type]
+        def __call__(self, x: torch.Tensor, skip: torch.Tensor | None = None, variant: int = 0) -> torch.Tensor:
+            y = super().__call__(x, skip, variant)
+            return y.bfloat16().to(y.dtype) if x.shape[-1] >= from_side else y
 
-    def __init__(self, layer: IntConv, backend: str, device: torch.device) -> None:
-        super().__init__(layer, backend, device)
-        self.rounds = backend in self.inexact
-
-    def __call__(self, x: torch.Tensor, skip: torch.Tensor | None = None, variant: int = 0) -> torch.Tensor:
-        y = super().__call__(x, skip, variant)
-        return y.bfloat16().to(y.dtype) if self.rounds and x.shape[-1] >= self.from_side else y
+    monkeypatch.setitem(LAYERS, backend, Rounding)
 
 
 @pytest.mark.parametrize("from_side", [0, 64])
 def test_a_backend_that_rounds_is_passed_over(monkeypatch: pytest.MonkeyPatch, from_side: int) -> None:
     """Also one that does so for large tiles alone, as libraries that choose their algorithm by size may."""
-    assert not codec().network.layers["first"].unfold
-    monkeypatch.setattr(photo_network, "Layer", type("Some", (Rounding,), {"from_side": from_side}))
-    with pytest.raises(InexactBackendError, match="float32"):
-        codec(backend="float32")
-    assert codec().network.layers["first"].unfold
-    assert codec().network.dtype == torch.float32
-
-
-def test_no_backend_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(photo_network, "Layer", type("All", (Rounding,), {"inexact": frozenset({"float32", "float32-unfold"})}))
-    assert codec().network.dtype == torch.float64
-    monkeypatch.setattr(photo_network, "Layer", type("All", (Rounding,), {"inexact": frozenset(BACKENDS["cpu"])}))
+    for name, following in itertools.pairwise(BACKENDS["cpu"]):
+        assert codec().network.backend == name
+        make_inexact(monkeypatch, name, from_side)
+        with pytest.raises(InexactBackendError, match=name):
+            codec(backend=name)
+        assert codec().network.backend == following
+    make_inexact(monkeypatch, BACKENDS["cpu"][-1], from_side)
     with pytest.raises(InexactBackendError, match="none of"):
         codec()
+
+
+@pytest.mark.parametrize("when", ["made", "called"])
+def test_a_backend_that_the_library_lacks_is_passed_over(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    class Lacking(Float32):
+        def __init__(self, layer: IntConv, device: torch.device) -> None:
+            if when == "made":
+                raise RuntimeError("no such operator")
+            super().__init__(layer, device)
+
+        def __call__(self, x: torch.Tensor, skip: torch.Tensor | None = None, variant: int = 0) -> torch.Tensor:
+            raise NotImplementedError("no such kernel")
+
+    monkeypatch.setitem(LAYERS, BACKENDS["cpu"][0], Lacking)
+    assert codec(threads=2).network.backend == BACKENDS["cpu"][1]
+
+
+def test_a_torch_without_int8_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops, "onednn", SimpleNamespace())
+    assert codec().network.backend == "float32"
 
 
 def test_a_wrong_digest_is_refused() -> None:

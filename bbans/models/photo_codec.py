@@ -269,17 +269,17 @@ def load_photo_codec(weights: Weights, *, threads: int | None, device: str, back
         raise ModelError(f"the sizes of the model '{weights.id}' are out of range")
     count = threads or _cores()
     tried = (backend,) if backend else BACKENDS["cuda" if device.startswith("cuda") else "cpu"]
-    failed = None
+    failures: list[Exception] = []
     with _coding():
         for name in tried:
             try:
                 network = PhotoNetwork(config, weights.layers, name, device, count)
                 if network.digest() == weights.digest:
                     return PhotoCodec(network, weights)
-            except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
-                failed = error
-    if failed is not None:
-        raise ModelError(f"the device '{device}' cannot be used: {str(failed).splitlines()[0]}") from None
+            except (RuntimeError, AssertionError) as error:  # what torch raises for a device or an operator that is not there
+                failures.append(error)
+    if len(failures) == len(tried):
+        raise ModelError(f"the device '{device}' cannot be used: {str(failures[-1]).splitlines()[0]}") from None
     raise InexactBackendError(
         f"none of {', '.join(tried)} gives the digest of the model '{weights.id}': this machine does not compute it exactly, "
         "or its weight file is not as it was made"

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bbans.errors import ModelError
-from bbans.exact.backends import Layer
+from bbans.exact.backends import layer_class
 from bbans.exact.network import IntConv
 from bbans.models.photo_grid import TILES, Bytes, Grid, Latent
 from bbans.models.photo_layout import BLOCK, LATENT_CENTRE, LEVELS_OF_BIAS, POOL_SHIFT, PhotoConfig
@@ -43,12 +43,13 @@ LOGIT_LIMIT = 16383
 
 
 class PhotoNetwork:
-    """The integer photo model on one backend and device.
+    """The integer photo model on one backend (see bbans.exact.backends) and device.
 
     Tiles are shared out among ``threads``. Torch itself is to run on one (see photo_codec.py): where its own threads divide a
     tile, they wait for each other after every layer, which on a busy machine costs far more than the arithmetic.
 
-    Raises: ModelError when the layers are not those of the configuration.
+    Raises: ModelError when the layers are not those of the configuration or there is no such backend; RuntimeError when the
+    library lacks the backend's arithmetic or the device.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class PhotoNetwork:
         self.config = config
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.device = torch.device(device)
-        self.layers = {name: Layer(layer, backend, self.device) for name, layer in layers.items()}
-        self.dtype = torch.float64 if backend == "reference" else torch.float32
+        self.backend, made = backend, layer_class(backend)
+        self.layers = {name: made(layer, self.device) for name, layer in layers.items()}
+        self._activations, self._outputs = made.activations, made.outputs
         self.halo = 1 + 2 * config.blocks
         k = config.components
         factors = [1] * 3 * k + [64] * 3 * k + [1] * 3 * k + [4] * 3 * k
@@ -68,7 +70,7 @@ class PhotoNetwork:
         lows = [-LOGIT_LIMIT] * 3 * k + [-MEAN_LIMIT] * 3 * k + [0] * 3 * k + [-SLOPE_LIMIT] * 3 * k
         highs = [LOGIT_LIMIT] * 3 * k + [MEAN_LIMIT] * 3 * k + [SCALES - 1] * 3 * k + [SLOPE_LIMIT] * 3 * k
         self._factors, self._offsets, self._lows, self._highs = (
-            torch.tensor(v, dtype=self.dtype, device=self.device) for v in (factors, offsets, lows, highs)
+            torch.tensor(v, dtype=self._outputs, device=self.device) for v in (factors, offsets, lows, highs)
         )
 
     def grid(self, height: int, width: int) -> Grid:
@@ -78,6 +80,7 @@ class PhotoNetwork:
         """``work`` for each tuple of arguments, as map has it, side by side on the threads. No result depends on their order."""
 
         def alone(*values: Any) -> None:
+            torch.get_num_threads()  # makes torch's number this thread's too: else oneDNN would start a team of OpenMP's here
             with torch.inference_mode():  # of this thread
                 work(*values)
 
@@ -146,10 +149,10 @@ class PhotoNetwork:
         out = np.empty((grid.height, grid.width, self.config.outputs), np.int16)
 
         def work(row: int, column: int) -> None:
-            x = self._gather(features, grid, row, column, 0)
+            x = _cut(features, grid, row, column, 0)
             if self.config.latents:
-                x = torch.cat([self._spread(z, grid, row, column), x], 1)
-            y = self.layers[f"out.{phase}"](self.layers[f"hidden.{phase}"](x))[0].permute(1, 2, 0)
+                x = np.concatenate([self._spread(z, grid, row, column), x], axis=2)
+            y = self.layers[f"out.{phase}"](self.layers[f"hidden.{phase}"](self._tensor(x)))[0].permute(1, 2, 0)
             y = (y * self._factors).round_().add_(self._offsets).clamp_(self._lows, self._highs)
             target = out[row : row + grid.tile, column : column + grid.tile]
             target[...] = y.to(torch.int16).cpu().numpy()[: target.shape[0], : target.shape[1]]
@@ -179,8 +182,8 @@ class PhotoNetwork:
         per_tile = grid.tile // BLOCK
 
         def work(row: int, column: int) -> None:
-            x = torch.cat([self._gather(b, grid, row, column, 0) for b in (features, rests)], 1)
-            asked = self._pooled("posterior_in", x, grid, row, column)
+            x = np.concatenate([_cut(buffer, grid, row, column, 0) for buffer in (features, rests)], axis=2)
+            asked = self._pooled("posterior_in", self._tensor(x), grid, row, column)
             seen = np.zeros((per_tile, per_tile, self.config.latent_width), np.uint8)
             here = self._blocks_of(summary, grid, row, column)
             seen[: here.shape[0], : here.shape[1]] = here
@@ -224,27 +227,24 @@ class PhotoNetwork:
         return arrays + features[1:] + [self.head(phase, grid, features[phase], z) for phase in range(3)]
 
     def _tensor(self, array: Bytes) -> Tensor:
-        """(h, w, C) bytes as a float tensor (1, C, h, w), channels last in memory."""
-        return torch.from_numpy(array).to(self.device).permute(2, 0, 1)[None].to(self.dtype)
+        """(h, w, C) bytes as activations (1, C, h, w), channels last in memory: the same memory, where they are bytes as well."""
+        return torch.from_numpy(array).to(self.device).permute(2, 0, 1)[None].to(self._activations)
 
     def _bytes(self, y: Tensor) -> Bytes:
         """The inverse of ``_tensor``."""
         return y[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
 
     def _gather(self, buffer: Bytes, grid: Grid, row: int, column: int, margin: int) -> Tensor:
-        top, left = (at + grid.halo - margin for at in (row, column))
-        side = grid.tile + 2 * margin
-        return self._tensor(buffer[top : top + side, left : left + side])
+        return self._tensor(_cut(buffer, grid, row, column, margin))
 
-    def _spread(self, z: Bytes | None, grid: Grid, row: int, column: int) -> Tensor:
-        """The latents of a tile, each repeated over its block: (1, Z, T, T)."""
+    def _spread(self, z: Bytes | None, grid: Grid, row: int, column: int) -> Bytes:
+        """The latents of a tile, each repeated over its block: (T, T, Z)."""
         per_tile = max(1, grid.tile // BLOCK)
         blocks = np.full((per_tile, per_tile, self.config.latents), LATENT_CENTRE, np.uint8)
         if z is not None:
             here = self._blocks_of(z, grid, row, column)
             blocks[: here.shape[0], : here.shape[1]] = here
-        spread = self._tensor(blocks).repeat_interleave(BLOCK, 2).repeat_interleave(BLOCK, 3)
-        return spread[..., : grid.tile, : grid.tile].contiguous(memory_format=torch.channels_last)
+        return blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)[: grid.tile, : grid.tile]
 
     def _blocks_of(self, array: Bytes, grid: Grid, row: int, column: int) -> Bytes:
         per_tile = grid.tile // BLOCK
@@ -254,8 +254,8 @@ class PhotoNetwork:
     def _pooled(self, layer: str, x: Tensor, grid: Grid, row: int, column: int) -> Tensor:
         y = self.layers[layer](x)
         _clear_outside(y, grid, row, column, 0)
-        total = F.avg_pool2d(y, BLOCK) * float(BLOCK * BLOCK)
-        return (total * 2.0**-POOL_SHIFT).round_().clamp_(0, 127)
+        total = F.avg_pool2d(y.to(self._outputs), BLOCK) * float(BLOCK * BLOCK)
+        return (total * 2.0**-POOL_SHIFT).round_().clamp_(0, 127).to(self._activations)
 
     def _empty_latent(self, rows: int, columns: int) -> Latent:
         shape = (rows, columns, self.config.latents)
@@ -275,6 +275,13 @@ class PhotoNetwork:
         base_scale = base.scale[here] if base else LOG_SCALE_OFFSET
         latent.mean[here] = base_mean + mean[inside]
         latent.scale[here] = np.clip(base_scale + scale[inside], 0, SCALES - 1)
+
+
+def _cut(buffer: Bytes, grid: Grid, row: int, column: int, margin: int) -> Bytes:
+    """The part of a buffer that a tile covers together with ``margin`` positions on each side. A view."""
+    top, left = (at + grid.halo - margin for at in (row, column))
+    side = grid.tile + 2 * margin
+    return buffer[top : top + side, left : left + side]
 
 
 def _clear_outside(y: Tensor, grid: Grid, row: int, column: int, margin: int) -> None:
