@@ -20,6 +20,7 @@ from bbans.errors import (
     ModelError,
     ModelMismatchError,
     ModelMissingError,
+    TrainingError,
     UnsupportedImageError,
     UnsupportedVersionError,
     VerifyError,
@@ -46,6 +47,7 @@ __all__ = [
     "ModelMissingError",
     "ModelMismatchError",
     "InexactBackendError",
+    "TrainingError",
     "VerifyError",
     "__version__",
 ]

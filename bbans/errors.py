@@ -11,6 +11,7 @@
     │   ├── ModelMissingError        the file names a model that is not installed
     │   ├── ModelMismatchError       a model of that id is here, but its weights are others
     │   └── InexactBackendError      no backend of this machine reproduces the integer networks
+    ├── TrainingError                a training run cannot start or go on: its pictures, its checkpoint, its loss
     └── VerifyError                  what was encoded did not decode to the same picture
 
 A message says what was expected and what was found, and what to do next; the command line puts the file's name before it.
@@ -51,6 +52,10 @@ class ModelMismatchError(ModelError):
 
 class InexactBackendError(ModelError):
     """No arithmetic backend on this machine passes the model's self-check."""
+
+
+class TrainingError(BbansError):
+    """A training run cannot start or go on."""
 
 
 class VerifyError(BbansError):

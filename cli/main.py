@@ -29,6 +29,7 @@ COMMANDS = {
     "compress": "Compress pictures, verified before anything is written.",
     "decompress": "Write the pictures back.",
     "list": "Show what compressed files hold, and where their bits go.",
+    "train": "Train a model on your own pictures.",
     "demo": "Compress and decompress a sample picture, and show the sizes.",
 }
 

@@ -1,6 +1,7 @@
-"""From a training checkpoint to a weight file: ``python -m bbans.models.export model.pt --id photo-1 --out photo-1.safetensors``.
+"""Between trained models and weight files: ``python -m bbans.models.export model.ckpt --id mine-1 --out mine-1.safetensors``.
 
-The digest that backends are checked against is made by the reference backend.
+The command is for the checkpoint of a run that still goes on; a run that ends exports itself (`bbans.training`). The digest that
+backends are checked against is made by the reference backend.
 """
 
 from __future__ import annotations
@@ -11,23 +12,46 @@ from pathlib import Path
 import click
 import torch
 
-from bbans.exact.export import export_layers
+from bbans.errors import ModelError
+from bbans.exact.export import export_layers, import_layers
 from bbans.models.photo import PhotoVAE
 from bbans.models.photo_layout import PhotoConfig
 from bbans.models.photo_network import PhotoNetwork
-from bbans.models.weights import pack
+from bbans.models.weights import Weights, pack
+
+
+def export_model(model: PhotoVAE, id: str) -> bytes:
+    """The weight file of a model. Inverse: import_model. Raises: ModelError when a layer breaks the bound of exactness."""
+    layers = export_layers(model)
+    with torch.inference_mode():
+        digest = PhotoNetwork(model.config, layers, "reference").digest()
+    return pack(id, asdict(model.config), digest, layers)
+
+
+def import_model(weights: Weights) -> PhotoVAE:
+    """The model, to be trained further, that exports to these weights. Inverse: export_model.
+
+    Raises: ModelError for weights of another architecture.
+    """
+    model = PhotoVAE(config_of(weights))
+    import_layers(model, weights.layers)
+    return model
+
+
+def config_of(weights: Weights) -> PhotoConfig:
+    """The sizes of a model. Raises: ModelError when they are of another architecture."""
+    try:
+        return PhotoConfig(**weights.config)
+    except TypeError as error:
+        raise ModelError(f"the model '{weights.id}' is of another architecture ({error})") from None
 
 
 def export_checkpoint(checkpoint: Path, id: str) -> bytes:
     """The weight file of a checkpoint's averaged model. Raises: ModelError when a layer breaks the bound of exactness."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    config = PhotoConfig(**state["config"])
-    model = PhotoVAE(config)
+    model = PhotoVAE(PhotoConfig(**state["config"]))
     model.load_state_dict(state["average"])
-    layers = export_layers(model)
-    with torch.inference_mode():
-        digest = PhotoNetwork(config, layers, "reference").digest()
-    return pack(id, asdict(config), digest, layers)
+    return export_model(model, id)
 
 
 @click.command()

@@ -6,7 +6,7 @@ processes or sessions.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,24 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 Pixels = NDArray[np.uint8]
-SUFFIXES = (".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff", ".jpg", ".jpeg")
 
 # How often a crop is changed in each way; independent of each other.
 P_CHROMA, P_GRAIN, P_BLUR, P_SHARPEN, P_DOWNSCALE, P_COLOUR = 0.2, 0.12, 0.12, 0.08, 0.15, 0.15
-
-
-def load_photos(folders: list[Path], smallest: int) -> list[Pixels]:
-    """All pictures below the folders as RGB arrays (H, W, 3), sorted by path; those with a side under ``smallest`` are left out."""
-    files = sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    photos = []
-    for file in files:
-        with Image.open(file) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-        if min(pixels.shape[:2]) >= smallest:
-            photos.append(pixels)
-    if not photos:
-        raise ValueError(f"no picture of at least {smallest}x{smallest} pixels in {', '.join(map(str, folders))}")
-    return photos
 
 
 class Crops:
@@ -44,7 +29,7 @@ class Crops:
         augment: imitate other acquisitions as well as flipping and transposing.
     """
 
-    def __init__(self, photos: list[Pixels], side: int, seed: int, augment: bool = True) -> None:
+    def __init__(self, photos: Sequence[Pixels], side: int, seed: int, augment: bool = True) -> None:
         self.photos, self.side, self.seed, self.augment = photos, side, seed, augment
         areas = np.array([p.shape[0] * p.shape[1] for p in photos], dtype=np.float64)
         self._edges = np.cumsum(areas) / areas.sum()

@@ -1,166 +1,263 @@
-"""The training loop of the photo model: Adam, one cycle, moving average, rounding switched on at a stated step."""
+"""The training loop: steps, reports, checkpoints, and going on from one."""
 
 from __future__ import annotations
 
-import copy
 import json
-import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from bbans.errors import TrainingError
+from bbans.exact.export import keep_exact
 from bbans.exact.qat import set_quantised
-from bbans.models.photo import Bits, PhotoVAE
-from bbans.models.photo_layout import BLOCK, PhotoConfig
-from bbans.training.data import Crops, Pixels
+from bbans.models.export import import_model
+from bbans.models.photo import PhotoVAE
+from bbans.models.photo_layout import PhotoConfig
+from bbans.models.weights import Weights
+from bbans.training import checkpoint as checkpoints
+from bbans.training.batches import Batches, batches_from, noise_size
+from bbans.training.data import Crops
+from bbans.training.distributed import Processes
+from bbans.training.evaluation import evaluate
+from bbans.training.journal import Journal
+from bbans.training.listener import Listener, Status, Stopped
+from bbans.training.pace import Pace, first_plan, second_plan
+from bbans.training.photos import Photo, fingerprint
+from bbans.training.schedule import Plan, Schedule
+from bbans.training.trainer import Trainer
+
+CHECKPOINT_SECONDS = 600.0  # between two checkpoints, where reports are rarer
+MEASURE_SHARE, MEASURE_MOST = 0.02, 10.0  # of the time limit, and seconds, for timing each form of a step
+COMPILE_MINUTES, COMPILE_MINUTES_CUDA = 20.0, 5.0  # a run as long is compiled: that takes 2 minutes for each form on 2 cores
+COMPILE_WORK = 3000 * 16 * 64**2  # pixels; a run with given steps counts as long from here on
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """What a run is, apart from its pictures."""
+class Machine:
+    """How a run is computed. It decides over time, and over the last digits."""
 
-    steps: int = 10_000
-    batch: int = 16
-    side: int = 64
-    rate: float = 1e-3
-    warm_up: int = 200  # steps to the full learning rate
-    decay_from: float = 0.5  # share of the steps after which the rate falls, as half a cosine
-    quantise_from: float = 0.5  # share of the steps after which activations and weights are rounded
-    kl_from: float = 0.1  # weight of the KL term at the start; a full weight at once would shut the latents off
-    kl_until: float = 0.2  # share of the steps after which the KL term has its full weight
-    ema: float = 0.998
-    clip: float = 1.0
-    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    float32: bool = False
+    compiled: bool | None = None  # None: when the run is long enough to pay for it
+    workers: int = 1  # processes that make batches
 
-    def rate_at(self, step: int) -> float:
-        share = step / self.steps
-        fall = 1.0
-        if share > self.decay_from:
-            fall = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - self.decay_from) / (1 - self.decay_from)))
-        return self.rate * min(1.0, (step + 1) / self.warm_up) * fall
-
-    def kl_weight_at(self, step: int) -> float:
-        return min(1.0, self.kl_from + (1 - self.kl_from) * step / max(1.0, self.kl_until * self.steps))
-
-
-def noise_size(config: PhotoConfig, side: int) -> int:
-    """How many uniform numbers the latents of a side x side picture take."""
-    count, grid = 0, side // 2
-    while grid >= BLOCK:
-        count += (-(-grid // BLOCK)) ** 2 * config.latents
-        grid //= 2
-    return count
-
-
-def batch_of(crops: Crops, first: int, count: int, config: PhotoConfig, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The samples ``first`` to ``first + count``: pixels (B, 3, side, side) uint8 and noise (B, n)."""
-    samples = [crops.sample(i, noise_size(config, crops.side)) for i in range(first, first + count)]
-    x = torch.from_numpy(np.stack([s[0] for s in samples])).permute(0, 3, 1, 2)
-    return x.to(device), torch.from_numpy(np.stack([s[1] for s in samples])).to(device)
-
-
-def evaluate(model: PhotoVAE, photos: list[Pixels], side: int = 256, autocast: bool = True) -> dict[str, float]:
-    """Mean negative ELBO in bits/dim over the centre crops of the photos, and its parts. No coder is involved."""
-    device = next(model.parameters()).device
-    likelihood = kl = 0.0
-    for index, photo in enumerate(photos):
-        size = 1 << min(side, *photo.shape[:2]).bit_length() - 1
-        top, left = (photo.shape[0] - size) // 2, (photo.shape[1] - size) // 2
-        crop = np.ascontiguousarray(photo[top : top + size, left : left + size])
-        x = torch.from_numpy(crop).permute(2, 0, 1)[None].to(device)
-        rng = np.random.default_rng((1, index))
-        noise = torch.from_numpy(rng.uniform(1e-6, 1 - 1e-6, (1, noise_size(model.config, size))).astype(np.float32))
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            bits: Bits = model(x, noise.to(device))
-        likelihood += bits.likelihood().item() / x.numel()
-        kl += bits.kl().item() / x.numel()
-    count = len(photos)
-    return {"neg_elbo": (likelihood + kl) / count, "kl": kl / count}
+    def pays_to_compile(self, schedule: Schedule) -> bool:
+        """Whether to compile. It follows from the settings alone, so that a run that is done again computes the same."""
+        if self.compiled is not None:
+            return self.compiled
+        if schedule.steps is None:
+            return schedule.minutes >= (COMPILE_MINUTES_CUDA if self.device.type == "cuda" else COMPILE_MINUTES)
+        return schedule.steps * schedule.batch * schedule.side**2 >= COMPILE_WORK
 
 
 def train(
-    photos: list[Pixels],
-    valid: list[Pixels],
+    photos: Sequence[Photo],
+    valid: Sequence[Photo],
     config: PhotoConfig,
     schedule: Schedule,
     checkpoint: Path,
     *,
-    device: str = "cpu",
-    every: int = 500,
-    report: Callable[[dict[str, Any]], None] = lambda _: None,
+    start: Weights | None = None,
+    machine: Machine | None = None,
+    processes: Processes | None = None,
+    journal: Journal | None = None,
+    listener: Listener | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    began: float | None = None,
 ) -> PhotoVAE:
     """Train, or go on from ``checkpoint`` where it exists, and return the averaged model, quantised.
 
-    ``report`` gets a dictionary every ``every`` steps, when the checkpoint is written too.
+    Args:
+        start: weights to start from; of the same config.
+        journal: gets a row for every report, and what else is to be known of the run.
+        clock: seconds; the time limit counts from ``began`` on, to the last checkpoint.
+    Raises: Stopped; TrainingError for a checkpoint of another run, or when nothing can be learned; CorruptDataError for a broken
+    checkpoint; OSError when one cannot be written.
     """
-    target = torch.device(device)
-    torch.manual_seed(schedule.seed)
-    model: PhotoVAE = PhotoVAE(config).to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(model)
-    optimiser = torch.optim.Adam(model.parameters(), lr=schedule.rate, betas=(0.9, 0.99))
-    step = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=target, weights_only=True)
-        if state["config"] != asdict(config):
-            raise ValueError(f"{checkpoint} was trained as {state['config']}, not {asdict(config)}")
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step = state["step"]
-    crops = Crops(photos, schedule.side, schedule.seed)
-    recent: list[float] = []
-    kls: list[float] = []
-    started = time.monotonic()
-    first = step
-    while step < schedule.steps:
-        quantised = step >= schedule.quantise_from * schedule.steps
-        set_quantised(model, quantised)
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate_at(step)
-        x, noise = batch_of(crops, step * schedule.batch, schedule.batch, config, target)
-        with torch.autocast(target.type, torch.bfloat16):
-            bits: Bits = model(x, noise)
-        dims = x[0].numel()
-        kl = bits.kl().mean() / dims
-        likelihood = bits.likelihood().mean() / dims
-        optimiser.zero_grad(set_to_none=True)
-        (likelihood + schedule.kl_weight_at(step) * kl).backward()  # type: ignore[no-untyped-call]
-        if torch.isfinite(torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)):
-            optimiser.step()
-        step += 1
-        with torch.no_grad():
-            weight = 1 - min(schedule.ema, (step + 1) / (step + 20))
-            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
-        recent.append((likelihood + kl).item())
-        kls.append(kl.item())
-        if step % every == 0 or step == schedule.steps:
-            set_quantised(average, quantised)
-            row: dict[str, Any] = {"step": step, "steps": schedule.steps, "quantised": quantised}
-            row |= {"train": float(np.mean(recent)), "train_kl": float(np.mean(kls))}
-            row |= {f"valid_{k}": v for k, v in evaluate(average, valid).items()} if valid else {}
-            row["seconds_per_step"] = (time.monotonic() - started) / (step - first)
-            report(row)
-            recent, kls = [], []
-            state = {"config": asdict(config), "schedule": asdict(schedule), "step": step}
-            state |= {"model": model.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
-            partial = checkpoint.with_suffix(".tmp")
-            torch.save(state, partial)
-            partial.replace(checkpoint)
-    set_quantised(average, True)
-    return average
+    run = _Run(
+        photos,
+        valid,
+        config,
+        schedule,
+        checkpoint,
+        start,
+        machine or Machine(),
+        processes or Processes(),
+        journal or Journal(),
+        listener or Listener(),
+        clock,
+        clock() if began is None else began,
+    )
+    cuda = run.machine.device.type == "cuda"
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[run.machine.device] if cuda else []))
+        if cuda:  # every step has the same shapes: let cuDNN try its algorithms once
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True))
+        run.prepare()
+        run.go()
+    set_quantised(run.trainer.average, True)
+    return run.trainer.average
 
 
-def json_lines(path: Path) -> Callable[[dict[str, Any]], None]:
-    """A ``report`` that appends to a file of JSON lines and prints nothing."""
+@dataclass
+class _Run:
+    """The arguments of `train`, and what they become."""
 
-    def write(row: dict[str, Any]) -> None:
-        with path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+    photos: Sequence[Photo]
+    valid: Sequence[Photo]
+    config: PhotoConfig
+    schedule: Schedule
+    checkpoint: Path
+    start: Weights | None
+    machine: Machine
+    processes: Processes
+    journal: Journal
+    listener: Listener
+    clock: Callable[[], float]
+    began: float
+    seconds_before: float = 0.0  # of earlier sessions
+    saved_at: float = 0.0
+    pace: Pace = field(default_factory=Pace)
 
-    return write
+    def prepare(self) -> None:
+        """Make or restore all that the steps need."""
+        schedule, machine = self.schedule, self.machine
+        saved = self.processes.of_first(lambda: checkpoints.load(self.checkpoint, self.identity()))
+        torch.manual_seed(schedule.seed)
+        model: PhotoVAE = import_model(self.start) if self.start else PhotoVAE(self.config)
+        self.trainer = Trainer(
+            model.to(machine.device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            schedule,
+            float32=machine.float32,
+            compiled=saved["compiled"] if saved and machine.compiled is None else machine.pays_to_compile(schedule),
+            processes=self.processes,
+            note=self.listener.note,
+        )
+        crops = Crops([photo.pixels for photo in self.photos], schedule.side, schedule.seed)
+        count, rest = divmod(schedule.batch, self.processes.size)
+        if rest or not count:
+            raise TrainingError(f"{self.processes.size} processes cannot share a batch of {schedule.batch} evenly")
+        self.batches = Batches(crops, count, noise_size(self.config, schedule.side), self.processes.rank, self.processes.size)
+        self.journal.begin(json.loads(saved["rows"]) if saved else [])
+        self._journal("start", **self._about())
+        if saved:
+            self.trainer.restore(saved)
+            self.plan, self.pace, self.seconds_before = Plan(**saved["plan"]), Pace(**saved["pace"]), saved["seconds"]
+        else:
+            self.plan = schedule.plan(schedule.steps) if schedule.steps is not None else self._measured_plan()
+            self._journal("plan", **asdict(self.plan), seconds=self.seconds())
+        self.saved_at = self.clock()
+
+    def go(self) -> None:
+        """All steps that are left."""
+        trainer, schedule = self.trainer, self.schedule
+        with closing(self._batches(trainer.step)) as batches:
+            while trainer.step < self.plan.steps:
+                began, step, plan = self.clock(), trainer.step, self.plan
+                quantised = plan.quantised(step)
+                rate, kl_weight = schedule.rate_at(step, plan), schedule.kl_weight_at(step, plan)
+                x, noise = next(batches)
+                stop = trainer.advance(x, noise, quantised=quantised, rate=rate, kl_weight=kl_weight, stop=self.listener.stop())
+                self.pace.observe("rounded" if quantised else "plain", self.clock() - began)
+                if not plan.final and trainer.step == plan.replan_at:
+                    self._replan()
+                if trainer.step % self.plan.every == 0 or trainer.step == self.plan.steps:
+                    self._report(quantised, rate, kl_weight)
+                elif stop or self.clock() - self.saved_at > CHECKPOINT_SECONDS:
+                    self._save()
+                self.listener.status(self.status)
+                if stop and trainer.step < self.plan.steps:
+                    raise Stopped(trainer.step, self.plan.steps)
+        self._journal("end", step=trainer.step, seconds=self.seconds())
+        self.listener.note(f"{trainer.step} steps done, {self.seconds():.1f} s from the start to the last checkpoint")
+
+    def seconds(self) -> float:
+        """Since the run began, in all sessions."""
+        return self.seconds_before + self.clock() - self.began
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree with."""
+        return {
+            "config": asdict(self.config),
+            "schedule": asdict(self.schedule),
+            "data": fingerprint(self.photos, self.valid),
+            "start": self.start.hash.hex() if self.start else None,
+            "float32": self.machine.float32,
+        }
+
+    def status(self) -> Status:
+        step = self.trainer.step
+        return Status(step, self.plan, self.pace.remaining(step, self.plan), self.trainer.means())
+
+    def _report(self, quantised: bool, rate: float, kl_weight: float) -> None:
+        trainer, began = self.trainer, self.clock()
+        for name in sorted({*keep_exact(trainer.model), *keep_exact(trainer.average)}):
+            self.listener.note(f"step {trainer.step}: weights of {name} were shrunk to what integers can add up exactly")
+        if not trainer.summed:
+            raise TrainingError(f"none of the last {trainer.skipped} steps had a finite gradient: try a lower --rate")
+        status = self.status()
+        row = {"step": trainer.step, "steps": self.plan.steps, "quantised": quantised, "rate": rate, "kl_weight": kl_weight}
+        row |= {**trainer.means(), "skipped": trainer.skipped}
+        if self.processes.first:
+            row |= {f"valid_{name}": value for name, value in self._evaluation(quantised).items()}
+        self._journal("report", **row)
+        trainer.clear()
+        self._save()
+        self.journal.draw(self.listener.note)
+        self.pace.observe("report", self.clock() - began)
+        self.listener.report(row, status)
+
+    def _evaluation(self, quantised: bool) -> dict[str, float]:
+        if not self.valid:
+            return {}
+        set_quantised(self.trainer.average, quantised)
+        return evaluate(self.trainer.average, [photo.pixels for photo in self.valid], autocast=not self.machine.float32)
+
+    def _save(self) -> None:
+        if self.processes.first:
+            state = {**self.identity(), **self.trainer.state(), "plan": asdict(self.plan), "seconds": self.seconds()}
+            state |= {"pace": self.pace.measured(), "compiled": self.trainer.compiled, "rows": json.dumps(self.journal.rows)}
+            checkpoints.save(self.checkpoint, state)
+        self.saved_at = self.clock()
+
+    def _measured_plan(self) -> Plan:
+        """Time both forms of a step and a report, and plan for what is left of the minutes."""
+        limit = self.schedule.minutes * 60
+        least_seconds = min(MEASURE_MOST, MEASURE_SHARE * limit)
+        for quantised in (False, True):
+            with closing(self._batches(0)) as batches:
+                seconds = self.trainer.seconds_of_step(batches, quantised, least_seconds, self.clock)
+            if self.processes.of_first(self.listener.stop):
+                raise Stopped
+            setattr(self.pace, "rounded" if quantised else "plain", seconds)
+        began = self.clock()
+        if self.processes.first:
+            self._evaluation(quantised=False)
+        self.pace.report = self.clock() - began
+        return self.processes.of_first(lambda: first_plan(self.schedule, self.pace, limit - self.seconds()))
+
+    def _replan(self) -> None:
+        left = self.schedule.minutes * 60 - self.seconds()
+        self.plan = self.processes.of_first(lambda: second_plan(self.plan, self.pace, self.trainer.step, left))
+        self._journal("plan", **asdict(self.plan), seconds=self.seconds())
+
+    def _batches(self, step: int) -> Generator[tuple[Tensor, Tensor]]:
+        return batches_from(self.batches, step, self.machine.device, self.machine.workers)
+
+    def _journal(self, kind: str, **row: Any) -> None:
+        self.journal.add({"kind": kind, **row})
+
+    def _about(self) -> dict[str, Any]:
+        """What else is to be known of a run and its machine."""
+        device = self.machine.device
+        about: dict[str, Any] = self.identity()
+        about |= {"pictures": len(self.photos), "held_out": len(self.valid), "processes": self.processes.size}
+        about |= {"compiled": self.trainer.compiled, "torch": torch.__version__, "threads": torch.get_num_threads()}
+        about |= {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
+        return about

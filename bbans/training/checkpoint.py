@@ -1,0 +1,90 @@
+"""Checkpoints: all that a run needs to go on as if it had not been cut.
+
+What is random in a run is a function of its seed and of the step (:mod:`bbans.training.data`), so the step is the position in the
+data. The state of torch's own generator is kept all the same, for models that draw from it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bbans.errors import CorruptDataError, TrainingError
+
+FORMAT = 1
+IDENTITY = ("config", "schedule", "data", "start", "float32")
+"""The parts of a checkpoint that say what run it is of. Another device or number of processes may go on with it."""
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint whole, or not at all. Inverse: load. Raises: OSError that names the file."""
+    file = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, file)
+    write_whole(path, file.getvalue())
+
+
+def load(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The checkpoint of that run, on the CPU; None when there is no file. Inverse: save.
+
+    Raises: CorruptDataError for a file that is no checkpoint, TrainingError for one of another run, OSError.
+    """
+    if not path.exists():
+        return None
+    data = path.read_bytes()
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:  # torch itself reads over damage inside a tensor
+            damaged = archive.testzip()
+        if damaged:
+            raise ValueError(f"the check of {damaged} failed")
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        if state["format"] != FORMAT:
+            raise ValueError(f"its format is {state['format']}, not {FORMAT}")
+        found = {name: state[name] for name in IDENTITY}
+    except Exception as error:  # torch, zipfile and pickle raise nearly every class there is
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CorruptDataError(
+            f"{path} is no checkpoint of a training run, or damaged ({cause}): delete it to start afresh"
+        ) from None
+    differences = list(_differences(found, identity))
+    if differences:
+        raise TrainingError(
+            f"{path} is of another run ({'; '.join(differences[:4])}): delete it to start afresh, or give another --out"
+        )
+    return dict(state)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under its name when all of it is on the disk. Raises: OSError that names the file; nothing is left then."""
+    temporary = path.with_name(f".vaezip-{secrets.token_hex(6)}.tmp")
+    try:
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _differences(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Such as ``rate 0.001 there, 0.002 here``; hashes are not shown."""
+    words = {"data": "its pictures are others", "start": "it started from other weights"}
+    lines = []
+    for name in IDENTITY:
+        there, here = found[name], asked[name]
+        if isinstance(there, dict) and isinstance(here, dict):
+            for key in sorted(there.keys() | here.keys()):
+                if there.get(key) != here.get(key):
+                    lines.append(f"{key} {there.get(key)} there, {here.get(key)} here")
+        elif there != here:
+            lines.append(words.get(name, f"{name} {there} there, {here} here"))
+    return lines

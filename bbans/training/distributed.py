@@ -1,0 +1,85 @@
+"""Several processes that train one model: each its part of every batch, all the same step.
+
+The gradients of all layers travel as one vector, and with them what else the processes must agree on: the losses and whether to
+stop. Every process then makes the same step, so weights are never sent again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from bbans.errors import ModelError
+
+T = TypeVar("T")
+
+
+class Processes:
+    """The processes of a run, seen from one of them. With one process nothing is sent."""
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that reports and writes."""
+        return self.rank == 0
+
+    def average(self, gradients: Sequence[Tensor], beside: Tensor) -> Tensor:
+        """Replace the gradients by their means over all processes; returns the mean of ``beside`` (N,)."""
+        if self.size == 1:
+            return beside
+        flat = torch.cat([*(gradient.flatten() for gradient in gradients), beside.to(torch.float32)])
+        dist.all_reduce(flat)
+        flat /= self.size
+        start = 0
+        for gradient in gradients:
+            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+            start += gradient.numel()
+        return flat[start:]
+
+    def of_first(self, make: Callable[[], T]) -> T:
+        """What the first process makes, in all of them; and what it raises."""
+        if self.size == 1:
+            return make()
+        box: list[Any] = [None, None]
+        if self.first:
+            try:
+                box[0] = make()
+            except Exception as error:
+                box[1] = error
+        dist.broadcast_object_list(box)
+        if box[1] is not None:
+            raise box[1]
+        return box[0]  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self.size > 1:
+            dist.destroy_process_group()
+
+
+def device_of(name: str) -> torch.device:
+    """The device of this process: ``cuda`` is the one of torchrun's local rank. Raises: ModelError when it is not there."""
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
+        raise ModelError(f"the device '{device}' cannot be used: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def join(device: torch.device) -> Processes:
+    """The processes that torchrun has started, or this one alone."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return Processes()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Processes(dist.get_rank(), size)

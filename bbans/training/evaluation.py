@@ -1,0 +1,85 @@
+"""What a model is worth: the negative ELBO of centre crops while it is trained, and real files at the end."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bbans import api, webp
+from bbans.errors import UnsupportedImageError, VerifyError
+from bbans.models.photo import Bits, PhotoVAE
+from bbans.training.batches import noise_size
+from bbans.training.data import Pixels
+from bbans.training.photos import Photo
+
+
+def evaluate(model: PhotoVAE, photos: Sequence[Pixels], side: int = 256, autocast: bool = True) -> dict[str, float]:
+    """Mean negative ELBO in bits/dim over the centre crops of the photos, and its parts. No coder is involved."""
+    device = next(model.parameters()).device
+    likelihood = kl = 0.0
+    for index, photo in enumerate(photos):
+        size = 1 << min(side, *photo.shape[:2]).bit_length() - 1
+        top, left = (photo.shape[0] - size) // 2, (photo.shape[1] - size) // 2
+        crop = np.ascontiguousarray(photo[top : top + size, left : left + size])
+        x = torch.from_numpy(crop).permute(2, 0, 1)[None].to(device)
+        rng = np.random.default_rng((1, index))
+        noise = torch.from_numpy(rng.uniform(1e-6, 1 - 1e-6, (1, noise_size(model.config, size))).astype(np.float32))
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            bits: Bits = model(x, noise.to(device))
+        likelihood += bits.likelihood().item() / x.numel()
+        kl += bits.kl().item() / x.numel()
+    count = len(photos)
+    return {"neg_elbo": (likelihood + kl) / count, "kl": kl / count}
+
+
+@dataclass(frozen=True)
+class FileSize:
+    """A picture as files: its sub-pixels, the bytes of ours and of a lossless WebP (None when it is too large for one)."""
+
+    path: Path
+    dims: int
+    file_bytes: int
+    webp_bytes: int | None
+
+
+def file_sizes(photos: Sequence[Photo], model: Path, *, threads: int | None = None, device: str = "cpu") -> Iterator[FileSize]:
+    """Compress each picture whole with the weights of that file, decompress it and compare.
+
+    A picture that the model does not take as its file has it (with alpha, say) is taken as the pixels that it was trained on.
+    Raises: VerifyError when another picture comes back.
+    """
+    for photo in photos:
+        data = photo.path.read_bytes()
+        try:
+            packed = api.compress(data, mode="model", model=str(model), threads=threads, device=device, verify=False)
+            pixels = _pixels(data)
+        except UnsupportedImageError:
+            pixels = photo.pixels
+            data = _ppm(pixels)
+            packed = api.compress(data, mode="model", model=str(model), threads=threads, device=device, verify=False)
+        restored = api.decompress(packed.data, model=str(model), threads=threads, device=device)
+        if not np.array_equal(_pixels(restored.data), pixels):
+            raise VerifyError(f"{photo.path}: another picture came back from the new model")
+        fits = max(photo.pixels.shape) <= webp.MAX_SIDE_PX
+        yield FileSize(photo.path, pixels.size, len(packed.data), len(webp.encode(photo.pixels)) if fits else None)
+
+
+def bits_per_dim(sizes: Sequence[FileSize], size: Callable[[FileSize], int | None]) -> float | None:
+    """All bits over all dimensions, of those pictures that have that size."""
+    pairs = [(found, one.dims) for one in sizes if (found := size(one)) is not None]
+    return 8 * sum(found for found, _ in pairs) / sum(dims for _, dims in pairs) if pairs else None
+
+
+def _pixels(data: bytes) -> Pixels:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image)
+
+
+def _ppm(pixels: Pixels) -> bytes:
+    return b"P6 %d %d 255\n" % (pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
