@@ -30,7 +30,9 @@ _listeners: list[Callable[[], None]] = []
 
 
 def jit(function: Function) -> Function:
-    """The compiled function, cached on disk where that is possible."""
+    """The compiled function, cached on disk where that is possible; the plain one under NUMBA_DISABLE_JIT, to find errors."""
+    if getattr(numba.config, "DISABLE_JIT", False):
+        return function
     try:
         dispatcher = numba.njit(cache=True, **_OPTIONS)(function)
         cache_file = dispatcher._cache._cache_file

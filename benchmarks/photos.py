@@ -136,7 +136,7 @@ def float_neg_elbo(checkpoint: Path, files: list[Path], quantised: bool) -> floa
     from bbans.exact.qat import set_quantised
     from bbans.models.photo import PhotoVAE
     from bbans.models.photo_layout import PhotoConfig
-    from bbans.training.loop import evaluate
+    from bbans.training.evaluation import evaluate
 
     state = torch.load(checkpoint, weights_only=True)
     model = PhotoVAE(PhotoConfig(**state["config"]))

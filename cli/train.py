@@ -178,7 +178,7 @@ def train(folders: tuple[Path, ...], out: Path, name: str, schedule: Schedule, c
     import torch
 
     from bbans import models
-    from bbans.models.export import config_of
+    from bbans.models.photo_layout import config_of
     from bbans.training.distributed import device_of, join
     from bbans.training.loop import Machine
     from bbans.training.run import run

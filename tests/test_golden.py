@@ -6,6 +6,7 @@ The tables that the messages rest on are pinned in test_tables.py.
 import base64
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from bbans.exact.backends import BACKENDS
 from bbans.models import photo_level
 from bbans.models.photo_codec import PhotoCodec
 from bbans.models.photo_grid import Grid
+from tests import format_decoder
 from tests.format_decoder import Decoder, cuts, strip_edges
 from tests.make_golden import FOLDER, PICTURES, PINNED, digest, kept_picture, pinned_picture
+from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weight_file
 
 FILES = {
     "tiny.safetensors": "003fe7fc0f64f4a5ab512c92a63bccd5e1958beae9989de2ff54f3a8bb339d38",
@@ -92,6 +95,31 @@ def test_a_decoder_made_from_the_specification_reads_them(golden: dict, name: st
         [base64.b64decode(message) for message in case["messages"]], *case["shape"]
     )
     assert decoded.tobytes() == base64.b64decode(case["pixels"])
+
+
+CASES = {
+    "no adaptive stage": (replace(TINY, adaptive=False), picture(41, 50)),
+    "no latents": (WITHOUT_LATENTS, picture(37, 45)),
+    "latents not coded": (TINY, picture(40, 40)),
+    "odd": (TINY, picture(39, 45)),
+    "odd and gray": (TINY, picture(45, 39, 1)),
+    "strips": (TINY, picture(70, 41)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_it_reads_beside_the_golden_pictures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, pixels = CASES[name]
+    if name == "strips":
+        monkeypatch.setattr(photo_level, "STRIP_STEP", 16)
+        monkeypatch.setattr(photo_level, "STRIP_POSITIONS", 16 * 21)
+        monkeypatch.setattr(format_decoder, "strip_edges", lambda h, w: [0, 16, h] if h == 35 else [0, h])
+    if name == "latents not coded":  # as when x10 has too few bits
+        monkeypatch.setattr(PhotoCodec, "_draw", lambda *_: False)
+    messages = codec(config).encode(pixels).messages
+    assert len(messages) == (3 if name == "strips" else 1)
+    assert (messages[0][0] == 0) == (name in ("no latents", "latents not coded"))
+    assert np.array_equal(Decoder(weight_file(config)).decode(messages, *pixels.shape), pixels)
 
 
 @pytest.mark.parametrize("size", [1, 2, 1535, 1536, 1537, 1793, 3072, 3073, 5000, 18433, 100_000])

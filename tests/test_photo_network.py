@@ -21,7 +21,7 @@ from bbans.models.photo_grid import Latent
 from bbans.models.photo_layout import BLOCK, LATENT_CENTRE, LEVELS_OF_BIAS, PhotoConfig
 from bbans.models.photo_level import Level, pyramid_of
 from bbans.models.photo_network import PhotoNetwork
-from bbans.training.loop import noise_size
+from bbans.training.batches import noise_size
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, random_vae, weights
 
 HEIGHT, WIDTH = 128, 64  # powers of two, as the training form wants them

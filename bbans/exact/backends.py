@@ -8,8 +8,9 @@
 ``float32-unfold``
     float32 patches times weights as one matrix product, where no library can choose a transform. The fallback.
 ``int8``
-    oneDNN's convolution of bytes: uint8 activations times int8 weights, added up in int32, on x86 processors. What follows the
-    sum is float32 and exact by the same bound: times 2**-e, plus the scaled bias, plus the skip, clamp, round half to even.
+    oneDNN's convolution of bytes: uint8 activations times int8 weights, added up in int32, on x86 processors. Without VNNI they
+    add pairs in int16 first, which is exact as well, as 2 * 127 * 127 < 2**15: activations above 127 would break it. What follows
+    the sum is float32 and exact by the same bound: times 2**-e, plus the scaled bias, plus the skip, clamp, round half to even.
 
 Whether a backend keeps the contract on this machine is tested when a model is loaded, on the very shapes that it will run
 (see bbans.models.photo_network), never assumed.

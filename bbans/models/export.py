@@ -12,10 +12,9 @@ from pathlib import Path
 import click
 import torch
 
-from bbans.errors import ModelError
 from bbans.exact.export import export_layers, import_layers
 from bbans.models.photo import PhotoVAE
-from bbans.models.photo_layout import PhotoConfig
+from bbans.models.photo_layout import PhotoConfig, config_of
 from bbans.models.photo_network import PhotoNetwork
 from bbans.models.weights import Weights, pack
 
@@ -36,14 +35,6 @@ def import_model(weights: Weights) -> PhotoVAE:
     model = PhotoVAE(config_of(weights))
     import_layers(model, weights.layers)
     return model
-
-
-def config_of(weights: Weights) -> PhotoConfig:
-    """The sizes of a model. Raises: ModelError when they are of another architecture."""
-    try:
-        return PhotoConfig(**weights.config)
-    except TypeError as error:
-        raise ModelError(f"the model '{weights.id}' is of another architecture ({error})") from None
 
 
 def export_checkpoint(checkpoint: Path, id: str) -> bytes:

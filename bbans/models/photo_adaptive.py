@@ -12,7 +12,8 @@ A residual is the distance of a pixel from the mean of its network's mixture, in
 colours and places of different noise teach the same weights. The gradients are those of the logistic log-likelihood.
 
 State belongs to one strip of one phase and starts from nothing, so strips stay independent of each other. Numbers: residuals and
-features have 8 fractional bits, weights 24, biases 20, slopes of the likelihood 12.
+features are in spreads with 8 fractional bits, biases in spreads with 20, weights have 24, slopes of the likelihood 12, and the
+corrections of scales are in sixteenths of a nat with 16.
 
 Sources: linear prediction by least mean squares on the coded past with context mixing of scales, as in TMW (Meyer and Tischer,
 1997) and Monkey's Audio; secondary estimation of probabilities, PAQ (Mahoney, 2005). FORMAT.md, section 5.6, is the
@@ -39,13 +40,17 @@ BINS = 16
 MOST_FEATURES = 32  # room for; 27 are used at most
 
 _ONE = 256  # a residual of one spread
-_RESIDUAL_LIMIT = 6 * _ONE
+RESIDUAL_LIMIT = 6 * _ONE
+_REST_LIMIT = 64 * _ONE
 _WEIGHT_LIMIT = 1 << 26
+_BIAS_RATE = 5243  # 0.005
+_BIAS_LIMIT = 1 << 21
 _STEP_LIMIT = 64  # of a scale's correction, in sixteenths of a nat
 _RATE = 6711  # of the weights in the long run, 0.0004
 _RATE_START = 50332  # and how much more at the start, 0.003, falling to half
 _RATE_HALF = 300  # after so many symbols
 _BIN_BITS = PRECISION - 4
+assert BINS << _BIN_BITS == 1 << PRECISION
 _TOTAL = 1 << PRECISION
 _DECIMAL = decimal.Context(prec=40)
 
@@ -70,7 +75,7 @@ def adaptive_tables() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.
         factors = [_rounded((1 << 16) * sixteenth ** (_STEP_LIMIT - i)) for i in range(2 * _STEP_LIMIT + 1)]
         quarter = decimal.Decimal(2) ** (decimal.Decimal(1) / 4)
         edges = [_rounded(_ONE * (quarter ** (j - 10) - decimal.Decimal("0.02"))) for j in range(1, ENERGY_CLASSES)]
-    classes = np.searchsorted(edges, np.arange(_RESIDUAL_LIMIT + 1), side="right")
+    classes = np.searchsorted(edges, np.arange(RESIDUAL_LIMIT + 1), side="right")
     return _frozen(spreads), _frozen(classes), _frozen(factors)
 
 
@@ -104,7 +109,7 @@ def describe(means, indices, weights, spreads):
 @jit
 def residual(distance, inverse):
     """A distance in 1/64 of a pixel value in units of the spread, 8 fractional bits, clamped."""
-    return min(max(distance * inverse >> 18, -_RESIDUAL_LIMIT), _RESIDUAL_LIMIT)
+    return min(max(distance * inverse >> 18, -RESIDUAL_LIMIT), RESIDUAL_LIMIT)
 
 
 @jit
@@ -178,6 +183,25 @@ def mapped(share, edges):
     """The recalibrated share of 2**24. Shapes: edges (BINS + 1,)."""
     b = min(share >> _BIN_BITS, BINS - 1)
     return edges[b] + ((edges[b + 1] - edges[b]) * (share - (b << _BIN_BITS)) >> _BIN_BITS)
+
+
+@jit
+def distance_from(distance, shift, inverse):
+    """A distance from the corrected mean in units of the spread, less tightly clamped than a residual."""
+    return min(max((distance - shift) * inverse >> 18, -_REST_LIMIT), _REST_LIMIT)
+
+
+@jit
+def learned_bias(bias, gradient):
+    """A bias after a symbol."""
+    return min(max(bias + (gradient * _BIAS_RATE >> 12), -_BIAS_LIMIT), _BIAS_LIMIT)
+
+
+@jit
+def learned_step(step, stretch, seen):
+    """The correction of a scale, with its 16 fractional bits, after ``seen`` symbols of its classes."""
+    limit = np.int64(_STEP_LIMIT) << 16
+    return min(max(step + (stretch * falling_rate(seen, 3, 328) >> 9), -limit), limit)
 
 
 @jit

@@ -34,7 +34,7 @@ from bbans.codecs import logistic, uniform
 from bbans.errors import CorruptDataError, InexactBackendError, ModelError
 from bbans.exact.backends import BACKENDS
 from bbans.models.photo_grid import Bytes, Latent
-from bbans.models.photo_layout import COLOURS, LATENT_LEVELS, PHASES, PhotoConfig
+from bbans.models.photo_layout import COLOURS, LATENT_LEVELS, PHASES, config_of
 from bbans.models.photo_level import Level, block_rows, level_sizes, pixel_planes, pyramid_of, reference, regions
 from bbans.models.photo_network import PhotoNetwork
 from bbans.models.photo_phase import PhaseCoder
@@ -261,12 +261,7 @@ class PhotoCodec:
 
 def load_photo_codec(weights: Weights, *, threads: int | None, device: str, backend: str | None) -> PhotoCodec:
     """See bbans.models.load."""
-    try:
-        config = PhotoConfig(**weights.config)
-    except TypeError as error:
-        raise ModelError(f"the model '{weights.id}' is of another architecture ({error})") from None
-    if not all(isinstance(size, int) and 0 <= size < 1 << 12 for size in weights.config.values()):
-        raise ModelError(f"the sizes of the model '{weights.id}' are out of range")
+    config = config_of(weights)
     count = threads or _cores()
     tried = (backend,) if backend else BACKENDS["cuda" if device.startswith("cuda") else "cpu"]
     failures: list[Exception] = []

@@ -8,6 +8,7 @@ Shapes: pixels (h, w, 3) uint8 of a phase, in RGB; references (h, w, 3) int16, f
 times a pixel that is known, less the reference; params (h, w, 12 K) int16 as PhotoNetwork.head gives them; colours 3, or 1 for
 gray pictures, whose R and B are G; earlier (phases, H + 2, W + 2, 3) int16, the residuals of the phases before on the whole grid
 with a border of zeros, colours in coding order, of which this strip begins at row ``top``; places (n, 3) where to look in them.
+All arrays are contiguous: numba would compile a version of these functions for every other layout.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -18,10 +19,13 @@ from bbans._jit import jit
 from bbans.ans import peek_one, pop_one, push_one
 from bbans.models.photo_adaptive import (
     MOST_FEATURES,
+    RESIDUAL_LIMIT,
     describe,
-    falling_rate,
+    distance_from,
     learn_map,
     learn_shift,
+    learned_bias,
+    learned_step,
     likelihood_slope,
     mapped_cf,
     mapped_search,
@@ -34,9 +38,6 @@ from bbans.models.photo_adaptive import (
 from bbans.tables import PRECISION, weights_from_logits
 
 _GREEN, _RED, _BLUE = 1, 0, 2
-_BIAS_RATE, _BIAS_LIMIT = 5243, 1 << 21  # 0.005 a symbol; two spreads
-_REST_LIMIT, _ERROR_LIMIT = 64 * 256, 6 * 256  # of a spread
-_STEP_LIMIT = 64 << 16  # four nats
 
 
 @jit
@@ -170,17 +171,14 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, 
                     continue
                 distance = 64 * symbol - centre
                 own[y + 2, x + 2, colour] = residual(distance, inverse)
-                rest = min(max((distance - shift) * inverse >> 18, -_REST_LIMIT), _REST_LIMIT)
-                errors[y + 1, x + 1, colour] = min(abs(rest), _ERROR_LIMIT)
+                rest = distance_from(distance, shift, inverse)
+                errors[y + 1, x + 1, colour] = min(abs(rest), RESIDUAL_LIMIT)
                 gradient, stretch = likelihood_slope(rest, step, table, factors)
                 linear_seen[colour, kind] += 1
                 learn_shift(features, count, linear[colour, kind], gradient, linear_seen[colour, kind])
-                bias = biases[colour, signs] + (gradient * _BIAS_RATE >> 12)
-                biases[colour, signs] = min(max(bias, -_BIAS_LIMIT), _BIAS_LIMIT)
+                biases[colour, signs] = learned_bias(biases[colour, signs], gradient)
                 steps_seen[colour, kind, energy] += 1
-                rate = falling_rate(steps_seen[colour, kind, energy], 3, 328)
-                moved = steps[colour, kind, energy] + (stretch * rate >> 9)
-                steps[colour, kind, energy] = min(max(moved, -_STEP_LIMIT), _STEP_LIMIT)
+                steps[colour, kind, energy] = learned_step(steps[colour, kind, energy], stretch, steps_seen[colour, kind, energy])
                 maps_seen[colour, kind] += 1
                 learn_map(edges, low, high, maps_seen[colour, kind])
             if colours == 1:
@@ -210,8 +208,9 @@ def pop_pixels(head, words, size, pixels, references, near, params, colours, ear
 
 
 @jit
-def residuals(pixels, references, params, colours, out, tables):
-    """Fill ``out`` (h, w, 3) with the residuals of a known phase, colours in coding order."""
+def residuals(pixels, references, params, colours, tables):
+    """The residuals of a known phase, colours in coding order: (h, w, 3) int16."""
+    out = np.zeros(pixels.shape, np.int16)
     _, exponentials, _, spreads, _, _ = tables
     k = params.shape[2] // 12
     logits, means, indices = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
@@ -225,3 +224,4 @@ def residuals(pixels, references, params, colours, out, tables):
                 centre, spread = describe(means, indices, weights, spreads)
                 out[y, x, colour] = residual(64 * symbol - centre, (1 << 30) // spread)
                 rests[colour] = 4 * symbol - reference
+    return out

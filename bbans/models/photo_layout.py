@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from bbans.errors import ModelError
+from bbans.models.weights import Weights
 
 LEVELS_OF_BIAS = 4  # the first layer has a bias for the levels 0, 1, 2 and one for all coarser ones
 COARSEST = 4  # a level is split as long as a side is longer than this; what is left is coded flat, 8 bits each
@@ -57,3 +60,16 @@ class PhotoConfig:
             layers["posterior_hidden"] = (self.latent_width, 2 * self.latent_width, 1, 1, True)
             layers["posterior_out"] = (2 * self.latents, self.latent_width, 1, 1, False)
         return layers
+
+
+def config_of(weights: Weights) -> PhotoConfig:
+    """The sizes of a photo model. Raises: ModelError when they are not exactly those of this architecture.
+
+    None may be missing: with a default in its place, a later version with another default would decode other pictures.
+    """
+    wanted, found = asdict(PhotoConfig()), weights.config
+    if {name: type(value) for name, value in wanted.items()} != {name: type(value) for name, value in found.items()}:
+        raise ModelError(f"the model '{weights.id}' is of another architecture: its sizes are not {', '.join(wanted)}")
+    if not all(0 <= size < 1 << 12 for size in found.values()):
+        raise ModelError(f"the sizes of the model '{weights.id}' are out of range")
+    return PhotoConfig(**found)

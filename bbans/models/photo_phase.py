@@ -48,13 +48,17 @@ class PhaseCoder:
 
         def code(message: Message, rows: slice) -> None:
             inside = level.inside(phase, rows)
-            pixels, references = level.phases[phase][inside], level.references[phase][inside]
-            mixtures = references, near[:, inside[0], inside[1]], params[inside], colours
+            pixels = np.ascontiguousarray(level.phases[phase][inside])
+            references = np.ascontiguousarray(level.references[phase][inside])
+            beside = np.ascontiguousarray(near[:, inside[0], inside[1]])
+            mixtures = references, beside, np.ascontiguousarray(params[inside]), colours
             history = known, rows.start, places, self.adaptive
-            message.reserve(pixels.size)
+            if kernel is kernels.push_pixels:
+                message.reserve(pixels.size)
             state = message.head[0], message.words, message.size
             message.head[0], size = kernel(*state, pixels, *mixtures, *history, self._tables)
             message.resize(size)
+            level.phases[phase][inside] = pixels
 
         self.network.each(code, messages, level.strips())
 
@@ -69,12 +73,16 @@ class PhaseCoder:
         """
         known = np.zeros((phase if self.adaptive else 0, level.grid.height + 2, level.grid.width + 2, 3), np.int16)
         for before, out in enumerate(known):
-            params = self._params(level, before, z)
-
-            def fill(rows: slice, before: int = before, out: Residuals = out, params: Params = params) -> None:
-                inside = level.inside(before, rows)
-                pixels, references = level.phases[before][inside], level.references[before][inside]
-                kernels.residuals(pixels, references, params[inside], colours, out[1:-1, 1:-1][inside], self._tables)
-
-            self.network.each(fill, level.strips())
+            self._fill(out[1:-1, 1:-1], level, before, self._params(level, before, z), colours)
         return known
+
+    def _fill(self, out: Residuals, level: Level, phase: int, params: Params, colours: int) -> None:
+        """The residuals of a known phase into ``out`` (h, w, 3)."""
+
+        def fill(rows: slice) -> None:
+            inside = level.inside(phase, rows)
+            pixels, references = level.phases[phase][inside], level.references[phase][inside]
+            x, r, p = (np.ascontiguousarray(array) for array in (pixels, references, params[inside]))
+            out[inside] = kernels.residuals(x, r, p, colours, self._tables)
+
+        self.network.each(fill, level.strips())

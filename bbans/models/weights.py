@@ -20,7 +20,7 @@ from bbans.container import is_name
 from bbans.errors import CorruptDataError, ModelError, ModelMismatchError, ModelMissingError
 from bbans.exact.network import IntConv, from_tensors, to_tensors
 
-DEFAULT_MODEL = "photo-1"
+DEFAULT_MODEL = "photo-2"
 FOLDER = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"
 HASH_BYTES = 8

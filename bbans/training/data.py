@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 Pixels = NDArray[np.uint8]
 
 # How often a crop is changed in each way; independent of each other.
-P_CHROMA, P_GRAIN, P_BLUR, P_SHARPEN, P_DOWNSCALE, P_COLOUR = 0.2, 0.12, 0.12, 0.08, 0.15, 0.15
+P_CHROMA, P_GRAIN, P_BLUR, P_SHARPEN, P_DOWNSCALE, P_COLOUR = 0.2, 0.22, 0.12, 0.1, 0.25, 0.15
 
 
 class Crops:
