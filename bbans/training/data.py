@@ -37,7 +37,8 @@ class Crops:
     def sample(self, index: int, noise_size: int) -> tuple[Pixels, NDArray[np.float32]]:
         """The crop (side, side, 3) of that index and its noise (noise_size,), uniform in (0, 1)."""
         rng = np.random.default_rng((self.seed, index))
-        noise = rng.uniform(1e-6, 1 - 1e-6, noise_size).astype(np.float32)
+        # of a generator of its own: models with latents and without see the same crops
+        noise = np.random.default_rng((self.seed, index, 1)).uniform(1e-6, 1 - 1e-6, noise_size).astype(np.float32)
         photo = self.photos[min(int(np.searchsorted(self._edges, rng.random())), len(self.photos) - 1)]
         scale = 1.0
         if self.augment and rng.random() < P_DOWNSCALE:
