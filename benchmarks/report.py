@@ -95,8 +95,8 @@ def main() -> None:
     text = [*rates(), "", *speed(), "", "Where the bits go:", "", *accounting(), ""]
     text += [
         "What the latents save, on one frozen trunk, with heads trained alike but for their latents. That trunk was trained beside",
-        "z, which flatters z: after 850 more steps of all layers z saves 0.24 % instead of 0.47 % on validation, and the model without",
-        "is still catching up; trained apart from the start, photo-1 was 0.05 % larger with z (`bbans/models/DECISIONS.md`).",
+        "z, which flatters z: after 850 more steps of all layers z saves 0.24 % on validation, no longer 0.47 %, and the model",
+        "without is still catching up; trained apart in full, photo-1 was 0.05 % larger with z (`bbans/models/DECISIONS.md`).",
         "",
         *latents(),
         "",
