@@ -49,7 +49,7 @@ _FRACTION_BITS = 20  # of a position in the table
 _INTERPOLATION_BITS = 16
 _END = _ENTRIES << _FRACTION_BITS
 _MIDDLE = _END // 2
-_DECIMAL = decimal.Context(prec=40)
+DECIMAL = decimal.Context(prec=40)
 
 IntArray = npt.NDArray[np.int64]
 
@@ -60,9 +60,9 @@ def logistic_table() -> IntArray:
 
     The last entry stands there twice, so that interpolation at the end needs no case of its own.
     """
-    with decimal.localcontext(_DECIMAL):
-        half = [_rounded(_TOTAL / (1 + (decimal.Decimal(i) / _ENTRIES_PER_UNIT).exp())) for i in range(1, _ENTRIES // 2)]
-    return _frozen([0, *reversed(half), _TOTAL // 2, *(_TOTAL - value for value in half), _TOTAL, _TOTAL])
+    with decimal.localcontext(DECIMAL):
+        half = [rounded(_TOTAL / (1 + (decimal.Decimal(i) / _ENTRIES_PER_UNIT).exp())) for i in range(1, _ENTRIES // 2)]
+    return frozen([0, *reversed(half), _TOTAL // 2, *(_TOTAL - value for value in half), _TOTAL, _TOTAL])
 
 
 @functools.lru_cache(maxsize=1)
@@ -72,22 +72,24 @@ def inverse_scales() -> IntArray:
     Units: entries of logistic_table per 1/64 of a symbol, with 20 fractional bits.
     """
     factor = (_ENTRIES_PER_UNIT << _FRACTION_BITS) // _SYMBOL
-    with decimal.localcontext(_DECIMAL):
-        return _frozen([_rounded(factor * (3 - decimal.Decimal(i) / 16).exp()) for i in range(SCALES)])
+    with decimal.localcontext(DECIMAL):
+        return frozen([rounded(factor * (3 - decimal.Decimal(i) / 16).exp()) for i in range(SCALES)])
 
 
 @functools.lru_cache(maxsize=1)
 def exp_table() -> IntArray:
     """round(2**16 * exp(-d / 16)) for d in 0 .. 255, int64, read-only."""
-    with decimal.localcontext(_DECIMAL):
-        return _frozen([_rounded((1 << 16) * (-decimal.Decimal(d) / 16).exp()) for d in range(256)])
+    with decimal.localcontext(DECIMAL):
+        return frozen([rounded((1 << 16) * (-decimal.Decimal(d) / 16).exp()) for d in range(256)])
 
 
-def _rounded(value: decimal.Decimal) -> int:
+def rounded(value: decimal.Decimal) -> int:
+    """The nearest integer, halves to the even one."""
     return int(value.to_integral_value(decimal.ROUND_HALF_EVEN))
 
 
-def _frozen(values: list[int]) -> IntArray:
+def frozen(values: npt.ArrayLike) -> IntArray:
+    """A read-only table of int64."""
     table = np.array(values, np.int64)
     table.flags.writeable = False
     return table
@@ -175,16 +177,22 @@ def logistic_search(cf, n, mean, inverse_scale, table):
 
 
 @jit
+def mixture_total(x, means, inverse_scales, weights, table):
+    """2**(24 + 14) times the share of a mixture below symbol x. Shapes: means, inverse_scales, weights (K,)."""
+    total = np.int64(0)
+    for k in range(len(means)):
+        total += weights[k] * logistic_cf(_edge(x) - means[k], inverse_scales[k], table)
+    return total
+
+
+@jit
 def mixture_cf(x, n, means, inverse_scales, weights, table):
     """cf(x) of a mixture, the start of symbol x, for x in 0 .. n. Shapes: means, inverse_scales, weights (K,)."""
     if x <= 0:
         return np.int64(0)
     if x >= n:
         return np.int64(_TOTAL)
-    total = np.int64(0)
-    for k in range(len(means)):
-        total += weights[k] * logistic_cf(_edge(x) - means[k], inverse_scales[k], table)
-    return (total * (_TOTAL - n) >> (PRECISION + WEIGHT_BITS)) + x
+    return (mixture_total(x, means, inverse_scales, weights, table) * (_TOTAL - n) >> (PRECISION + WEIGHT_BITS)) + x
 
 
 @jit

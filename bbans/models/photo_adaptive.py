@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbans._jit import jit
-from bbans.tables import PRECISION, SCALES, logistic_cf
+from bbans.tables import DECIMAL, PRECISION, SCALES, WEIGHT_BITS, frozen, mixture_total, rounded
 
 SPREAD_CLASSES = 8  # octaves of the spread, from a quarter of a pixel value
 ENERGY_CLASSES = 16  # quarter octaves of the neighbours' errors
@@ -52,7 +52,6 @@ _RATE_HALF = 300  # after so many symbols
 _BIN_BITS = PRECISION - 4
 assert BINS << _BIN_BITS == 1 << PRECISION
 _TOTAL = 1 << PRECISION
-_DECIMAL = decimal.Context(prec=40)
 
 # Where a residual is looked up: of the same colour and phase; of the other colours; of the phases before, as (phase, row, column).
 EARLIER = (
@@ -69,24 +68,14 @@ def adaptive_tables() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.
     spreads: round(1024 exp(i / 16 - 3)), (128,), scales in 1/1024 of a pixel value. Energy classes: of a mean error in 1/256 of a
     spread, (1537,). Factors: round(2**16 exp((64 - i) / 16)), (129,), what a step of i - 64 divides residuals by.
     """
-    with decimal.localcontext(_DECIMAL):
+    with decimal.localcontext(DECIMAL):
         sixteenth = (decimal.Decimal(1) / 16).exp()
-        spreads = [_rounded(1024 * sixteenth ** (i - 48)) for i in range(SCALES)]
-        factors = [_rounded((1 << 16) * sixteenth ** (_STEP_LIMIT - i)) for i in range(2 * _STEP_LIMIT + 1)]
+        spreads = [rounded(1024 * sixteenth ** (i - 48)) for i in range(SCALES)]
+        factors = [rounded((1 << 16) * sixteenth ** (_STEP_LIMIT - i)) for i in range(2 * _STEP_LIMIT + 1)]
         quarter = decimal.Decimal(2) ** (decimal.Decimal(1) / 4)
-        edges = [_rounded(_ONE * (quarter ** (j - 10) - decimal.Decimal("0.02"))) for j in range(1, ENERGY_CLASSES)]
+        edges = [rounded(_ONE * (quarter ** (j - 10) - decimal.Decimal("0.02"))) for j in range(1, ENERGY_CLASSES)]
     classes = np.searchsorted(edges, np.arange(RESIDUAL_LIMIT + 1), side="right")
-    return _frozen(spreads), _frozen(classes), _frozen(factors)
-
-
-def _rounded(value: decimal.Decimal) -> int:
-    return int(value.to_integral_value(decimal.ROUND_HALF_EVEN))
-
-
-def _frozen(values: object) -> NDArray[np.int64]:
-    table = np.array(values, np.int64)
-    table.flags.writeable = False
-    return table
+    return frozen(spreads), frozen(classes), frozen(factors)
 
 
 # Compiled. All integers are int64, weights are stored as int32. Names: ``centre`` is the mean of a mixture in 1/64 of a pixel
@@ -99,11 +88,11 @@ def describe(means, indices, weights, spreads):
     centre = np.int64(0)
     for k in range(len(means)):
         centre += weights[k] * means[k]
-    centre >>= 14
+    centre >>= WEIGHT_BITS
     spread = np.int64(0)
     for k in range(len(means)):
         spread += weights[k] * (spreads[indices[k]] + 8 * abs(means[k] - centre))
-    return centre, spread >> 14
+    return centre, spread >> WEIGHT_BITS
 
 
 @jit
@@ -226,23 +215,13 @@ def learn_map(edges, low, high, seen):
 
 
 @jit
-def mixture_share(x, means, inverse_scales, weights, table):
-    """The share of 2**24 below symbol x in 1..255 under a mixture."""
-    total = np.int64(0)
-    edge = (x << 6) - 32
-    for k in range(len(means)):
-        total += weights[k] * logistic_cf(edge - means[k], inverse_scales[k], table)
-    return total >> 14
-
-
-@jit
 def mapped_cf(x, means, inverse_scales, weights, edges, table):
     """(share, cf) at the lower edge of pixel x in 0..256: cf is the start of its interval."""
     if x <= 0:
         return np.int64(0), np.int64(0)
     if x >= 256:
         return np.int64(_TOTAL), np.int64(_TOTAL)
-    share = mixture_share(x, means, inverse_scales, weights, table)
+    share = mixture_total(x, means, inverse_scales, weights, table) >> WEIGHT_BITS
     return share, (mapped(share, edges) * (_TOTAL - 256) >> PRECISION) + x
 
 

@@ -32,7 +32,7 @@ class Schedule:
     side: int = 64  # of a crop
     optimiser: str = "adam"
     rate: float = 1e-3
-    warm_up: int = 200  # steps to the full rate, but no more than a tenth of all
+    warm_up: int = 200  # steps to the full rate
     decay_from: float = 0.5  # share after which the rate falls
     quantise_from: float = 0.5  # share after which activations and weights are rounded
     kl_from: float = 0.1  # weight of the KL term at the start; a full weight at once would shut the latents off
