@@ -1,4 +1,4 @@
-"""Message: an rANS stack of symbols, last in, first out. It knows nothing of models.
+"""Message: an rANS stack of symbols, last in, first out; Batch: several side by side. They know nothing of models.
 
 Words used here and everywhere above:
 
@@ -34,6 +34,10 @@ bbans.craystack).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
@@ -43,6 +47,10 @@ from bbans.errors import CorruptDataError
 HEAD_MIN = 1 << 31  # heads live in [HEAD_MIN, HEAD_MIN << 32)
 MAX_PRECISION = 31  # above it a pop could need two words
 
+#: A function of either gives back what it was given.
+AnyMessage = TypeVar("AnyMessage", bound="Message | Batch")
+Result = TypeVar("Result")
+
 _RAN_DRY = "the message ran dry: it is truncated or not ours"
 _WORD_BITS = np.uint64(32)
 
@@ -51,15 +59,16 @@ class Message:
     """A stack of symbols: `head` uint64 (lanes,) and `words[:size]` uint32, the tail, its top last.
 
     Every function and codec that takes a message consumes it (it works in place) and returns it; keep one with copy().
-    After an exception a message is in no defined state.
+    After an exception a message is in no defined state. `lowest` is the smallest size so far (see primed).
     """
 
-    __slots__ = ("head", "size", "words")
+    __slots__ = ("head", "lowest", "size", "words")
 
     def __init__(self, head: npt.NDArray[np.uint64], words: npt.NDArray[np.uint32], size: int) -> None:
         self.head = head
         self.words = words
         self.size = size
+        self.lowest = size
 
     @classmethod
     def empty(cls, lanes: int = 1) -> Message:
@@ -73,6 +82,33 @@ class Message:
         """`words` random words below random heads: initial bits for bits-back coding, from an explicit generator."""
         head = rng.integers(HEAD_MIN, HEAD_MIN << 32, lanes, np.uint64)
         return cls(head, rng.integers(0, 1 << 32, words, np.uint32), words)
+
+    @classmethod
+    def primed(cls, words: int, lanes: int = 1, seed: int = 0) -> Message:
+        """A message of initial bits that everyone can make again: `words` words below heads in [2**31, 2**32).
+
+        Word j is the high half of value j of splitmix64(seed): the first `lanes`, shifted right by one, are the low 31 bits of the
+        heads, those after them the tail from its top down. So a smaller tail is the top of a larger one, and nobody has to
+        know beforehand how many initial bits bits-back coding needs::
+
+            message = Message.primed(plenty)         whatever is coded pops some of it, down to `message.lowest`
+            message = message.drop_untouched()       31 bits for each lane and 32 (plenty - lowest) were the initial bits
+            ...                                      when all is popped again, they are what must be left:
+            message.is_primed()
+        """
+        high = splitmix64(lanes + words, seed) >> _WORD_BITS
+        head = high[:lanes] >> np.uint64(1) | np.uint64(HEAD_MIN)
+        return cls(head, high[lanes:][::-1].astype(np.uint32), words)
+
+    def drop_untouched(self) -> Message:
+        """This message without the words that no pop has ever reached; coding on it does the same, to the bit."""
+        self.words = self.words[self.lowest : self.size].copy()
+        self.size, self.lowest = self.words.size, 0
+        return self
+
+    def is_primed(self, seed: int = 0) -> bool:
+        """Whether what is left is what `primed` gave, as when all that was pushed on it has been popped: a free check."""
+        return self == Message.primed(self.size, self.head.size, seed)
 
     def to_words(self) -> npt.NDArray[np.uint32]:
         """All as uint32 (2 * lanes + size,): high halves of the heads, low halves, then the tail from its top down."""
@@ -119,7 +155,9 @@ class Message:
 
     def copy(self) -> Message:
         """An independent message with the same contents."""
-        return Message(self.head.copy(), self.words.copy(), self.size)
+        message = Message(self.head.copy(), self.words.copy(), self.size)
+        message.lowest = self.lowest
+        return message
 
     def reserve(self, count: int) -> None:
         """Make room for `count` more words, so that as many symbols can be pushed by `push_one`."""
@@ -130,10 +168,15 @@ class Message:
             self.words = grown
 
     def resize(self, size: int) -> None:
-        """Set the size that `pop_one` returned. Raises: CorruptDataError when it says that the message ran dry."""
+        """Set the size that `push_one` or `pop_one` returned, after one or more of the same kind.
+
+        A size is smallest after the last of some pops, so `lowest` is kept here.
+        Raises: CorruptDataError when the size says that the message ran dry.
+        """
         if size < 0:
             raise CorruptDataError(_RAN_DRY)
         self.size = size
+        self.lowest = min(self.lowest, size)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Message) and np.array_equal(self.to_words(), other.to_words())
@@ -142,6 +185,69 @@ class Message:
 
     def __repr__(self) -> str:
         return f"<Message of {self.head.size} lanes, {self.bits:.1f} bits>"
+
+
+class Batch:
+    """Independent messages that are coded in lockstep, so that one call of a model serves them all.
+
+    Codecs take a Batch wherever they take a Message. The first axis of symbols and of parameters is then the message: row i goes
+    on message i, which becomes the same, to the bit, as a lone Message that row i alone is coded on. `batch[:n]` is a Batch
+    of the first n, the same messages, for when the others are complete.
+
+    Args: pool, whose threads `each` shares its messages among; it must not be called on one of them.
+    """
+
+    __slots__ = ("messages", "pool")
+
+    def __init__(self, messages: Sequence[Message], pool: ThreadPoolExecutor | None = None) -> None:
+        self.messages = messages
+        self.pool = pool
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        return Batch(self.messages[rows], self.pool)
+
+    def each(self, function: Callable[..., Result], *rows: Iterable[Any]) -> list[Result]:
+        """[function(message i, row i of each of `rows`) for all i]; the calls for different messages may run side by side.
+
+        Raises: ValueError when there are not as many rows as messages; else the first exception of `function`, once
+        no call is running any more.
+        """
+        items = list(zip(self.messages, *rows, strict=True))
+        if self.pool is None or len(items) < 2:
+            return [function(*item) for item in items]
+
+        def share(begin: int) -> list[Result]:
+            return [function(*item) for item in items[begin : begin + size]]
+
+        size = -(-len(items) // self.pool._max_workers)  # one task for each thread: a task costs more than many a row
+        tasks = [self.pool.submit(share, begin) for begin in range(0, len(items), size)]
+        wait(tasks)
+        return [result for task in tasks for result in task.result()]
+
+    def __repr__(self) -> str:
+        return f"<Batch of {len(self)} messages>"
+
+
+def splitmix64(count: int, seed: int = 0) -> npt.NDArray[np.uint64]:
+    """The first `count` values, uint64 (count,), of the generator that gives initial bits; part of the format.
+
+    Value j = 0, 1, ... is ``mix(seed + (j + 1) * 0x9E3779B97F4A7C15)``, everything modulo 2**64, where mix(z) is::
+
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9
+        z = (z ^ z >> 27) * 0x94D049BB133111EB
+        z ^ z >> 31
+
+    Source: G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; S. Vigna,
+    splitmix64.c.
+    """
+    z = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+    z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    values: npt.NDArray[np.uint64] = z ^ z >> np.uint64(31)
+    return values
 
 
 def push(message: Message, starts: npt.ArrayLike, freqs: npt.ArrayLike, precision: int) -> Message:

@@ -8,15 +8,16 @@ Which one:
 ===============  ==========================================================  =========================================
 uniform          0 .. n - 1, all alike                                       bits that cost what they are
 categorical      0 .. n - 1 with any integer freqs                           see tables.quantise_probabilities
+bernoulli        0 and 1                                                     pixels of two colours
 logistic         0 .. n - 1, discretised logistic                            latents
 mixture          0 .. n - 1, mixture of K discretised logistics              pixels
 serial, repeat   lists of symbols, one codec each / one codec for all        different things in a row
 substack         the symbols of a codec on some of the lanes only            several lanes
 ===============  ==========================================================  =========================================
 
-The symbols of the first four may be arrays: the shape is that of their parameters. Pop returns them in order, so push
+The symbols of the first five may be arrays: the shape is that of their parameters. Pop returns them in order, so push
 goes backwards. On a message of several lanes symbol i of the flattened array rides on lane ``i % lanes``; one symbol
-for each lane gives the words that craystack gives.
+for each lane gives the words that craystack gives. On a Batch row i of the array rides on message i alone.
 
 >>> message = logistic([640, 700], [48, 48], 256).push(Message.empty(), [11, 10])
 >>> message, symbols = logistic([640, 700], [48, 48], 256).pop(message)
@@ -24,44 +25,78 @@ for each lane gives the words that craystack gives.
 ([11, 10], True)
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# mypy: disable-error-code="no-untyped-call"
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from bbans import tables
-from bbans._jit import jit
-from bbans.ans import MAX_PRECISION, Message, peek_one, pop_one, push_one
-from bbans.tables import PRECISION, logistic_search, logistic_start, mixture_cf, mixture_search
+from bbans import kernels, tables
+from bbans.ans import HEAD_MIN, MAX_PRECISION, AnyMessage, Batch, Message
+from bbans.tables import PRECISION
 
-Kernel = Callable[..., int]
+
+class Push(Protocol):
+    """(message, symbol) -> message, for a Message or a Batch."""
+
+    def __call__(self, message: AnyMessage, symbol: Any, /) -> AnyMessage: ...
+
+
+class Pop(Protocol):
+    """message -> (message, symbol), for a Message or a Batch."""
+
+    def __call__(self, message: AnyMessage, /) -> tuple[AnyMessage, Any]: ...
+
+
+class Intervals(NamedTuple):
+    """Where the symbols of an array codec lie in [0, 2**precision).
+
+    of: symbols -> (starts, freqs). at: cfs -> the symbols whose intervals hold them. All are int64 of `shape`.
+    Raises: ValueError from `of`, as push.
+    """
+
+    shape: tuple[int, ...]
+    precision: int
+    of: Callable[[Any], tuple[tables.IntArray, tables.IntArray]]
+    at: Callable[[tables.IntArray], tables.IntArray]
 
 
 class Codec(NamedTuple):
     """push(message, symbol) -> message, and its inverse pop(message) -> (message, symbol).
 
+    Monte Carlo bits-back (bbans.bitsback) weighs and shifts symbols, and asks for more; None where it cannot be had:
+
+    - log_freqs(symbol, rows): what log2 of the symbol's probability is as it is coded, int64 in 2**-16 bit, so not positive;
+      the sum over all of a symbol's parts, or if `rows`, that of every row of a symbol for a Batch, (rows,);
+    - intervals: of the symbols of array codecs.
+
     Raises: ValueError from push for a symbol outside the alphabet or of another shape; CorruptDataError from pop when
     the message runs dry.
     """
 
-    push: Callable[[Message, Any], Message]
-    pop: Callable[[Message], tuple[Message, Any]]
+    push: Push
+    pop: Pop
+    log_freqs: Callable[[Any, bool], Any] | None = None
+    intervals: Intervals | None = None
 
 
-def uniform(n: int, shape: tuple[int, ...] = ()) -> Codec:
+def uniform(n: int | tables.IntArray, shape: tuple[int, ...] = ()) -> Codec:
     """Symbols 0 .. n - 1, all as likely. n up to 2**31; log2(n) bits each, exactly so for powers of two.
 
-    Shapes: symbols `shape`. For n = 2**precision this is craystack's Uniform(precision).
+    Shapes: symbols `shape`; or n an array, symbols as it. For one n = 2**precision this is craystack's Uniform(precision).
     """
-    if not 1 <= n <= 1 << MAX_PRECISION:
+    if np.min(n, initial=1) < 1 or np.max(n, initial=1) > 1 << MAX_PRECISION:
         raise ValueError(f"a uniform codec has 1 to 2**{MAX_PRECISION} symbols, not {n}")
     # Each bit halves what the rounding of freqs costs and doubles what the head loses by division; 12 make both
-    # invisible.
+    # invisible. With an array, the precision must not hang on other rows.
+    if isinstance(n, np.ndarray):
+        return _array_codec(n, n.shape, MAX_PRECISION, _UNIFORM, _flat(_integers(n, "sizes")), 1, MAX_PRECISION)
+    n = int(n)
     precision = n.bit_length() - 1 if n & (n - 1) == 0 else min(n.bit_length() + 12, MAX_PRECISION)
-    return _array_codec(n, shape, _push_uniform, _pop_uniform, n, precision)
+    return _array_codec(n, shape, precision, _UNIFORM, np.array([n]), 0, precision)
 
 
 def categorical(freqs: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> Codec:
@@ -84,7 +119,19 @@ def categorical(freqs: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> C
         raise ValueError("a shape goes with one row of freqs")
     rows = np.ascontiguousarray(starts.reshape(-1, starts.shape[-1]))
     step = 0 if len(rows) == 1 else 1  # one row serves all symbols
-    return _array_codec(given.shape[-1], shape, _push_table, _pop_table, rows, step, total.bit_length() - 1)
+    precision = total.bit_length() - 1
+    return _array_codec(given.shape[-1], shape, precision, _TABLE, rows, step, precision)
+
+
+def bernoulli(logits: npt.ArrayLike) -> Codec:
+    """Symbols 0 and 1. P(1) = sigmoid(logits / 64): this is logistic(32 + logits, 48, 2), and faster.
+
+    Shapes: logits: integers, symbols the same. Units: 1/64 nat.
+    Raises: ValueError for logits of more than 32 bits.
+    """
+    logit = _integers(logits, "logits")
+    _check_alphabet(2, logit)
+    return _array_codec(2, logit.shape, PRECISION, _BERNOULLI, _flat(logit), tables.logistic_table())
 
 
 def logistic(mean: npt.ArrayLike, scale_index: npt.ArrayLike, n: int) -> Codec:
@@ -98,7 +145,7 @@ def logistic(mean: npt.ArrayLike, scale_index: npt.ArrayLike, n: int) -> Codec:
     inverse_scales = _inverse_scales(indices)
     _check_alphabet(n, means)
     parameters = (n, _flat(means), _flat(inverse_scales), tables.logistic_table())
-    return _array_codec(n, means.shape, _push_logistic, _pop_logistic, *parameters)
+    return _array_codec(n, means.shape, PRECISION, _LOGISTIC, *parameters)
 
 
 def mixture(means: npt.ArrayLike, scale_indices: npt.ArrayLike, weights: npt.ArrayLike, n: int) -> Codec:
@@ -116,25 +163,30 @@ def mixture(means: npt.ArrayLike, scale_indices: npt.ArrayLike, weights: npt.Arr
     _check_alphabet(n, mean)
     components = mean.shape[-1]
     rows = [_flat(values).reshape(-1, components) for values in (mean, _inverse_scales(index), weight)]
-    return _array_codec(n, mean.shape[:-1], _push_mixture, _pop_mixture, n, *rows, tables.logistic_table())
+    return _array_codec(n, mean.shape[:-1], PRECISION, _MIXTURE, n, *rows, tables.logistic_table())
 
 
 def serial(codecs: Sequence[Codec]) -> Codec:
     """A list of symbols, one for each of `codecs`; the first is popped first."""
 
-    def push(message: Message, symbols: Sequence[Any]) -> Message:
+    def push(message: AnyMessage, symbols: Sequence[Any]) -> AnyMessage:
         for codec, symbol in reversed(list(zip(codecs, symbols, strict=True))):
             message = codec.push(message, symbol)
         return message
 
-    def pop(message: Message) -> tuple[Message, list[Any]]:
+    def pop(message: AnyMessage) -> tuple[AnyMessage, list[Any]]:
         symbols = []
         for codec in codecs:
             message, symbol = codec.pop(message)
             symbols.append(symbol)
         return message, symbols
 
-    return Codec(push, pop)
+    parts = [codec.log_freqs for codec in codecs if codec.log_freqs]
+
+    def log_freqs(symbols: Sequence[Any], rows: bool) -> Any:
+        return sum(part(symbol, rows) for part, symbol in zip(parts, symbols, strict=True))
+
+    return Codec(push, pop, log_freqs if len(parts) == len(codecs) else None)
 
 
 def repeat(codec: Codec, n: int) -> Codec:
@@ -143,7 +195,10 @@ def repeat(codec: Codec, n: int) -> Codec:
 
 
 def substack(codec: Codec, view: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> Codec:
-    """`codec` on some lanes only: `view` picks them from an array (lanes,), for example ``lambda head: head[:4]``."""
+    """`codec` on some lanes only: `view` picks them from an array (lanes,), for example ``lambda head: head[:4]``.
+
+    For a Message; those of a Batch have a lane each.
+    """
 
     def split(message: Message) -> tuple[npt.NDArray[Any], Message]:
         chosen = np.atleast_1d(view(np.arange(message.head.size)))
@@ -152,39 +207,101 @@ def substack(codec: Codec, view: Callable[[npt.NDArray[Any]], npt.NDArray[Any]])
     def join(message: Message, chosen: npt.NDArray[Any], part: Message) -> Message:
         message.head[chosen] = part.head
         message.words, message.size = part.words, part.size
+        message.lowest = min(message.lowest, part.lowest)
         return message
 
-    def push(message: Message, symbol: Any) -> Message:
+    def push(message: Any, symbol: Any) -> Any:
         chosen, part = split(message)
         return join(message, chosen, codec.push(part, symbol))
 
-    def pop(message: Message) -> tuple[Message, Any]:
+    def pop(message: Any) -> tuple[Any, Any]:
         chosen, part = split(message)
         part, symbol = codec.pop(part)
         return join(message, chosen, part), symbol
 
-    return Codec(push, pop)
+    return Codec(push, pop, codec.log_freqs)
 
 
-def _array_codec(n: int, shape: tuple[int, ...], push_kernel: Kernel, pop_kernel: Kernel, *parameters: Any) -> Codec:
-    """The codec of symbols 0 .. n - 1 in arrays of `shape`, from two of the compiled loops below."""
+class _Loops(NamedTuple):
+    """Those of bbans.kernels for one distribution."""
 
-    def push(message: Message, symbol: Any) -> Message:
+    push: Callable[..., int]
+    pop: Callable[..., int]
+    intervals: Callable[..., None]
+
+
+_UNIFORM = _Loops(kernels.push_uniform, kernels.pop_uniform, kernels.uniform_intervals)
+_TABLE = _Loops(kernels.push_table, kernels.pop_table, kernels.table_intervals)
+_BERNOULLI = _Loops(kernels.push_bernoulli, kernels.pop_bernoulli, kernels.bernoulli_intervals)
+_LOGISTIC = _Loops(kernels.push_logistic, kernels.pop_logistic, kernels.logistic_intervals)
+_MIXTURE = _Loops(kernels.push_mixture, kernels.pop_mixture, kernels.mixture_intervals)
+
+
+def _array_codec(
+    n: int | tables.IntArray,
+    shape: tuple[int, ...],
+    precision: int,
+    loops: _Loops,
+    *parameters: Any,
+) -> Codec:
+    """The codec of symbols 0 .. n - 1 in arrays of `shape`, from the loops of a distribution."""
+    size = math.prod(shape)
+
+    def checked(symbol: Any) -> tables.IntArray:
         symbols = _integers(symbol, "symbols")
         if symbols.shape != shape:
             raise ValueError(f"this codec codes symbols of shape {shape}, not {symbols.shape}")
-        if symbols.size and (symbols.min() < 0 or symbols.max() >= n):
-            raise ValueError(f"symbols are in 0 .. {n - 1}, here {symbols.min()} .. {symbols.max()}")
-        message.reserve(symbols.size)
-        message.resize(push_kernel(message.head, message.words, message.size, _flat(symbols), *parameters))
+        if size and (symbols.min() < 0 or np.any(symbols >= n)):
+            raise ValueError(f"symbols are in 0 .. {np.max(n) - 1}, here {symbols.min()} .. {symbols.max()}")
+        return _flat(symbols)
+
+    def each(message: Message | Batch, code: Callable[[Message, int, int], None]) -> None:
+        """code(message, begin, end) for the part of the flattened symbols that rides on a message."""
+        if isinstance(message, Message):
+            code(message, 0, size)
+        elif shape[:1] != (len(message),):
+            raise ValueError(f"symbols of shape {shape} do not go on a batch of {len(message)} messages, a row on each")
+        else:
+            row = math.prod(shape[1:])
+            message.each(lambda own, i: code(own, i * row, (i + 1) * row), range(len(message)))
+
+    def push(message: AnyMessage, symbol: Any) -> AnyMessage:
+        symbols = checked(symbol)
+
+        def code(own: Message, begin: int, end: int) -> None:
+            own.reserve(end - begin)
+            own.resize(loops.push(own.head, own.words, own.size, symbols, begin, end, *parameters))
+
+        each(message, code)
         return message
 
-    def pop(message: Message) -> tuple[Message, Any]:
-        symbols = np.empty(shape, np.int64)
-        message.resize(pop_kernel(message.head, message.words, message.size, symbols.reshape(-1), *parameters))
-        return message, symbols[()]
+    def pop(message: AnyMessage) -> tuple[AnyMessage, Any]:
+        symbols = np.empty(size, np.int64)
 
-    return Codec(push, pop)
+        def code(own: Message, begin: int, end: int) -> None:
+            own.resize(loops.pop(own.head, own.words, own.size, symbols, begin, end, *parameters))
+
+        each(message, code)
+        return message, symbols.reshape(shape)[()]
+
+    def of(symbol: Any) -> tuple[tables.IntArray, tables.IntArray]:
+        starts, freqs = np.empty(size, np.int64), np.empty(size, np.int64)
+        loops.intervals(checked(symbol), starts, freqs, *parameters)
+        return starts.reshape(shape), freqs.reshape(shape)
+
+    def at(cfs: tables.IntArray) -> tables.IntArray:
+        # A lane for each symbol, its head so large that no pop needs a word.
+        heads = (_flat(cfs) + (HEAD_MIN << precision)).astype(np.uint64)
+        symbols = np.empty(size, np.int64)
+        loops.pop(heads, np.empty(0, np.uint32), 0, symbols, 0, size, *parameters)
+        return symbols.reshape(shape)
+
+    def log_freqs(symbol: Any, rows: bool) -> Any:
+        sums = np.empty(shape[0] if rows else 1, np.int64)
+        kernels.sum_log_freqs(of(symbol)[1].reshape(-1), precision, tables.log2_table(), sums)
+        return sums if rows else sums[0]
+
+    return Codec(push, pop, log_freqs, Intervals(shape, precision, of, at))
 
 
 def _integers(values: npt.ArrayLike, name: str) -> tables.IntArray:
@@ -209,117 +326,3 @@ def _check_alphabet(n: int, means: tables.IntArray) -> None:
         raise ValueError(f"a logistic has 1 to {tables.MAX_SYMBOLS} symbols, not {n}")
     if np.any(np.abs(means) >= 1 << 31):
         raise ValueError("means fit in 32 bits")
-
-
-# Compiled loops: (heads, words, size, symbols, *parameters) -> size, -1 when the message ran dry. Each pair mirrors the
-# other.
-
-
-@jit
-def _push_uniform(heads, words, size, symbols, n, precision):
-    for i in range(len(symbols) - 1, -1, -1):
-        lane = i % len(heads)
-        start = (symbols[i] << precision) // n
-        stop = ((symbols[i] + 1) << precision) // n
-        heads[lane], size = push_one(heads[lane], words, size, start, stop - start, precision)
-    return size
-
-
-@jit
-def _pop_uniform(heads, words, size, symbols, n, precision):
-    for i in range(len(symbols)):
-        lane = i % len(heads)
-        symbols[i] = ((peek_one(heads[lane], precision) + 1) * n - 1) >> precision
-        start = (symbols[i] << precision) // n
-        stop = ((symbols[i] + 1) << precision) // n
-        heads[lane], size = pop_one(heads[lane], words, size, start, stop - start, precision)
-    return size
-
-
-@jit
-def _push_table(heads, words, size, symbols, starts, step, precision):
-    for i in range(len(symbols) - 1, -1, -1):
-        lane = i % len(heads)
-        start = starts[i * step, symbols[i]]
-        stop = starts[i * step, symbols[i] + 1]
-        heads[lane], size = push_one(heads[lane], words, size, start, stop - start, precision)
-    return size
-
-
-@jit
-def _pop_table(heads, words, size, symbols, starts, step, precision):
-    for i in range(len(symbols)):
-        lane = i % len(heads)
-        cf = peek_one(heads[lane], precision)
-        low, high = 0, starts.shape[1] - 1
-        while high - low > 1:
-            middle = (low + high) >> 1
-            if starts[i * step, middle] <= cf:
-                low = middle
-            else:
-                high = middle
-        symbols[i] = low
-        start = starts[i * step, low]
-        heads[lane], size = pop_one(heads[lane], words, size, start, starts[i * step, high] - start, precision)
-    return size
-
-
-@jit
-def _push_logistic(heads, words, size, symbols, n, means, inverse_scales, table):
-    for i in range(len(symbols) - 1, -1, -1):
-        lane = i % len(heads)
-        start = logistic_start(symbols[i], n, means[i], inverse_scales[i], table)
-        stop = logistic_start(symbols[i] + 1, n, means[i], inverse_scales[i], table)
-        heads[lane], size = push_one(heads[lane], words, size, start, stop - start, PRECISION)
-    return size
-
-
-@jit
-def _pop_logistic(heads, words, size, symbols, n, means, inverse_scales, table):
-    for i in range(len(symbols)):
-        lane = i % len(heads)
-        cf = peek_one(heads[lane], PRECISION)
-        symbols[i], start, freq = logistic_search(cf, n, means[i], inverse_scales[i], table)
-        heads[lane], size = pop_one(heads[lane], words, size, start, freq, PRECISION)
-    return size
-
-
-@jit
-def _push_mixture(heads, words, size, symbols, n, means, inverse_scales, weights, table):
-    components = means.shape[1]
-    mean, inverse_scale, weight = (
-        np.empty(components, np.int64),
-        np.empty(components, np.int64),
-        np.empty(components, np.int64),
-    )
-    for i in range(len(symbols) - 1, -1, -1):
-        lane = i % len(heads)
-        _copy_row(i, means, inverse_scales, weights, mean, inverse_scale, weight)
-        start = mixture_cf(symbols[i], n, mean, inverse_scale, weight, table)
-        stop = mixture_cf(symbols[i] + 1, n, mean, inverse_scale, weight, table)
-        heads[lane], size = push_one(heads[lane], words, size, start, stop - start, PRECISION)
-    return size
-
-
-@jit
-def _pop_mixture(heads, words, size, symbols, n, means, inverse_scales, weights, table):
-    components = means.shape[1]
-    mean, inverse_scale, weight = (
-        np.empty(components, np.int64),
-        np.empty(components, np.int64),
-        np.empty(components, np.int64),
-    )
-    for i in range(len(symbols)):
-        lane = i % len(heads)
-        _copy_row(i, means, inverse_scales, weights, mean, inverse_scale, weight)
-        cf = peek_one(heads[lane], PRECISION)
-        symbols[i], start, freq = mixture_search(cf, n, mean, inverse_scale, weight, table)
-        heads[lane], size = pop_one(heads[lane], words, size, start, freq, PRECISION)
-    return size
-
-
-@jit
-def _copy_row(i, means, inverse_scales, weights, mean, inverse_scale, weight):
-    """Parameters of symbol i into arrays of their own: a view of a row costs more than the rest of a push."""
-    for k in range(means.shape[1]):
-        mean[k], inverse_scale[k], weight[k] = means[i, k], inverse_scales[i, k], weights[i, k]

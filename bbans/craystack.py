@@ -18,7 +18,8 @@ Source: https://github.com/j-towns/craystack
 """
 
 import importlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,13 @@ from bbans.codecs import Codec
 from bbans.errors import CorruptDataError
 
 State = tuple[Any, Any]
+
+
+class TheirCodec(NamedTuple):
+    """A codec with craystack's protocol: push(state, symbol) -> (state,), pop(state) -> (state, symbol)."""
+
+    push: Callable[[Any, Any], Any]
+    pop: Callable[[Any], tuple[Any, Any]]
 
 
 def load() -> Any:
@@ -58,7 +66,7 @@ def from_craystack(state: State) -> Message:
 
 
 def ours(codec: Any, shape: tuple[int, ...] | None = None) -> Codec:
-    """A craystack codec for our messages, on heads of `shape` (default: (lanes,)). Every call copies the message.
+    """A craystack codec for our messages, on heads of `shape` (default: (lanes,)). Not for a Batch. Every call copies the message.
 
     Raises: CorruptDataError from either function when the message runs dry, where craystack warns and invents bits.
     """
@@ -67,19 +75,24 @@ def ours(codec: Any, shape: tuple[int, ...] | None = None) -> Codec:
         head, tail = to_craystack(message)
         return head.reshape(shape or head.shape), (tail[0], _Bottom()) if tail else _Bottom()
 
-    def push(message: Message, symbol: Any) -> Message:
-        (state,) = codec.push(lend(message), symbol)
-        return from_craystack(state)
+    def returned(state: State, message: Message) -> Message:
+        made = from_craystack(state)
+        made.lowest = min(message.lowest, made.size)
+        return made
 
-    def pop(message: Message) -> tuple[Message, Any]:
+    def push(message: Any, symbol: Any) -> Any:
+        (state,) = codec.push(lend(message), symbol)
+        return returned(state, message)
+
+    def pop(message: Any) -> tuple[Any, Any]:
         state, symbol = codec.pop(lend(message))
-        return from_craystack(state), symbol
+        return returned(state, message), symbol
 
     return Codec(push, pop)
 
 
-def theirs(codec: Codec) -> Codec:
-    """A codec of ours for craystack's messages, with its protocol: push returns a tuple of one message."""
+def theirs(codec: Codec) -> TheirCodec:
+    """A codec of ours for craystack's messages."""
 
     def push(state: Any, symbol: Any) -> Any:
         return (_reshaped(codec.push(from_craystack(state), symbol), state),)
@@ -88,7 +101,7 @@ def theirs(codec: Codec) -> Codec:
         message, symbol = codec.pop(from_craystack(state))
         return _reshaped(message, state), symbol
 
-    return Codec(push, pop)
+    return TheirCodec(push, pop)
 
 
 def _reshaped(message: Message, state: State) -> State:

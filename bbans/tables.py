@@ -6,6 +6,8 @@ everywhere::
     logistic_table()   2**24 * sigmoid(t)         t = -16 .. 16, 32 entries per unit     (1026,)
     inverse_scales()   2**19 * exp(-log_scale)    log_scale = -3 + i / 16                 (128,)
     exp_table()        2**16 * exp(-d / 16)       d = 0 .. 255                            (256,)
+    exp2_table()       2**24 * 2**(-d / 256)      d = 0 .. 255                            (256,)
+    log2_table()       2**32 * log2(m)            m = 1 .. 2, 1024 entries per unit       (1025,)
 
 A discretised logistic over the symbols 0 .. n - 1 has its mean in 1/64 of a symbol; symbol x begins at x - 1/2::
 
@@ -16,7 +18,8 @@ A mixture of K of them, with integer weights that sum to 2**14, gives every symb
 
     cf(x) = floor(sum_k weight_k * C_k(x) * (2**24 - n) / 2**38) + x        cf(0) = 0,  cf(n) = 2**24
 
-so symbol x owns [cf(x), cf(x + 1)). With parameters like a photo's, all of the rounding costs about 0.00002 bits a symbol.
+so symbol x owns [cf(x), cf(x + 1)). A Bernoulli variable is a logistic of two symbols: P(1) = sigmoid(logit) comes out for a
+mean of 32 + 64 * logit and log_scale 0. With parameters like a photo's, all of the rounding costs about 0.00002 bits a symbol.
 
 The compiled functions take the tables as arguments and allocate nothing.
 Source of the discretised logistic mixture: Salimans, Karpathy, Chen, Kingma, "PixelCNN++", ICLR 2017, section 2.1.
@@ -37,6 +40,7 @@ PRECISION = 24  # bits: the intervals of logistics and mixtures divide [0, 2**24
 WEIGHT_BITS = 14  # mixture weights sum to 2**14
 POSITION_BITS = 6  # means and edges are in 1/64 of a symbol
 SCALES = 128
+LOG_BITS = 16  # logarithms of freqs are in 2**-16 bit
 MAX_SYMBOLS = 1 << 16  # keeps a mixture's floor of one per symbol below 1 % of the range
 
 _TOTAL = 1 << PRECISION
@@ -47,8 +51,11 @@ _RANGE = 16  # the table ends where 2**-24 is about all that is left
 _ENTRIES = 2 * _RANGE * _ENTRIES_PER_UNIT
 _FRACTION_BITS = 20  # of a position in the table
 _INTERPOLATION_BITS = 16
+_INVERSE_SCALE_ONE = (_ENTRIES_PER_UNIT << _FRACTION_BITS) // _SYMBOL  # of log_scale 0
 _END = _ENTRIES << _FRACTION_BITS
 _MIDDLE = _END // 2
+_EXP2_BITS = 8  # exp2_table has 2**8 entries per unit
+_LOG2_BITS = 10  # log2_table 2**10
 DECIMAL = decimal.Context(prec=40)
 
 IntArray = npt.NDArray[np.int64]
@@ -71,9 +78,8 @@ def inverse_scales() -> IntArray:
 
     Units: entries of logistic_table per 1/64 of a symbol, with 20 fractional bits.
     """
-    factor = (_ENTRIES_PER_UNIT << _FRACTION_BITS) // _SYMBOL
     with decimal.localcontext(DECIMAL):
-        return frozen([rounded(factor * (3 - decimal.Decimal(i) / 16).exp()) for i in range(SCALES)])
+        return frozen([rounded(_INVERSE_SCALE_ONE * (3 - decimal.Decimal(i) / 16).exp()) for i in range(SCALES)])
 
 
 @functools.lru_cache(maxsize=1)
@@ -81,6 +87,21 @@ def exp_table() -> IntArray:
     """round(2**16 * exp(-d / 16)) for d in 0 .. 255, int64, read-only."""
     with decimal.localcontext(DECIMAL):
         return frozen([rounded((1 << 16) * (-decimal.Decimal(d) / 16).exp()) for d in range(256)])
+
+
+@functools.lru_cache(maxsize=1)
+def exp2_table() -> IntArray:
+    """round(2**24 * 2**(-d / 256)) for d in 0 .. 255, int64, read-only."""
+    with decimal.localcontext(DECIMAL):
+        return frozen([rounded(_TOTAL * decimal.Decimal(2) ** (-decimal.Decimal(d) / 256)) for d in range(256)])
+
+
+@functools.lru_cache(maxsize=1)
+def log2_table() -> IntArray:
+    """round(2**32 * log2(1 + i / 1024)) for i in 0 .. 1024, int64, read-only."""
+    with decimal.localcontext(DECIMAL):
+        scale = (1 << 32) / decimal.Decimal(2).ln()
+        return frozen([rounded(scale * (1 + decimal.Decimal(i) / 1024).ln()) for i in range(1025)])
 
 
 def rounded(value: decimal.Decimal) -> int:
@@ -124,7 +145,45 @@ def quantise_probabilities(probabilities: npt.ArrayLike, precision: int) -> IntA
     return freqs.reshape(p.shape)
 
 
+def freqs_from_log2(log_weights: npt.ArrayLike) -> IntArray:
+    """Integer freqs >= 1 that sum to 2**24, in proportion to 2**(log_weights / 2**16), by integers alone.
+
+    Differences from the largest are rounded to 1/256 bit (halves up) and looked up in exp2_table, whole bits being shifts. Every
+    symbol gets 1 and its share of the rest, rounded down; what is left goes to the largest, of several the first.
+
+    Shapes: log_weights (..., n), int64 below 2**61 in magnitude; returns int64 (..., n).
+    """
+    logs = np.asarray(log_weights, np.int64)
+    below = (logs.max(-1, keepdims=True) - logs + (1 << (LOG_BITS - _EXP2_BITS - 1))) >> (LOG_BITS - _EXP2_BITS)
+    parts = exp2_table()[below & ((1 << _EXP2_BITS) - 1)] >> np.minimum(below >> _EXP2_BITS, 63)
+    freqs: IntArray = parts * (_TOTAL - logs.shape[-1]) // parts.sum(-1, keepdims=True) + 1
+    largest = np.expand_dims(logs.argmax(-1), -1)
+    rest = _TOTAL - freqs.sum(-1, keepdims=True)
+    np.put_along_axis(freqs, largest, np.take_along_axis(freqs, largest, -1) + rest, -1)
+    return freqs
+
+
 # Compiled. All integers are int64.
+
+
+@jit
+def log2(freq, table):
+    """log2(freq) in 2**-16 bit, to the nearest, for freq in 1 .. 2**31. `table` is log2_table().
+
+    Linear interpolation in 16 bits; with its error of at most 2**-22 bit, powers of two are exact.
+    """
+    exponent, rest, step = np.int64(0), freq, 16
+    while step:
+        if rest >> step:
+            rest >>= step
+            exponent += step
+        step >>= 1
+    mantissa = freq << (31 - exponent)  # in [2**31, 2**32)
+    entry = (mantissa >> (31 - _LOG2_BITS)) & ((1 << _LOG2_BITS) - 1)
+    fraction = (mantissa >> (31 - _LOG2_BITS - _INTERPOLATION_BITS)) & ((1 << _INTERPOLATION_BITS) - 1)
+    below = table[entry]
+    value = below + ((table[entry + 1] - below) * fraction >> _INTERPOLATION_BITS)
+    return (exponent << LOG_BITS) + ((value + (1 << (31 - LOG_BITS))) >> (32 - LOG_BITS))
 
 
 @jit
@@ -146,6 +205,12 @@ def logistic_start(x, n, mean, inverse_scale, table):
     if x >= n:
         return np.int64(_TOTAL)
     return (logistic_cf(_edge(x) - mean, inverse_scale, table) * (_TOTAL - n) >> PRECISION) + x
+
+
+@jit
+def bernoulli_start(logit, table):
+    """The start of symbol 1, and so the freq of symbol 0, of a Bernoulli variable; logit in 1/64 nat."""
+    return logistic_start(1, 2, (_SYMBOL >> 1) + logit, _INVERSE_SCALE_ONE, table)
 
 
 @jit

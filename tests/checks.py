@@ -1,10 +1,12 @@
 """Checks that carry most tests of the coder."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from bbans.ans import Message
+from bbans.ans import Batch, Message
 from bbans.codecs import Codec
 
 
@@ -19,6 +21,23 @@ def check_codec(codec: Codec, symbol: Any, lanes: int = 1, words: int = 300, see
     assert_equal(popped, symbol)
     assert message == before
     return net_bits
+
+
+def check_batch(codec_of: Callable[[Any], Codec], rows: Any, words: int = 300, pool: ThreadPoolExecutor | None = None) -> None:
+    """A batch does on each message what a lone message does, to the bit, and pop restores all of them.
+
+    `codec_of` makes the codec of the parameters rows[a:b], or of those of one row, rows[i]; its symbols are rows themselves.
+    """
+    count = len(rows)
+    started = [Message.primed(words, seed=i) for i in range(count)]
+    batch = codec_of(slice(0, count)).push(Batch([message.copy() for message in started], pool), rows)
+    for i, message in enumerate(batch.messages):
+        lone = codec_of(i).push(started[i].copy(), rows[i])
+        assert message == lone
+        assert message.lowest == lone.lowest
+    batch, popped = codec_of(slice(0, count)).pop(batch)
+    assert_equal(popped, rows)
+    assert list(batch.messages) == started
 
 
 def assert_equal(left: Any, right: Any) -> None:

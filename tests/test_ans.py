@@ -1,12 +1,15 @@
 """The rANS message: exact words, inverse operations, damage."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbans import ans
-from bbans.ans import HEAD_MIN, Message
+from bbans.ans import HEAD_MIN, Batch, Message, splitmix64
 from bbans.errors import CorruptDataError
 
 
@@ -171,3 +174,97 @@ def test_pop_refuses_another_interval():
 def test_a_message_has_lanes():
     with pytest.raises(ValueError, match="lane"):
         Message.empty(0)
+
+
+# Initial bits.
+
+
+def test_the_generator_of_initial_bits():
+    """Values that its authors and others publish for seeds 0 and 1234567."""
+    assert splitmix64(1).tolist() == [0xE220A8397B1DCDAF]
+    assert splitmix64(3, 1234567).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert splitmix64(0).tolist() == []
+
+
+def test_a_primed_message():
+    values = splitmix64(5, 9) >> np.uint64(32)
+    message = Message.primed(3, 2, seed=9)
+    assert message.head.tolist() == [HEAD_MIN + int(value) // 2 for value in values[:2]]
+    assert message.to_words()[4:].tolist() == values[2:].tolist()
+    assert message.is_primed(9)
+    assert not message.is_primed()
+    assert Message.primed(0).to_words().tolist() == [0, HEAD_MIN + 0xE220A839 // 2]
+    assert ans.push(Message.primed(3), 0, 1, 31).is_primed() is False
+
+
+def test_fewer_initial_words_are_the_top_of_more():
+    few, more = Message.primed(4), Message.primed(9)
+    assert few.to_words().tolist() == more.to_words()[:6].tolist()
+
+
+@given(st.lists(st.tuples(st.booleans(), interval()), max_size=60))
+@settings(deadline=None)
+def test_the_lowest_size_is_what_is_needed(steps):
+    """Words never reached can be left out, and not one more."""
+
+    def code(message):
+        for is_push, (start, freq, precision) in steps:
+            if not is_push:
+                freq = 1 << (freq.bit_length() - 1)
+                start = ans.peek(message, precision)[0] // freq * freq
+            message = (ans.push if is_push else ans.pop)(message, start, freq, precision)
+        return message
+
+    plenty = 100
+    message = code(Message.primed(plenty))
+    needed = plenty - message.lowest
+    dropped = message.copy().drop_untouched()
+    assert dropped == code(Message.primed(needed))
+    assert dropped.lowest == 0
+    if needed:
+        with pytest.raises(CorruptDataError):
+            code(Message.primed(needed - 1))
+
+
+def test_a_copy_knows_its_lowest_size():
+    message = ans.pop(Message.primed(9), int(ans.peek(Message.primed(9), 31)[0]), 1, 31)
+    assert message.lowest == message.copy().lowest == 8
+
+
+# Batches.
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3, 9])
+def test_each(threads):
+    messages = [Message.primed(0, seed=i) for i in range(7)]
+    pool = ThreadPoolExecutor(threads) if threads else None
+    batch = Batch(messages, pool)
+    assert len(batch) == 7
+    rows = np.arange(14).reshape(7, 2)
+    results = batch.each(lambda message, row, letter: (message, row.tolist(), letter), rows, "abcdefg")
+    assert results == [(messages[i], [2 * i, 2 * i + 1], "abcdefg"[i]) for i in range(7)]
+    assert batch[:3].messages == messages[:3]
+    assert batch[:3].pool is pool
+    assert Batch([]).each(lambda message: 1) == []
+    with pytest.raises(ValueError):
+        batch.each(lambda message, row: None, rows[:6])
+    if pool:
+        pool.shutdown()
+
+
+def test_each_waits_for_all_before_it_fails():
+    failed, done = threading.Event(), []
+
+    def work(message, i):
+        if i == 0:
+            failed.set()
+            raise CorruptDataError("dry")
+        assert failed.wait(10)
+        done.append(i)
+
+    with ThreadPoolExecutor(2) as pool:
+        batch = Batch([Message.empty() for _ in range(4)], pool)
+        with pytest.raises(CorruptDataError, match="dry"):
+            batch.each(work, range(4))
+        assert done == [2, 3]
+    assert repr(batch) == "<Batch of 4 messages>"

@@ -1,15 +1,17 @@
 """Codecs: exact inverses for every shape and number of lanes, exact words, rates, damage."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbans import tables
-from bbans.ans import Message
-from bbans.codecs import categorical, logistic, mixture, repeat, serial, substack, uniform
+from bbans.ans import Batch, Message
+from bbans.codecs import Codec, bernoulli, categorical, logistic, mixture, repeat, serial, substack, uniform
 from bbans.errors import CorruptDataError
-from tests.checks import check_codec
+from tests.checks import check_batch, check_codec
 
 SHAPES = [(), (1,), (7,), (3, 5), (2, 0, 3)]
 LANES = st.integers(1, 5)
@@ -71,6 +73,42 @@ def test_logistic(shape, seed, n, lanes):
 def test_mixture(shape, seed, n, k, lanes):
     rng = np.random.default_rng(seed)
     check_codec(mixture(*random_mixture(rng, shape, k, n), n), rng.integers(0, n, shape), lanes)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(seed=st.integers(0, 99), lanes=LANES)
+@settings(deadline=None, max_examples=20)
+def test_bernoulli(shape, seed, lanes):
+    rng = np.random.default_rng(seed)
+    check_codec(bernoulli(rng.integers(-1200, 1200, shape)), rng.integers(0, 2, shape), lanes)
+
+
+def test_a_bernoulli_is_a_logistic_of_two():
+    rng = np.random.default_rng(0)
+    logits = np.concatenate([rng.integers(-2000, 2000, 500), [-(2**31) + 1, 2**31 - 100]])
+    symbols = rng.integers(0, 2, logits.shape)
+    one = bernoulli(logits).push(Message.empty(), symbols)
+    assert one == logistic(32 + logits, 48, 2).push(Message.empty(), symbols)
+    chance_bits = bernoulli(logits[:500]).log_freqs(symbols[:500], False) / 65536
+    signed = np.where(symbols[:500], 1, -1) * logits[:500] / 64
+    kept = np.abs(signed) < 10  # beyond, the floor of a freq shows
+    assert bernoulli(logits[:500][kept]).log_freqs(symbols[:500][kept], False) / 65536 == pytest.approx(
+        -np.log2(1 + np.exp(-signed[kept])).sum(), rel=1e-4
+    )
+    assert chance_bits > -500 * 24
+
+
+def test_uniforms_of_different_sizes():
+    ns = np.array([1, 2, 3, 1000, 1 << 20, (1 << 31) - 2, (1 << 31) - 1, 1 << 31])
+    for symbols in (ns - 1, ns // 2, ns * 0):
+        check_codec(uniform(ns), symbols)
+        assert check_codec(uniform(ns[:5]), symbols[:5]) == pytest.approx(np.log2(ns[:5]).sum(), abs=0.002)
+    assert check_codec(uniform(np.int64(300), (2,)), [7, 299]) == pytest.approx(2 * np.log2(300), abs=0.01)
+    for wrong in (np.array([0, 4]), np.array([(1 << 31) + 1])):
+        with pytest.raises(ValueError):
+            uniform(wrong)
+    with pytest.raises(ValueError):
+        uniform(ns).push(Message.empty(), ns)
 
 
 def test_a_logistic_is_a_mixture_of_one():
@@ -148,6 +186,100 @@ def test_rate_of_a_mixture(lanes):
     entropy_bits = -np.log2(cdf[rows, symbols + 1] - cdf[rows, symbols]).sum()
     net_bits = check_codec(mixture(means, scales, weights, n), symbols, lanes)
     assert net_bits == pytest.approx(entropy_bits, rel=1e-4)
+
+
+# Batches, and what Monte Carlo bits-back asks.
+
+RNG = np.random.default_rng(1)
+MEANS, SCALES_ = RNG.integers(0, 64 * 20, (5, 4, 3)), RNG.integers(20, 100, (5, 4, 3))
+WEIGHTS = tables.quantise_probabilities(RNG.random((5, 4, 3)), tables.WEIGHT_BITS)
+SIZES = RNG.integers(1, 1000, (5, 4))
+FREQS = tables.quantise_probabilities(RNG.random((5, 4, 20)), 12)
+BATCHES = {  # codec of row(s) i, symbols of all rows
+    "uniform": (lambda i: uniform(20, SIZES[i].shape), RNG.integers(0, 20, (5, 4))),
+    "uniforms": (lambda i: uniform(SIZES[i]), SIZES - 1),
+    "categorical": (lambda i: categorical(FREQS[i]), RNG.integers(0, 20, (5, 4))),
+    "shared": (lambda i: categorical(FREQS[0, 0], SIZES[i].shape), RNG.integers(0, 20, (5, 4))),
+    "bernoulli": (lambda i: bernoulli(MEANS[i] - 640), RNG.integers(0, 2, (5, 4, 3))),
+    "logistic": (lambda i: logistic(MEANS[i], SCALES_[i], 20), RNG.integers(0, 20, (5, 4, 3))),
+    "mixture": (lambda i: mixture(MEANS[i], SCALES_[i], WEIGHTS[i], 20), RNG.integers(0, 20, (5, 4))),
+    "numbers": (lambda i: logistic(MEANS[i, 0, 0], 40, 20), RNG.integers(0, 20, 5)),
+    "nothing": (lambda i: logistic(MEANS[i, :0], 40, 20), np.zeros((5, 0, 3), int)),
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_batch_is_its_messages(name, threads):
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        check_batch(*BATCHES[name], pool=pool if threads else None)
+
+
+def test_combinators_take_batches():
+    symbols = RNG.integers(0, 20, (5, 4))
+    codec = serial([BATCHES["mixture"][0](slice(0, 5)), repeat(BATCHES["uniform"][0](slice(0, 5)), 2)])
+    batch = codec.push(Batch([Message.empty() for _ in range(5)]), [symbols, [symbols, symbols]])
+    batch, popped = codec.pop(batch)
+    assert np.array_equal(popped[1][1], symbols)
+    assert all(message.is_initial() for message in batch.messages)
+
+
+def test_a_batch_wants_a_row_for_each_message():
+    for shape in ((), (4,), (6, 2)):
+        with pytest.raises(ValueError, match="batch of 5"):
+            uniform(4, shape).push(Batch([Message.empty() for _ in range(5)]), np.zeros(shape, int))
+
+
+def test_a_batch_may_be_empty():
+    assert uniform(4, (0, 3)).pop(Batch([]))[1].shape == (0, 3)
+    assert uniform(4, (0, 3)).log_freqs(np.zeros((0, 3), int), True).tolist() == []
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_log_freqs_are_the_length(name):
+    codec_of, symbols = BATCHES[name]
+    codec = codec_of(slice(0, 5))
+    rows = codec.log_freqs(symbols, True)
+    assert rows.dtype == np.int64
+    assert rows.tolist() == [codec_of(i).log_freqs(symbols[i], False) for i in range(5)]
+    assert codec.log_freqs(symbols, False) == rows.sum()
+    assert check_codec(codec, symbols) == pytest.approx(-rows.sum() / 65536, abs=0.05)
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_intervals_are_those_that_are_coded(name):
+    codec_of, symbols = BATCHES[name]
+    codec = codec_of(slice(0, 5))
+    shape, precision, of, at = codec.intervals
+    starts, freqs = of(symbols)
+    assert shape == starts.shape == freqs.shape == symbols.shape
+    assert np.array_equal(at(starts), symbols)
+    assert np.array_equal(at(starts + freqs - 1), symbols)
+    last = of(at(np.full(shape, (1 << precision) - 1)))
+    assert np.all(sum(last) == 1 << precision)
+    assert np.all(at(np.zeros(shape, int)) == 0)
+    with pytest.raises(ValueError):
+        of(symbols[:4])
+
+
+def test_log_freqs_of_combinators():
+    codec = serial([uniform(8, (3,)), repeat(categorical([1, 3]), 2)])
+    assert codec.log_freqs([np.zeros(3, int), [0, 0]], False) == -(9 + 4) << 16
+    batch = serial([uniform(8, (2, 3)), repeat(uniform(4, (2,)), 2)])
+    assert batch.log_freqs([np.zeros((2, 3), int), [[0, 0], [1, 1]]], True).tolist() == [-13 << 16] * 2
+    assert substack(codec, lambda head: head[:1]).log_freqs([np.zeros(3, int), [0, 0]], False) == -13 << 16
+    told = Codec(codec.push, codec.pop)
+    assert serial([codec, told]).log_freqs is None
+    assert codec.intervals is None
+
+
+def test_the_lowest_size_of_a_substack():
+    codec = substack(uniform(1 << 30, (2, 4)), lambda head: head[:2])
+    message, symbol = codec.pop(Message.primed(50, 3))
+    low = message.size
+    message = codec.push(message, symbol)
+    assert message.size == 50
+    assert message.lowest == low
 
 
 CODECS = {

@@ -16,6 +16,8 @@ DIGESTS = {
     "logistic_table": "c8751efb26e0f8c555795375e0e426115b9fc35344b3d7c61742ddc17586d930",
     "inverse_scales": "154861a6f660fb706462a8ca9dca4faaa48875e7e55ccfcf1245d6a937f7405a",
     "exp_table": "eb9d1d5e5ea839215649213a864858d1644613cd909a453dcf45d86830b45c44",
+    "exp2_table": "c64639391bcb7f63dfc298fe83040b9baa50e57a822d5ece7943ff94c94f0d60",
+    "log2_table": "8bfd8a272766e9c8877e476c7ff778ae6bf9c05ad255462212bd4be98750cf1d",
 }
 
 
@@ -36,6 +38,8 @@ def test_tables_are_what_they_say():
     assert np.all(np.diff(logistic) >= 0)
     scales = [(1 << 20) * 32 / 64 * math.exp(3 - i / 16) for i in range(128)]
     assert np.abs(tables.inverse_scales() - scales).max() < 0.5 + 1e-6
+    assert np.abs(tables.exp2_table() - [TOTAL * 2 ** (-d / 256) for d in range(256)]).max() < 0.5 + 1e-6
+    assert np.abs(tables.log2_table() - [2**32 * math.log2(1 + i / 1024) for i in range(1025)]).max() < 0.5 + 1e-3
     exps = [65536 * math.exp(-d / 16) for d in range(256)]
     assert np.abs(tables.exp_table() - exps).max() < 0.5 + 1e-6
 
@@ -64,6 +68,14 @@ def reference_weights(logits):
     weights = [(value << 14) // sum(e) for value in e]
     weights[e.index(max(e))] += (1 << 14) - sum(weights)
     return weights
+
+
+def reference_freqs(logs):
+    below = [(max(logs) - value + 128) // 256 for value in logs]
+    parts = [int(tables.exp2_table()[d % 256]) >> (d // 256) for d in below]
+    freqs = [part * (TOTAL - len(logs)) // sum(parts) + 1 for part in parts]
+    freqs[logs.index(max(logs))] += TOTAL - sum(freqs)
+    return freqs
 
 
 def check_mixture(n, means, scales, weights):
@@ -127,6 +139,34 @@ def test_equal_logits_give_the_rest_to_the_first():
     weights = np.empty(3, np.int64)
     tables.weights_from_logits(np.array([4, 4, 4]), tables.exp_table(), weights)
     assert weights.tolist() == [5462, 5461, 5461]
+
+
+@pytest.mark.parametrize("power", range(32))
+def test_logarithms(power):
+    log2, table = tables.log2, tables.log2_table()
+    assert log2(1 << power, table) == power << 16
+    for freq in {(1 << power) - 1, (1 << power) + 1, 5 << power >> 2, int(1.000488 * (1 << power))}:
+        if 1 <= freq <= 1 << 31:
+            assert abs(log2(freq, table) - 65536 * math.log2(freq)) < 0.52
+
+
+@given(st.lists(st.integers(-(1 << 22), 1 << 22) | st.integers(-500, 500), min_size=1, max_size=60))
+@settings(deadline=None)
+def test_freqs_of_logarithms(logs):
+    freqs = tables.freqs_from_log2(logs)
+    assert freqs.tolist() == reference_freqs(logs)
+    assert freqs.sum() == TOTAL
+    assert freqs.min() >= 1
+    weights = 2.0 ** ((np.array(logs) - max(logs)) / 65536)
+    assert np.all(np.abs(freqs / TOTAL - weights / weights.sum()) < 1e-5 + 0.003 * weights / weights.sum())
+    assert np.array_equal(tables.freqs_from_log2(np.add([logs, logs], [[12345], [1 << 59]])), [freqs, freqs])
+
+
+def test_freqs_of_logarithms_exactly():
+    assert tables.freqs_from_log2([7]).tolist() == [TOTAL]
+    assert tables.freqs_from_log2([2 << 16, 1 << 16, 1 << 16]).tolist() == [1 + (TOTAL - 3) // 2 + 1, 4194304, 4194304]
+    assert tables.freqs_from_log2([[0, -100 << 16], [-(1 << 60), 0]]).tolist() == [[TOTAL - 1, 1], [1, TOTAL - 1]]
+    assert tables.freqs_from_log2([1, 1, 1]).tolist() == [5592406, 5592405, 5592405]  # the rest to the first of the largest
 
 
 @given(

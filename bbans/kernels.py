@@ -1,0 +1,249 @@
+"""The compiled loops of bbans.codecs, over symbols[begin:end] of flat arrays; symbol begin + i rides on lane i % lanes.
+
+For every distribution X there is a function of one symbol, X_interval -> (start, freq), and three loops whose last parameters are
+the same: `push_X` and `pop_X` mirror each other and return the size of the message (-1 when it ran dry), `X_intervals` fills
+starts and freqs.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+import numpy as np
+
+from bbans._jit import jit
+from bbans.ans import peek_one, pop_one, push_one
+from bbans.tables import LOG_BITS, PRECISION, bernoulli_start, log2, logistic_search, logistic_start, mixture_cf, mixture_search
+
+# Lanes take turns by counting: a remainder for each symbol would take longer than the rest of a short push.
+
+
+@jit
+def last_lane(count, heads):
+    return (count - 1) % len(heads)
+
+
+@jit
+def lane_before(lane, heads):
+    return lane - 1 if lane else len(heads) - 1
+
+
+@jit
+def lane_after(lane, heads):
+    return lane + 1 if lane + 1 < len(heads) else 0
+
+
+@jit
+def sum_log_freqs(freqs, precision, table, sums):
+    """log2(freq / 2**precision), summed over so many parts of freqs as there are sums."""
+    row = len(freqs) // max(len(sums), 1)
+    for r in range(len(sums)):
+        total = np.int64(0)
+        for i in range(r * row, (r + 1) * row):
+            total += log2(freqs[i], table) - (precision << LOG_BITS)
+        sums[r] = total
+
+
+# Uniform: ns[i * step] symbols.
+
+
+@jit
+def uniform_interval(symbol, n, precision):
+    start = (symbol << precision) // n
+    return start, ((symbol + 1) << precision) // n - start
+
+
+@jit
+def push_uniform(heads, words, size, symbols, begin, end, ns, step, precision):
+    lane = last_lane(end - begin, heads)
+    for i in range(end - 1, begin - 1, -1):
+        start, freq = uniform_interval(symbols[i], ns[i * step], precision)
+        heads[lane], size = push_one(heads[lane], words, size, start, freq, precision)
+        lane = lane_before(lane, heads)
+    return size
+
+
+@jit
+def pop_uniform(heads, words, size, symbols, begin, end, ns, step, precision):
+    lane = 0
+    for i in range(begin, end):
+        n = ns[i * step]
+        symbols[i] = ((peek_one(heads[lane], precision) + 1) * n - 1) >> precision
+        start, freq = uniform_interval(symbols[i], n, precision)
+        heads[lane], size = pop_one(heads[lane], words, size, start, freq, precision)
+        lane = lane_after(lane, heads)
+    return size
+
+
+@jit
+def uniform_intervals(symbols, starts, freqs, ns, step, precision):
+    for i in range(len(symbols)):
+        starts[i], freqs[i] = uniform_interval(symbols[i], ns[i * step], precision)
+
+
+# Categorical: rows of starts, of which symbol i has edges[i * step].
+
+
+@jit
+def table_interval(symbol, edges, row):
+    return edges[row, symbol], edges[row, symbol + 1] - edges[row, symbol]
+
+
+@jit
+def push_table(heads, words, size, symbols, begin, end, edges, step, precision):
+    lane = last_lane(end - begin, heads)
+    for i in range(end - 1, begin - 1, -1):
+        start, freq = table_interval(symbols[i], edges, i * step)
+        heads[lane], size = push_one(heads[lane], words, size, start, freq, precision)
+        lane = lane_before(lane, heads)
+    return size
+
+
+@jit
+def pop_table(heads, words, size, symbols, begin, end, edges, step, precision):
+    lane = 0
+    for i in range(begin, end):
+        cf = peek_one(heads[lane], precision)
+        low, high = 0, edges.shape[1] - 1
+        while high - low > 1:
+            middle = (low + high) >> 1
+            if edges[i * step, middle] <= cf:
+                low = middle
+            else:
+                high = middle
+        symbols[i] = low
+        start, freq = table_interval(low, edges, i * step)
+        heads[lane], size = pop_one(heads[lane], words, size, start, freq, precision)
+        lane = lane_after(lane, heads)
+    return size
+
+
+@jit
+def table_intervals(symbols, starts, freqs, edges, step, precision):
+    for i in range(len(symbols)):
+        starts[i], freqs[i] = table_interval(symbols[i], edges, i * step)
+
+
+# Bernoulli.
+
+
+@jit
+def bernoulli_interval(symbol, edge):
+    """Given where the symbol 1 begins."""
+    return (edge, (1 << PRECISION) - edge) if symbol else (np.int64(0), edge)
+
+
+@jit
+def push_bernoulli(heads, words, size, symbols, begin, end, logits, table):
+    lane = last_lane(end - begin, heads)
+    for i in range(end - 1, begin - 1, -1):
+        start, freq = bernoulli_interval(symbols[i], bernoulli_start(logits[i], table))
+        heads[lane], size = push_one(heads[lane], words, size, start, freq, PRECISION)
+        lane = lane_before(lane, heads)
+    return size
+
+
+@jit
+def pop_bernoulli(heads, words, size, symbols, begin, end, logits, table):
+    lane = 0
+    for i in range(begin, end):
+        edge = bernoulli_start(logits[i], table)
+        symbol = peek_one(heads[lane], PRECISION) >= edge
+        start, freq = bernoulli_interval(symbol, edge)
+        symbols[i] = symbol
+        heads[lane], size = pop_one(heads[lane], words, size, start, freq, PRECISION)
+        lane = lane_after(lane, heads)
+    return size
+
+
+@jit
+def bernoulli_intervals(symbols, starts, freqs, logits, table):
+    for i in range(len(symbols)):
+        starts[i], freqs[i] = bernoulli_interval(symbols[i], bernoulli_start(logits[i], table))
+
+
+# Logistic.
+
+
+@jit
+def logistic_interval(symbol, n, mean, inverse_scale, table):
+    start = logistic_start(symbol, n, mean, inverse_scale, table)
+    return start, logistic_start(symbol + 1, n, mean, inverse_scale, table) - start
+
+
+@jit
+def push_logistic(heads, words, size, symbols, begin, end, n, means, inverse_scales, table):
+    lane = last_lane(end - begin, heads)
+    for i in range(end - 1, begin - 1, -1):
+        start, freq = logistic_interval(symbols[i], n, means[i], inverse_scales[i], table)
+        heads[lane], size = push_one(heads[lane], words, size, start, freq, PRECISION)
+        lane = lane_before(lane, heads)
+    return size
+
+
+@jit
+def pop_logistic(heads, words, size, symbols, begin, end, n, means, inverse_scales, table):
+    lane = 0
+    for i in range(begin, end):
+        cf = peek_one(heads[lane], PRECISION)
+        symbols[i], start, freq = logistic_search(cf, n, means[i], inverse_scales[i], table)
+        heads[lane], size = pop_one(heads[lane], words, size, start, freq, PRECISION)
+        lane = lane_after(lane, heads)
+    return size
+
+
+@jit
+def logistic_intervals(symbols, starts, freqs, n, means, inverse_scales, table):
+    for i in range(len(symbols)):
+        starts[i], freqs[i] = logistic_interval(symbols[i], n, means[i], inverse_scales[i], table)
+
+
+# Mixture of logistics. A row of parameters is copied into arrays of its own: a view of it costs more than the rest of a push.
+
+
+@jit
+def mixture_interval(symbol, n, mean, inverse_scale, weight, table):
+    start = mixture_cf(symbol, n, mean, inverse_scale, weight, table)
+    return start, mixture_cf(symbol + 1, n, mean, inverse_scale, weight, table) - start
+
+
+@jit
+def room(rows):
+    return np.empty(rows.shape[1], np.int64)
+
+
+@jit
+def copy_row(i, means, inverse_scales, weights, mean, inverse_scale, weight):
+    for k in range(means.shape[1]):
+        mean[k], inverse_scale[k], weight[k] = means[i, k], inverse_scales[i, k], weights[i, k]
+
+
+@jit
+def push_mixture(heads, words, size, symbols, begin, end, n, means, inverse_scales, weights, table):
+    mean, inverse_scale, weight = room(means), room(means), room(means)
+    lane = last_lane(end - begin, heads)
+    for i in range(end - 1, begin - 1, -1):
+        copy_row(i, means, inverse_scales, weights, mean, inverse_scale, weight)
+        start, freq = mixture_interval(symbols[i], n, mean, inverse_scale, weight, table)
+        heads[lane], size = push_one(heads[lane], words, size, start, freq, PRECISION)
+        lane = lane_before(lane, heads)
+    return size
+
+
+@jit
+def pop_mixture(heads, words, size, symbols, begin, end, n, means, inverse_scales, weights, table):
+    mean, inverse_scale, weight = room(means), room(means), room(means)
+    lane = 0
+    for i in range(begin, end):
+        copy_row(i, means, inverse_scales, weights, mean, inverse_scale, weight)
+        cf = peek_one(heads[lane], PRECISION)
+        symbols[i], start, freq = mixture_search(cf, n, mean, inverse_scale, weight, table)
+        heads[lane], size = pop_one(heads[lane], words, size, start, freq, PRECISION)
+        lane = lane_after(lane, heads)
+    return size
+
+
+@jit
+def mixture_intervals(symbols, starts, freqs, n, means, inverse_scales, weights, table):
+    mean, inverse_scale, weight = room(means), room(means), room(means)
+    for i in range(len(symbols)):
+        copy_row(i, means, inverse_scales, weights, mean, inverse_scale, weight)
+        starts[i], freqs[i] = mixture_interval(symbols[i], n, mean, inverse_scale, weight, table)
