@@ -90,6 +90,19 @@ def to_pixels(data: bytes, format: str, max_pixels: int) -> npt.NDArray[np.uint8
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
+def to_bits(data: bytes, format: str, max_pixels: int) -> npt.NDArray[np.uint8]:
+    """The samples of a still 1-bit gray picture: uint8, shape (H, W, 1), 0 or 1.
+
+    Raises:
+        UnsupportedImageError: Pillow cannot decode it, or decodes it to another mode than 1.
+    """
+    with strict(max_pixels), Image.open(io.BytesIO(data), formats=[format]) as image:
+        image.load()
+        if image.mode != "1":
+            raise UnsupportedImageError(f"1-bit gray expected, but Pillow decodes it as {image.mode}")
+        return np.array(image, dtype=np.uint8)[:, :, None]
+
+
 def to_image(pixels: npt.NDArray[np.uint8]) -> Image.Image:
     """The Pillow image of `pixels` (H, W, C), C in {1, 3}: mode L or RGB."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

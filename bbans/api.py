@@ -120,7 +120,7 @@ def compress(
     data: bytes,
     *,
     mode: ModeName = "auto",
-    model: str | None = None,
+    model: str | PictureCodec | None = None,
     threads: int | None = None,
     device: str = "cpu",
     verify: bool = True,
@@ -132,7 +132,7 @@ def compress(
         mode: ``model`` codes the pixels by the model, or raises; ``stored`` never does; ``auto`` is the smaller of
             both, and keeps what the model does not code as it is. A JPEG goes through the model only if asked for by name:
             its pixels are kept then, not its file.
-        model: id of an installed model, or path of a weight file; the default model if None.
+        model: id of an installed model, or path of a weight file, or its codec, loaded before; the default model if None.
         threads: at most so many; as many as there are cores if None. The bytes do not depend on it, nor on `device`.
         device: cpu or cuda.
         verify: decompress the result and compare, before it is returned.
@@ -148,9 +148,7 @@ def compress(
         codec = None
         packed = container.pack(_store(source))
     else:
-        from bbans import models
-
-        codec = models.load(model, threads=threads, device=device)
+        codec = _codec(model, threads, device)
         packed = container.pack(_code(source, source.picture, codec))
         if mode == "auto" and len(packed) > CLEARLY_SMALLER * _fast_bytes(source, source.picture):
             packed = min(container.pack(_store(source)), packed, key=len)
@@ -160,12 +158,15 @@ def compress(
     return Result(packed, _info(parsed, packed), note)
 
 
-def decompress(data: bytes, *, model: str | None = None, threads: int | None = None, device: str = "cpu") -> Restored:
+def decompress(
+    data: bytes, *, model: str | PictureCodec | None = None, threads: int | None = None, device: str = "cpu"
+) -> Restored:
     """The picture file that was compressed. Inverse: `compress`.
 
     Args:
         data: the bytes of a compressed file.
-        model: path of a weight file, to be used instead of the installed ones; still the one that the file names.
+        model: path of a weight file, to be used instead of the installed ones; still the one that the file names. A codec,
+            loaded before, is used where it is the one that the file names.
         threads, device: as for `compress`.
     Raises:
         FormatError: no file of ours, damaged, or of a newer version.
@@ -173,13 +174,7 @@ def decompress(data: bytes, *, model: str | None = None, threads: int | None = N
         InexactBackendError: this machine cannot run the model exactly.
     """
     parsed = container.unpack(data)
-    codec = None
-    if parsed.model is not None:
-        from bbans import models
-
-        weights = models.find(parsed.model.id, parsed.model.weights_hash, also=model)
-        codec = models.load(weights, threads=threads, device=device)
-    return _restore(parsed, codec)
+    return _restore(parsed, None if parsed.model is None else _codec(model, threads, device, parsed.model))
 
 
 def inspect(data: bytes) -> Info:
@@ -234,6 +229,21 @@ def _read(data: bytes, mode: ModeName) -> tuple[_Source, str | None]:
 def _source(data: bytes, picture: Picture) -> _Source:
     height, width, channels = picture.pixels.shape
     return _Source(data, picture, picture.format, height, width, channels, 8)
+
+
+def _codec(given: str | PictureCodec | None, threads: int | None, device: str, header: ModelHeader | None = None) -> PictureCodec:
+    """The codec that was given or asked for; for a file with a header of its model, that one.
+
+    Raises: ModelError.
+    """
+    from bbans import models
+
+    if given is None or isinstance(given, str):
+        weights = given if header is None else models.find(header.id, header.weights_hash, also=given)
+        return models.load(weights, threads=threads, device=device)
+    if header is not None and (given.id, given.weights_hash) != (header.id, header.weights_hash):
+        return _codec(None, threads, device, header)
+    return given
 
 
 def _code(source: _Source, picture: Picture, codec: PictureCodec) -> Container:

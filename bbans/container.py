@@ -79,6 +79,15 @@ class Accounting:
         """Length of the messages as the model predicts it: likelihood + prior - posterior + initial bits."""
         return self.likelihood_bits + self.prior_bits - self.posterior_bits + self.initial_bits
 
+    def __add__(self, other: Accounting) -> Accounting:
+        """That of the messages of both."""
+        return Accounting(
+            likelihood_bits=self.likelihood_bits + other.likelihood_bits,
+            prior_bits=self.prior_bits + other.prior_bits,
+            posterior_bits=self.posterior_bits + other.posterior_bits,
+            initial_bits=self.initial_bits + other.initial_bits,
+        )
+
 
 @dataclass(frozen=True)
 class ModelHeader:
@@ -125,7 +134,7 @@ def pack(container: Container) -> bytes:
         raise ValueError(f"not a valid container: {fault}")
     header = _pack_header(container)
     head = MAGIC + bytes([VERSION]) + pack_varint(len(header)) + header
-    return b"".join([head, _crc(head), *(section.body for section in container.sections)])
+    return b"".join([head, crc32(head), *(section.body for section in container.sections)])
 
 
 def unpack(data: bytes) -> Container:
@@ -137,7 +146,7 @@ def unpack(data: bytes) -> Container:
     """
     if not data.startswith(MAGIC):
         raise FormatError(f"not a vaezip file: {'it does not begin with VAEZ' if data else 'it is empty'}")
-    reader = _Reader(data, "header")
+    reader = Reader(data, "header")
     reader.take(len(MAGIC))
     version = reader.byte()
     if version > VERSION:
@@ -146,9 +155,9 @@ def unpack(data: bytes) -> Container:
         raise CorruptDataError("header: format version 0 does not exist")
     header = reader.take(reader.varint())
     head = reader.data[: reader.at]
-    if reader.take(_CRC_BYTES) != _crc(head):
+    if reader.take(_CRC_BYTES) != crc32(head):
         raise CorruptDataError("header: its check failed")
-    container, directory = _unpack_header(_Reader(header, "header"))
+    container, directory = _unpack_header(Reader(header, "header"))
 
     surplus = len(reader.data) - reader.at - sum(size for _, size, _ in directory)
     if surplus > 0:
@@ -157,7 +166,7 @@ def unpack(data: bytes) -> Container:
     for number, (kind, size, crc) in enumerate(directory, 1):
         reader.name = f"section {number} of {len(directory)} ({kind.name.lower()})"
         body = reader.take(size)
-        if _crc(body) != crc:
+        if crc32(body) != crc:
             raise CorruptDataError(f"{reader.name}: its check failed")
         sections.append(Section(kind, body))
     container = replace(container, sections=tuple(sections))
@@ -171,7 +180,7 @@ def _pack_header(container: Container) -> bytes:
     return b"".join(
         [
             bytes([container.mode, container.method]),
-            _pack_name(container.format),
+            pack_name(container.format),
             pack_varint(container.source_bytes),
             pack_varint(container.height),
             pack_varint(container.width),
@@ -180,20 +189,20 @@ def _pack_header(container: Container) -> bytes:
             container.content_check,
             b"" if container.model is None else _pack_model(container.model),
             pack_varint(len(container.sections)),
-            *(bytes([section.kind]) + pack_varint(len(section.body)) + _crc(section.body) for section in container.sections),
+            *(bytes([section.kind]) + pack_varint(len(section.body)) + crc32(section.body) for section in container.sections),
         ]
     )
 
 
-def _unpack_header(header: _Reader) -> tuple[Container, list[tuple[SectionKind, int, bytes]]]:
+def _unpack_header(header: Reader) -> tuple[Container, list[tuple[SectionKind, int, bytes]]]:
     """Container without sections, and the directory of its sections: (kind, bytes, check)."""
     mode, method = header.byte(), header.byte()
     if mode not in Mode.__members__.values():
-        raise _newer("mode", mode)
+        raise newer("mode", mode)
     container = Container(
         mode=Mode(mode),
         method=method,
-        format=_unpack_name(header),
+        format=unpack_name(header),
         source_bytes=header.varint(),
         height=header.varint(),
         width=header.varint(),
@@ -207,7 +216,7 @@ def _unpack_header(header: _Reader) -> tuple[Container, list[tuple[SectionKind, 
     for _ in range(header.varint()):  # a false count runs into the end of the header: nothing is allocated by it
         kind, size, crc = header.byte(), header.varint(), header.take(_CRC_BYTES)
         if kind not in SectionKind.__members__.values():
-            raise _newer("section kind", kind)
+            raise newer("section kind", kind)
         directory.append((SectionKind(kind), size, crc))
     if header.at != len(header.data):
         raise CorruptDataError(f"header: {len(header.data) - header.at} bytes more than its fields")
@@ -215,38 +224,37 @@ def _unpack_header(header: _Reader) -> tuple[Container, list[tuple[SectionKind, 
 
 
 def _pack_model(model: ModelHeader) -> bytes:
-    accounting = model.accounting
-    return b"".join(
-        [
-            _pack_name(model.id),
-            model.weights_hash,
-            pack_varint(accounting.likelihood_bits),
-            pack_varint(accounting.prior_bits),
-            pack_varint(accounting.posterior_bits),
-            pack_varint(accounting.initial_bits),
-        ]
+    return pack_name(model.id) + model.weights_hash + pack_accounting(model.accounting)
+
+
+def _unpack_model(header: Reader) -> ModelHeader:
+    return ModelHeader(id=unpack_name(header), weights_hash=header.take(CHECK_BYTES), accounting=unpack_accounting(header))
+
+
+def pack_accounting(bits: Accounting) -> bytes:
+    """Four varints. Inverse: `unpack_accounting`."""
+    counts = (bits.likelihood_bits, bits.prior_bits, bits.posterior_bits, bits.initial_bits)
+    return b"".join(map(pack_varint, counts))
+
+
+def unpack_accounting(header: Reader) -> Accounting:
+    """Inverse: `pack_accounting`."""
+    return Accounting(
+        likelihood_bits=header.varint(),
+        prior_bits=header.varint(),
+        posterior_bits=header.varint(),
+        initial_bits=header.varint(),
     )
 
 
-def _unpack_model(header: _Reader) -> ModelHeader:
-    return ModelHeader(
-        id=_unpack_name(header),
-        weights_hash=header.take(CHECK_BYTES),
-        accounting=Accounting(
-            likelihood_bits=header.varint(),
-            prior_bits=header.varint(),
-            posterior_bits=header.varint(),
-            initial_bits=header.varint(),
-        ),
-    )
-
-
-def _pack_name(name: str) -> bytes:
+def pack_name(name: str) -> bytes:
+    """Its length and ASCII. Inverse: `unpack_name`."""
     return pack_varint(len(name)) + name.encode("ascii")
 
 
-def _unpack_name(header: _Reader) -> str:
-    # Latin-1 takes every byte, and keeps it: what a name may not have is found by `_fault`.
+def unpack_name(header: Reader) -> str:
+    """Inverse: `pack_name`."""
+    # Latin-1 takes every byte, and keeps it: what a name may not have is found by `is_name`.
     return header.take(header.varint()).decode("latin-1")
 
 
@@ -288,8 +296,11 @@ def pack_varint(number: int) -> bytes:
     return bytes(out)
 
 
-class _Reader:
-    """Takes pieces of data from the front; nothing is copied before its length is known to be there."""
+class Reader:
+    """Takes pieces of data from the front; nothing is copied before its length is known to be there.
+
+    Every method raises CorruptDataError, with the `name` of what is read, when the data ends too early.
+    """
 
     def __init__(self, data: bytes, name: str) -> None:
         self.data, self.name, self.at = data, name, 0
@@ -316,9 +327,11 @@ class _Reader:
         raise CorruptDataError(f"{self.name}: a number is not well formed")
 
 
-def _crc(data: bytes) -> bytes:
+def crc32(data: bytes) -> bytes:
+    """The CRC-32 of zlib, low byte first."""
     return zlib.crc32(data).to_bytes(_CRC_BYTES, "little")
 
 
-def _newer(name: str, value: int) -> UnsupportedVersionError:
+def newer(name: str, value: int) -> UnsupportedVersionError:
+    """What to raise for a value that this version does not know, in a header whose check holds."""
     return UnsupportedVersionError(f"{name} {value} is of a newer vaezip: {_UPDATE}")

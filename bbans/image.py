@@ -34,6 +34,7 @@ MAX_PIXELS = 1 << 30
 
 _FORMATS = {
     "PNG": (png.read, png.write, (1, 3)),
+    "PNG1": (png.read_bilevel, png.write_bilevel, (1,)),
     "WEBP": (webp.read, webp.write, (3,)),
     "BMP": (raster.read_bmp, raster.write_bmp, (3,)),
     "PPM": (raster.read_pnm, raster.write_pnm, (3,)),
@@ -49,7 +50,7 @@ class Picture:
     pixels: npt.NDArray[np.uint8]
     """Shape (H, W, C), C = 1 for gray and 3 for RGB."""
     format: str
-    """PNG, WEBP, BMP, PPM or PGM."""
+    """PNG, WEBP, BMP, PPM or PGM; PNG1 is a PNG of 1-bit gray, whose pixels are 0 and 1."""
     metadata: bytes = b""
     """Of PNG and WEBP the other chunks (`bbans.chunks`), of the rest the header."""
 
@@ -77,7 +78,7 @@ class PictureInfo:
     frames: int = 1
 
 
-def read(data: bytes, *, max_pixels: int = MAX_PIXELS, decoded: bool = False) -> Picture:
+def read(data: bytes, *, max_pixels: int = MAX_PIXELS, decoded: bool = False, bilevel: bool = False) -> Picture:
     """The picture in a file's bytes. Inverse: `write`.
 
     Args:
@@ -85,10 +86,13 @@ def read(data: bytes, *, max_pixels: int = MAX_PIXELS, decoded: bool = False) ->
         decoded: take a JPEG too, as the pixels that it decodes to (by the libjpeg of this machine) and with its ICC
             profile, Exif and XMP, as a PNG. The caller warns the user: the JPEG file does not come back, nor do its
             other markers (comments, resolution).
+        bilevel: take a PNG of 1-bit gray too, as a picture of the format PNG1.
     Raises:
         UnsupportedImageError: no whole picture, or one that pixels and metadata do not keep exactly; says what is lost.
     """
     name = _detect(data)
+    if name == "PNG" and bilevel and png.is_bilevel(data):
+        name = "PNG1"
     if name:
         pixels, metadata = _FORMATS[name][0](data, max_pixels)
         return Picture(pixels, name, metadata)

@@ -24,9 +24,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from bbans import chunks
-from bbans._pillow import check_size, to_image, to_pixels
+from bbans._pillow import check_size, to_bits, to_image, to_pixels
 from bbans.errors import CorruptDataError, UnsupportedImageError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -186,6 +187,28 @@ def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
         UnsupportedImageError: the file is broken, or has more than those two could give back; says what.
     """
     png = parse(data, max_pixels)
+    return to_pixels(_still(png, 8), "PNG", max_pixels), chunks.pack(png.before, png.after, b"IDAT")
+
+
+def read_bilevel(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
+    """Pixels (H, W, 1), 0 black and 1 white, and metadata of a PNG with 1-bit gray samples.
+
+    Raises: as `read`.
+    """
+    png = parse(data, max_pixels)
+    return to_bits(_still(png, 1), "PNG", max_pixels), chunks.pack(png.before, png.after, b"IDAT")
+
+
+def is_bilevel(data: bytes) -> bool:
+    """Whether a PNG says of itself that its samples are 1-bit gray."""
+    return data[24:26] == b"\1\0"
+
+
+def _still(png: PngFile, bit_depth: int) -> bytes:
+    """The PNG without its metadata, if it is a still of gray or RGB samples of that many bits, and nothing else.
+
+    Raises: UnsupportedImageError.
+    """
     if png.animated:
         lost = "its animation"
     elif png.colour_type == 3:
@@ -194,25 +217,35 @@ def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
         lost = "its alpha channel" + " and 8 bits per sample" * (png.bit_depth == 16)
     elif png.bit_depth == 16:
         lost = "8 bits per sample"
-    elif png.bit_depth < 8:
+    elif png.bit_depth != bit_depth:
         lost = "its bit depth"
     elif png.trailing_bytes:
         lost = f"{png.trailing_bytes} bytes after its end"
     elif not check_stream(png):
         lost = "data after its last row"
     else:
-        pixels = to_pixels(png.picture, "PNG", max_pixels)
-        return pixels, chunks.pack(png.before, png.after, b"IDAT")
+        return png.picture
     raise UnsupportedImageError(f"{png.kind} is not supported ({lost} would be lost)")
 
 
 def write(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
     """The PNG file of 8-bit `pixels` (H, W, C), C in {1, 3}, with the chunks of `metadata`: the inverse of `read`."""
+    return _with_metadata(to_image(pixels), metadata)
+
+
+def write_bilevel(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
+    """The 1-bit gray PNG file of `pixels` (H, W, 1), 0 or 1: the inverse of `read_bilevel`."""
+    if pixels.max() > 1:
+        raise CorruptDataError("a 1-bit PNG has no samples other than 0 and 1")
+    return _with_metadata(Image.fromarray(pixels[:, :, 0].astype(np.bool_)), metadata)
+
+
+def _with_metadata(image: Image.Image, metadata: bytes) -> bytes:
     before, after = chunks.unpack(metadata, b"IDAT")
     if any(kind in (b"IHDR", b"IEND") for kind, _ in before + after):
         raise CorruptDataError("the metadata holds a chunk that is no metadata")
     # Level 3: with zlib-ng, which Pillow ships, Kodak is as small as at the usual level 6 in two fifths of the time.
-    png = _encode(pixels, level=3)
+    png = _encode(image, level=3)
     ihdr_end, iend = len(SIGNATURE) + 25, len(png) - len(_IEND)
     return b"".join([png[:ihdr_end], *map(_chunk, before), memoryview(png)[ihdr_end:iend], *map(_chunk, after), png[iend:]])
 
@@ -223,7 +256,7 @@ def to_rows(pixels: npt.NDArray[np.uint8]) -> bytes:
     The encoder takes for each row the filter (none, sub, up, average, Paeth) with the least sum of absolute residuals.
     Source: PNG Specification, 9 (filtering) and 12.7 (filter selection).
     """
-    png = parse(_encode(pixels, level=0), max_pixels=pixels.size)
+    png = parse(_encode(to_image(pixels), level=0), max_pixels=pixels.size)
     return zlib.decompress(b"".join(png.stream))
 
 
@@ -247,10 +280,10 @@ def from_rows(rows: bytes, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]
         raise CorruptDataError(f"the rows cannot be decoded: {error}") from error
 
 
-def _encode(pixels: npt.NDArray[np.uint8], level: int) -> bytes:
+def _encode(image: Image.Image, level: int) -> bytes:
     """A PNG of IHDR, IDATs and IEND."""
     file = io.BytesIO()
-    to_image(pixels).save(file, "PNG", compress_level=level)
+    image.save(file, "PNG", compress_level=level)
     return file.getvalue()
 
 

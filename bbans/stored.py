@@ -22,7 +22,6 @@ b'not even a picture'
 
 from __future__ import annotations
 
-import lzma
 import struct
 import zlib
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from bbans import png, webp
+from bbans import lzma2, png, webp
 from bbans.errors import CorruptDataError, UnsupportedImageError
 from bbans.image import MAX_PIXELS, Picture
 
@@ -40,11 +39,6 @@ MAX_BYTES = 1 << 32
 
 SMALL_BYTES = 1 << 20
 """Up to here all methods are tried; LZMA codes about 3 MB a second, so above it only where it promises something."""
-
-_LZMA2 = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 24, "lc": 4, "lp": 0, "pb": 0}]
-"""The filter chain, part of the format: LZMA2 with a dictionary of 16 MiB (lc, lp and pb travel in its stream).
-pb = 0 because samples and deflated bytes have no alignment; lc = 4 was the best for Kodak's rows, by 2 %."""
-
 
 _SIZES = struct.Struct(">IIBI")
 """Height, width, channels, metadata length."""
@@ -71,7 +65,7 @@ def encode(data: bytes, picture: Picture | None) -> tuple[Method, bytes]:
     """
     candidates = {Method.FILE: _crc(data) + data}
     if picture is None:
-        if len(data) <= SMALL_BYTES or len(_compress(data[:SMALL_BYTES])) < SMALL_BYTES * 31 // 32:
+        if len(data) <= SMALL_BYTES or len(lzma2.compress(data[:SMALL_BYTES])) < SMALL_BYTES * 31 // 32:
             candidates[Method.FILE_LZMA] = _encode_file(data)
     else:
         fits_webp = max(picture.pixels.shape[:2]) <= webp.MAX_SIDE_PX
@@ -113,7 +107,7 @@ def decode(method: int, payload: bytes, *, max_pixels: int = MAX_PIXELS, max_byt
 
 
 def _encode_file(data: bytes) -> bytes:
-    body = struct.pack(">Q", len(data)) + _compress(data)
+    body = struct.pack(">Q", len(data)) + lzma2.compress(data)
     return _crc(body, data) + body
 
 
@@ -123,7 +117,7 @@ def _decode_file(body: bytes, max_bytes: int) -> bytes:
     size = int.from_bytes(body[:8], "big")
     if size > max_bytes:
         raise CorruptDataError(f"the stored data claims {size} bytes, more than the limit of {max_bytes}")
-    return _decompress(body[8:], size)
+    return lzma2.decompress(body[8:], size)
 
 
 def _encode_picture(picture: Picture, stream: bytes) -> bytes:
@@ -163,30 +157,12 @@ def _decode_webp(stream: bytes, shape: tuple[int, int, int]) -> Pixels:
 
 
 def _encode_rows(pixels: Pixels) -> bytes:
-    return _compress(png.to_rows(pixels))
+    return lzma2.compress(png.to_rows(pixels))
 
 
 def _decode_rows(stream: bytes, shape: tuple[int, int, int]) -> Pixels:
     height, width, channels = shape
-    return png.from_rows(_decompress(stream, height * (1 + width * channels)), shape)
-
-
-def _compress(data: bytes) -> bytes:
-    return lzma.compress(data, lzma.FORMAT_RAW, filters=_LZMA2)
-
-
-def _decompress(stream: bytes, size: int) -> bytes:
-    """The `size` bytes of a raw LZMA2 stream; inflates at most one more, whatever the stream holds."""
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_LZMA2)
-    try:
-        data = decoder.decompress(stream, max_length=size + 1)
-        if not decoder.eof and len(data) <= size:
-            data += decoder.decompress(b"", max_length=1)  # an end mark may be left to read
-    except (lzma.LZMAError, EOFError, MemoryError) as error:
-        raise CorruptDataError(f"the stored data is damaged: {error}") from error
-    if len(data) != size or not decoder.eof or decoder.unused_data:
-        raise CorruptDataError("the stored data is damaged: it does not have the size it claims")
-    return data
+    return png.from_rows(lzma2.decompress(stream, height * (1 + width * channels)), shape)
 
 
 def _crc(*parts: bytes | Pixels) -> bytes:

@@ -10,12 +10,16 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from .output import Refused
 
 SUFFIX = ".vaez"
+ARCHIVE_SUFFIX = ".vaeza"
 PIPE = "-"
 JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
 
@@ -61,7 +65,8 @@ def write(target: Path | None, data: bytes, *, like: str, force: bool) -> None:
     else:
         status = None if like == PIPE else os.stat(like)
         try:
-            _replace(target, data, status, force)
+            with replacing(target, status, force) as file:
+                file.write(data)
         except OSError as error:
             raise OSError(error.errno, f"{target} cannot be written: {error.strerror or error}") from error
 
@@ -86,13 +91,20 @@ def check_target(target: Path | None, source: str, *, force: bool) -> None:
         raise Refused(f"{target} exists: use -f to replace it")
 
 
-def _replace(target: Path, data: bytes, like: os.stat_result | None, force: bool) -> None:
-    """All of the data under its name, or nothing: never a part of it, whatever happens in between."""
-    temporary = target.with_name(f".vaezip-{secrets.token_hex(6)}.tmp")
+@contextlib.contextmanager
+def replacing(target: Path, like: os.stat_result | None, force: bool) -> Iterator[BinaryIO]:
+    """A file to write, which gets its name when all is written: never a part of it, whatever happens in between.
+
+    Args:
+        like: of the source, that gives its mode and times.
+        force: replace an existing target.
+    Raises: Refused, OSError: nothing was written.
+    """
+    temporary = target.with_name(temporary_name())
     mode = 0o666 if like is None else 0o600  # a private picture is not open to all for a moment
     try:
         with open(temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if like is not None:
@@ -105,3 +117,59 @@ def _replace(target: Path, data: bytes, like: os.stat_result | None, force: bool
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staging(target: Path, force: bool) -> Iterator[Path]:
+    """A folder to write files and folders into, which then appear below `target`, a folder that may be there already.
+
+    Nothing of it is seen before all is written, and nothing is left of it where that fails. Files are not synchronised to the disk
+    one by one: what they were made of is still there.
+
+    Args:
+        force: replace existing files.
+    Raises: Refused, OSError.
+    """
+    temporary = (target if target.is_dir() else target.absolute().parent) / temporary_name()
+    temporary.mkdir()
+    try:
+        yield temporary
+        made = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if not path.is_dir())
+        if made and not os.path.lexists(target):
+            os.rename(temporary, target)
+            return
+        check_below(target, map(str, made), force=force)
+        for path in made:
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary / path, target / path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_below(target: Path, names: Iterable[str], *, force: bool) -> None:
+    """Raises Refused, if files of these names may not be written below a folder: before any work is done."""
+    if not target.absolute().parent.is_dir():
+        raise Refused(f"{target.parent} is no folder")
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir():
+        raise Refused(f"{target} exists and is no folder")
+    folders: set[Path] = set()
+    for name in names:
+        path = target / name
+        for folder in path.parents:
+            if folder == target or folder in folders:
+                break
+            folders.add(folder)
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise Refused(f"{folder} exists and is no folder")
+        if os.path.lexists(path):
+            if not path.is_file():
+                raise Refused(f"{path} exists and is not a file")
+            if not force:
+                raise Refused(f"{path} exists: use -f to replace it")
+
+
+def temporary_name() -> str:
+    """Of a file or folder beside its target."""
+    return f".vaezip-{secrets.token_hex(6)}.tmp"

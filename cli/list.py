@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import dataclass
 
 import click
 
-from bbans import api
+from bbans import api, archive
 from bbans.container import Accounting
 
-from . import files, jobs, output
+from . import archives, files, jobs, output
 
 SCHEMA = 1
 """Of the JSON objects; counts up when a key changes its meaning or goes away."""
@@ -21,36 +22,50 @@ SCHEMA = 1
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file, one a line.")
 @jobs.loudness
 def command(inputs: tuple[str, ...], as_json: bool, quiet: bool, verbose: int) -> int:
-    """Show mode, model, sizes and bits/dim of compressed files; with -v, where their bits go.
+    """Show mode, model, sizes and bits/dim of compressed files and archives; with -v, where their bits go.
 
     All checks of a file are made, but its pixels are not decoded. Bits/dim are bits of the file per sub-pixel.
     """
-    rows = [["file", "picture", "how", "source", "bytes", "ratio", "bits/dim"]]
-    infos: list[api.Info] = []
+    lines: list[Line] = []
 
     def show(source: str) -> None:
-        info = api.inspect(files.read(source))
-        infos.append(info)
-        if as_json:
-            click.echo(json.dumps(as_object(source, info)))
-        elif verbose:
-            click.echo(f"{output.printable(source)}\n{details(info)}\n")
+        data = files.read(source)
+        contents = archives.inspect(data) if data.startswith(archive.MAGIC) else api.inspect(data)
+        if isinstance(contents, archives.Contents):
+            line, described, shown = line_of(contents), archives.as_object(contents), archives.details(contents)
         else:
-            rows.append(row(source, info))
+            line, described, shown = line_of_picture(contents), as_object(contents), details(contents)
+        lines.append(dataclasses.replace(line, source=source))
+        if as_json:
+            click.echo(json.dumps({"schema": SCHEMA, "file": source, **described}))
+        elif verbose:
+            click.echo(f"{output.printable(source)}\n{shown}\n")
+        if isinstance(contents, archives.Contents):
+            contents.check()
 
     code = jobs.run(inputs, show, effect="", verbose=verbose)
-    if len(rows) > 1:
-        if len(infos) > 1:
-            rows.append(total(infos))
-        click.echo(output.table(rows))
+    if lines and not as_json and not verbose:
+        rows = [["file", "picture", "how", "source", "bytes", "ratio", "bits/dim"], *map(row, lines)]
+        click.echo(output.table(rows if len(lines) == 1 else [*rows, row(total(lines))]))
     return code
 
 
-def as_object(source: str, info: api.Info) -> dict[str, object]:
-    """The JSON object of a file."""
+@dataclass(frozen=True)
+class Line:
+    """What the table says of a file. ``dims``: sub-pixels, None where they are not known."""
+
+    source: str
+    picture: str
+    how: str
+    source_bytes: int
+    file_bytes: int
+    dims: int | None
+    by_model: bool
+
+
+def as_object(info: api.Info) -> dict[str, object]:
+    """What the JSON object of a picture's file has."""
     return {
-        "schema": SCHEMA,
-        "file": source,
         **dataclasses.asdict(info),
         "bits_per_dim": info.bits_per_dim,
         "given_back_share": given_back_share(info),
@@ -66,32 +81,54 @@ def plural(count: int) -> str:
     return "" if count == 1 else "s"
 
 
-def row(source: str, info: api.Info) -> list[str]:
+def line_of_picture(info: api.Info) -> Line:
+    return Line(
+        source="",
+        picture=f"{info.width}x{info.height}x{info.channels}",
+        how=output.how(info),
+        source_bytes=info.source_bytes,
+        file_bytes=info.file_bytes,
+        dims=info.height * info.width * info.channels,
+        by_model=info.mode == "model",
+    )
+
+
+def line_of(contents: archives.Contents) -> Line:
+    """Of an archive."""
+    return Line(
+        source="",
+        picture=contents.kind,
+        how=contents.how,
+        source_bytes=contents.index.source_bytes,
+        file_bytes=contents.file_bytes,
+        dims=contents.dims,
+        by_model=any(group.model for group in contents.index.groups),
+    )
+
+
+def row(line: Line) -> list[str]:
     return [
-        output.printable(source),
-        f"{info.width}x{info.height}x{info.channels}",
-        output.how(info),
-        str(info.source_bytes),
-        str(info.file_bytes),
-        output.ratio(info.file_bytes, info.source_bytes),
-        f"{info.bits_per_dim:.3f}",
+        output.printable(line.source),
+        line.picture,
+        line.how,
+        str(line.source_bytes),
+        str(line.file_bytes),
+        output.ratio(line.file_bytes, line.source_bytes),
+        "-" if line.dims is None else f"{8 * line.file_bytes / line.dims:.3f}",
     ]
 
 
-def total(infos: list[api.Info]) -> list[str]:
-    source_bytes = sum(info.source_bytes for info in infos)
-    file_bytes = sum(info.file_bytes for info in infos)
-    dims = sum(info.height * info.width * info.channels for info in infos)
-    by_model = sum(info.mode == "model" for info in infos)
-    return [
-        f"total of {len(infos)}",
-        "",
-        f"{by_model} by model",
-        str(source_bytes),
-        str(file_bytes),
-        output.ratio(file_bytes, source_bytes),
-        f"{8 * file_bytes / dims:.3f}",
-    ]
+def total(lines: list[Line]) -> Line:
+    counts = [line.dims for line in lines]
+    return Line(
+        source=f"total of {len(lines)}",
+        picture="",
+        how=f"{sum(line.by_model for line in lines)} by model",
+        source_bytes=sum(line.source_bytes for line in lines),
+        file_bytes=sum(line.file_bytes for line in lines),
+        dims=None if None in counts else sum(filter(None, counts)),
+        by_model=False,
+    )
 
 
 def details(info: api.Info) -> str:
@@ -113,18 +150,5 @@ def details(info: api.Info) -> str:
 
 def accounting_rows(info: api.Info, bits: Accounting) -> list[list[str]]:
     """Where the bits of a file of the model come from; the last row is the sum of all above it."""
-    file_bits = 8 * info.file_bytes
     dims = info.height * info.width * info.channels
-    entries = [
-        ("-log2 p(x|z)", bits.likelihood_bits),
-        ("-log2 p(z)", bits.prior_bits),
-        ("+log2 q(z|x), given back", -bits.posterior_bits),
-        ("initial bits", bits.initial_bits),
-        ("rounding to whole words", 8 * info.coded_bytes - bits.net_bits),
-        ("header, metadata", 8 * (info.header_bytes + info.metadata_bytes)),
-        ("file", file_bits),
-    ]
-    return [
-        ["where the bits go", "bits", "bits/dim", "share"],
-        *([name, str(count), f"{count / dims:.4f}", f"{100 * count / file_bits:.2f} %"] for name, count in entries),
-    ]
+    return output.accounting_rows(bits, info.coded_bytes, ("header, metadata", info.header_bytes + info.metadata_bytes), dims)

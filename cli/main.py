@@ -28,8 +28,11 @@ from . import output
 COMMANDS = {
     "compress": "Compress pictures, verified before anything is written.",
     "decompress": "Write the pictures back.",
-    "list": "Show what compressed files hold, and where their bits go.",
+    "list": "Show what compressed files and archives hold, and where their bits go.",
+    "pack": "Put many images into one archive: a folder, an array or an idx file.",
+    "unpack": "Write the images of an archive back, all or some.",
     "train": "Train a model on your own pictures.",
+    "bench": "Measure vaezip and other codecs on the data sets of the field.",
     "demo": "Compress and decompress a sample picture, and show the sizes.",
 }
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import sys
+import time
 import traceback as traceback_module
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from bbans.errors import BbansError
 
 if TYPE_CHECKING:
     from bbans.api import Info
+    from bbans.container import Accounting
 
 
 class Refused(Exception):
@@ -72,6 +74,28 @@ def announce_compiling() -> None:
     api.before_first_compile(lambda: note("compiling the coder (first run only)..."))
 
 
+class Ticker:
+    """How far a work of many steps is, on stderr: one line that changes, where that is a terminal, after the first second."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._wanted = not quiet and sys.stderr is not None and sys.stderr.isatty()
+        self._next = time.monotonic() + 1
+        self._shown = False
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show it, not more than ten times a second."""
+        if self._wanted and time.monotonic() > self._next:
+            sys.stderr.write(f"\r\x1b[K{what}: {done} of {total}")
+            sys.stderr.flush()
+            self._next, self._shown = time.monotonic() + 0.1, True
+
+    def clear(self) -> None:
+        """Take the line away, before another is written."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
 def table(rows: list[list[str]]) -> str:
     """Columns as wide as their longest entry: the first to the left, all others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -83,6 +107,30 @@ def table(rows: list[list[str]]) -> str:
         )
         lines.append("  ".join([first, *others]).rstrip())
     return "\n".join(lines)
+
+
+def accounting_rows(bits: Accounting, coded_bytes: int, rest: tuple[str, int], dims: int) -> list[list[str]]:
+    """Where bits come from, in a table; the last row is the sum of all above it.
+
+    Args:
+        coded_bytes: all messages together.
+        rest: the name and the bytes of what is no message.
+    """
+    name, rest_bytes = rest
+    file_bits = 8 * (coded_bytes + rest_bytes)
+    entries = [
+        ("-log2 p(x|z)", bits.likelihood_bits),
+        ("-log2 p(z)", bits.prior_bits),
+        ("+log2 q(z|x), given back", -bits.posterior_bits),
+        ("initial bits", bits.initial_bits),
+        ("rounding to whole words", 8 * coded_bytes - bits.net_bits),
+        (name, 8 * rest_bytes),
+        ("file", file_bits),
+    ]
+    return [
+        ["where the bits go", "bits", "bits/dim", "share"],
+        *([name, str(count), f"{count / dims:.4f}", f"{100 * count / file_bits:.2f} %"] for name, count in entries),
+    ]
 
 
 def indent(text: str) -> str:

@@ -1,10 +1,10 @@
-"""vaezip train: a model of one's own, from folders of pictures."""
+"""vaezip train: a model of one's own, from folders of pictures or arrays of images."""
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ import click
 
 from bbans.container import is_name
 from bbans.models.photo_layout import PhotoConfig
+from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig
+from bbans.models.weights import PHOTO
 from bbans.training.listener import Stopped
 from bbans.training.outputs import Outputs
 from bbans.training.schedule import Schedule
@@ -20,44 +22,84 @@ from . import files, jobs, output
 from .progress import Console, Interruption, Worker
 
 if TYPE_CHECKING:
+    from bbans.models import Weights
+    from bbans.training.listener import Listener
     from bbans.training.run import Rates
+    from bbans.training.task import Task
 
 SUFFIX = ".safetensors"
-SIZES: dict[str, Any] = asdict(PhotoConfig())
+GIVEN = asdict(SmallConfig()).keys() - {"components"}  # by the images
+SIZES: dict[str, dict[str, Any]] = {
+    family: {name: default for name, default in asdict(config).items() if name not in GIVEN or family == PHOTO}
+    for family, config in ((PHOTO, PhotoConfig()), ("markov", MarkovConfig()), ("topdown", TopDownConfig()))
+}
+"""By family the sizes that a user can choose, and their defaults."""
+ADDED = {"topdown": {"context"}}
+"""Sizes that a model may be given when it is trained further."""
+BATCH_OF_IMAGES = 128  # where a sample is an image of 28 x 28 pixels or so, and not a crop
 
 
-def sizes_of(settings: tuple[str, ...]) -> dict[str, Any]:
-    """The fields of PhotoConfig that ``name=number`` sets. Raises: BadParameter."""
+def sizes_of(family: str, settings: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of the family's config that ``name=1``, ``name=1,2`` or ``name=1,2/3`` sets. Raises: BadParameter."""
     chosen: dict[str, Any] = {}
+    sizes = SIZES[family]
     for setting in settings:
-        name, _, number = setting.partition("=")
-        if name not in SIZES or not number.isdecimal():
-            raise click.BadParameter(f"{setting!r} is not NAME=NUMBER with a name of {', '.join(SIZES)}", param_hint="--size")
-        chosen[name] = type(SIZES[name])(int(number))
+        name, _, value = setting.partition("=")
+        try:
+            chosen[name] = _like(sizes[name], value)
+        except (KeyError, ValueError):
+            names = ", ".join(f"{name}={_text(default)}" for name, default in sizes.items())
+            raise click.BadParameter(
+                f"{setting!r} is not NAME=NUMBER with a name and form of {names}", param_hint="--size"
+            ) from None
     return chosen
 
 
+def _like(default: Any, text: str) -> Any:
+    """The number, or tuple of numbers or of tuples of them, that a text means: of the default's form. Inverse: _text."""
+    if not isinstance(default, tuple):
+        if not text.isdecimal():
+            raise ValueError(text)
+        return type(default)(int(text))
+    if isinstance(default[0], tuple):
+        return tuple(_like(default[0], part) for part in text.split("/"))
+    return tuple(_like(default[0], part) for part in text.split(",") if text)
+
+
+def _text(value: Any) -> str:
+    """Such as `64`, `256,64` or `20,20/2,2`. Inverse: _like."""
+    if not isinstance(value, tuple):
+        return str(int(value))
+    return ("/" if isinstance(value[0], tuple) else ",").join(map(_text, value))
+
+
+DEFAULTS = ". ".join(
+    f"{family}: {', '.join(f'{name} {_text(default)}' for name, default in sizes.items())}" for family, sizes in SIZES.items()
+)
+
+
 @click.command("train")
-@click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, metavar="MODEL", type=click.Path(path_type=Path), help=f"Weight file (*{SUFFIX}).")
 @click.option(
-    "--valid", multiple=True, metavar="DIR", type=click.Path(path_type=Path), help="Measure with these.  [default: 5 % of DIR]"
+    "--valid", multiple=True, metavar="INPUT", type=click.Path(path_type=Path), help="Measure with these.  [default: 5 % of INPUT]"
 )
+@click.option("--model", "family", type=click.Choice(list(SIZES)), default=PHOTO, show_default=True, help="Family of models.")
+@click.option("--binarise", type=click.Choice(["sampled", "threshold"]), help="Make 8-bit images 0 and 1; sampled: anew each time.")
 @click.option(
     "--minutes", metavar="M", type=click.FloatRange(min=0, min_open=True), help=f"Train so long.  [default: {Schedule.minutes:.0f}]"
 )
 @click.option("--steps", metavar="N", type=click.IntRange(min=1), help="Train so many steps instead.")
 @click.option("--from", "source", metavar="ID", help="Start from an installed model or weight file.")
 @click.option("--id", metavar="NAME", help="Name of the model in files.  [default: MODEL's]")
+@click.option("--size", multiple=True, metavar="NAME=N", help=f"Of the model. {DEFAULTS}.")
 @click.option(
-    "--size", multiple=True, metavar="NAME=N", help="; ".join(f"{name} {default}" for name, default in SIZES.items()) + "."
+    "--batch",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help=f"Samples a step and process.  [default: {Schedule.batch}; images: {BATCH_OF_IMAGES}]",
 )
-@click.option(
-    "--batch", metavar="N", type=click.IntRange(min=1), default=Schedule.batch, show_default=True, help="Crops a step and process."
-)
-@click.option(
-    "--side", type=click.IntRange(min=16), default=Schedule.side, show_default=True, help="Side of a crop: a power of two."
-)
+@click.option("--side", type=click.IntRange(min=16), help=f"Side of a crop of a photo: a power of two.  [default: {Schedule.side}]")
 @click.option(
     "--optimiser",
     type=click.Choice(["adam", "muon"]),
@@ -81,6 +123,14 @@ def sizes_of(settings: tuple[str, ...]) -> dict[str, Any]:
     show_default=True,
     help="Share without rounding.",
 )
+@click.option(
+    "--kl-warm-up",
+    "kl_until",
+    type=click.FloatRange(0, 1),
+    default=Schedule.kl_until,
+    show_default=True,
+    help="Share until the KL term has its weight.",
+)
 @click.option("--every", metavar="N", type=click.IntRange(min=1), help="Steps between reports.  [default: 50 reports]")
 @click.option(
     "--seed", metavar="N", type=click.IntRange(min=0), default=Schedule.seed, show_default=True, help="Of all that is random."
@@ -88,13 +138,18 @@ def sizes_of(settings: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--float32", is_flag=True, help="No bfloat16: on the CPU the same numbers each time.")
 @click.option("--compile/--no-compile", "compiled", default=None, help="By torch.compile.  [default: if it is worth it]")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Use at most N threads.  [default: all]")
-@click.option("--workers", type=click.IntRange(min=0), metavar="N", help="Processes that cut crops.  [default: 1; GPU: 8]")
+@click.option(
+    "--workers", type=click.IntRange(min=0), metavar="N", help="Processes that make batches.  [default: 1; images: 0; GPU: 8]"
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the network runs.")
 @click.option("--no-evaluation", is_flag=True, help="Do not measure real files at the end.")
 @click.option("-f", "--force", is_flag=True, help="Replace existing files.")
 @jobs.loudness
-def command(folders: tuple[Path, ...], out: Path, quiet: bool, verbose: int, force: bool, **options: Any) -> int:
-    """Train a model on the pictures below DIR, for `vaezip compress --model MODEL`.
+def command(inputs: tuple[Path, ...], out: Path, quiet: bool, verbose: int, force: bool, **options: Any) -> int:
+    """Train a model on pictures, for `vaezip compress --model MODEL` and `vaezip pack --model MODEL`.
+
+    INPUT is a folder of photos; for the other families of models images of one size: idx, .npy or .npz files (FILE.npz:KEY), or
+    a folder.
 
     Beside MODEL it keeps a checkpoint (.ckpt; the same command goes on from it), a journal (.jsonl) and the curve (.png).
     --minutes is from start to last checkpoint; export and the measuring of real files come after.
@@ -102,6 +157,7 @@ def command(folders: tuple[Path, ...], out: Path, quiet: bool, verbose: int, for
     \b
     Examples:
       vaezip train photos --out mine.safetensors --minutes 480
+      vaezip train train-images-idx3-ubyte.gz --model markov --binarise sampled --out digits.safetensors
       torchrun --nproc-per-node 2 -m bbans.training photos --out mine.safetensors --device cuda
     """
     schedule, name = check(out, **options)
@@ -109,7 +165,7 @@ def command(folders: tuple[Path, ...], out: Path, quiet: bool, verbose: int, for
         console = Console(interruption, quiet)
         try:
             check_outputs(out, force)
-            rates = train(folders, out, name, schedule, console, **options)
+            rates = train(inputs, out, name, schedule, console, **options)
         except Stopped as stopped:
             console.clear()
             if os.environ.get("RANK", "0") == "0":  # of several processes one says it
@@ -132,7 +188,9 @@ def check(
     id: str | None,
     minutes: float | None,
     steps: int | None,
-    side: int,
+    family: str,
+    binarise: str | None,
+    side: int | None,
     source: str | None,
     size: tuple[str, ...],
     **rest: Any,
@@ -143,22 +201,29 @@ def check(
         raise click.UsageError("--minutes and --steps exclude each other", context)
     if out.suffix != SUFFIX:
         raise click.UsageError(f"the name of --out ends in {SUFFIX}", context)
+    if family != PHOTO and side is not None:
+        raise click.UsageError("--side is of the photo model: images are taken whole", context)
+    if family == PHOTO and binarise is not None:
+        raise click.UsageError("--binarise is not for the photo model", context)
+    side = Schedule.side if side is None else side
     if side & (side - 1):
         raise click.UsageError(f"--side is a power of two, not {side}", context)
-    if size and source is not None:
-        raise click.UsageError("--from brings its own sizes: no --size with it", context)
-    sizes_of(size)
+    sizes = sizes_of(family, size)
+    if source is not None and sizes.keys() - ADDED.get(family, set()):
+        raise click.UsageError("--from brings its own sizes: no --size with it, but for the context of a topdown model", context)
     name = out.stem if id is None else id
     if not is_name(name):
         raise click.UsageError(
             f"a model's name is made of letters, digits, dots, hyphens and underscores, not {name!r}: use --id", context
         )
+    batch = rest["batch"] or (Schedule.batch if family == PHOTO else BATCH_OF_IMAGES)
+    fields = ("optimiser", "rate", "warm_up", "decay_from", "quantise_from", "kl_until", "every", "seed")
     schedule = Schedule(
         steps=steps,
         minutes=minutes or Schedule.minutes,
-        batch=rest["batch"] * int(os.environ.get("WORLD_SIZE", "1")),
+        batch=batch * int(os.environ.get("WORLD_SIZE", "1")),
         side=side,
-        **{field: rest[field] for field in ("optimiser", "rate", "warm_up", "decay_from", "quantise_from", "every", "seed")},
+        **{field: rest[field] for field in fields},
     )
     return schedule, name
 
@@ -172,13 +237,12 @@ def check_outputs(out: Path, force: bool) -> None:
             files.check_target(companion, files.PIPE, force=force)
 
 
-def train(folders: tuple[Path, ...], out: Path, name: str, schedule: Schedule, console: Console, **options: Any) -> list[Rates]:
+def train(inputs: tuple[Path, ...], out: Path, name: str, schedule: Schedule, console: Console, **options: Any) -> list[Rates]:
     """Everything that takes torch."""
     began = time.monotonic()
     import torch
 
     from bbans import models
-    from bbans.models.photo_layout import config_of
     from bbans.training.distributed import device_of, join
     from bbans.training.loop import Machine
     from bbans.training.run import run
@@ -188,17 +252,16 @@ def train(folders: tuple[Path, ...], out: Path, name: str, schedule: Schedule, c
     device = device_of(options["device"])
     start = None if options["source"] is None else models.read(options["source"])
     workers = options["workers"]
-    if workers is None:
-        workers = 1 if device.type == "cpu" else 8
+    if workers is None:  # to fetch images from a process costs more than to make them
+        workers = 8 if device.type == "cuda" else int(options["family"] == PHOTO)
     processes = join(device)
     listener = console if processes.first else Worker(console.interruption)
+    outputs = Outputs(out)
     try:
         rates = run(
-            list(folders),
-            list(options["valid"]),
-            Outputs(out),
+            read_task(inputs, outputs, schedule, start, listener, **options),
+            outputs,
             name,
-            config_of(start) if start else replace(PhotoConfig(), **sizes_of(options["size"])),
             schedule,
             start=start,
             machine=Machine(device, options["float32"], options["compiled"], workers),
@@ -213,12 +276,45 @@ def train(folders: tuple[Path, ...], out: Path, name: str, schedule: Schedule, c
     return rates
 
 
+def read_task(
+    inputs: tuple[Path, ...],
+    outputs: Outputs,
+    schedule: Schedule,
+    start: Weights | None,
+    listener: Listener,
+    *,
+    family: str,
+    size: tuple[str, ...],
+    valid: tuple[Path, ...],
+    binarise: str | None,
+    **_: Any,
+) -> Task:
+    """The model that is asked for, and its pictures."""
+
+    def check() -> None:
+        if listener.stop():
+            raise Stopped
+
+    reading: dict[str, Any] = {"omit": [outputs.curve], "note": listener.note, "check": check}
+    sizes = sizes_of(family, size)
+    if family == PHOTO:
+        from bbans.models.photo_layout import config_of
+        from bbans.training.photo_task import read_photo_task
+
+        return read_photo_task(inputs, valid, config_of(start) if start else PhotoConfig(**sizes), schedule.side, **reading)
+    from bbans.training.image_task import read_image_task
+
+    return read_image_task(inputs, valid, family, sizes, start=start, binarised=binarise, **reading)
+
+
 def table(rates: list[Rates]) -> str:
     """Training and validation pictures side by side, as real files."""
     rows = [["bits/dim of whole files", *(rate.name for rate in rates)]]
     rows.append(["pictures, all decoded and compared", *(str(rate.pictures) for rate in rates)])
     rows.append(["this model", *(f"{rate.bits_per_dim:.4f}" for rate in rates)])
-    rows.append(["WebP, lossless", *("-" if rate.webp is None else f"{rate.webp:.4f}" for rate in rates)])
+    for other in rates[0].beside:
+        found = [rate.beside[other] for rate in rates]
+        rows.append([other, *("-" if rate is None else f"{rate:.4f}" for rate in found)])
     return output.table(rows)
 
 

@@ -12,12 +12,14 @@ ROOT = Path(__file__).parents[1]
 #: From the bottom up. A module imports from layers below its own, and from its own package.
 LAYERS = [
     {"bbans", "bbans.errors", "bbans._jit"},
-    {"bbans.ans", "bbans.tables", "bbans.chunks", "bbans._pillow", "bbans.container"},
-    {"bbans.codecs", "bbans.png", "bbans.raster", "bbans.webp"},
+    {"bbans.ans", "bbans.tables", "bbans.arrays", "bbans.chunks", "bbans._pillow", "bbans.lzma2", "bbans.container"},
+    {"bbans.kernels"},
+    {"bbans.archive", "bbans.codecs", "bbans.png", "bbans.raster", "bbans.webp"},
     {"bbans.bitsback", "bbans.craystack", "bbans.image"},
     {"bbans.exact", "bbans.stored"},
     {"bbans.models"},
     {"bbans.api"},
+    {"bbans.sets"},
     {"bbans.training"},
     {"cli"},
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bbans import image, stored, webp
+from bbans import image, lzma2, stored, webp
 from bbans.errors import CorruptDataError
 from bbans.stored import Method
 
@@ -121,7 +121,7 @@ def test_wrong_method():
 
 
 def test_promises_beyond_the_limits_are_refused_before_decoding():
-    bomb = lzma.compress(bytes(1 << 24), lzma.FORMAT_RAW, filters=stored._LZMA2)
+    bomb = lzma.compress(bytes(1 << 24), lzma.FORMAT_RAW, filters=lzma2.FILTERS)
     with pytest.raises(CorruptDataError, match="limit"):
         stored.decode(Method.FILE_LZMA, bytes(4) + struct.pack(">Q", 1 << 60) + bomb)
     with pytest.raises(CorruptDataError, match="size it claims"):

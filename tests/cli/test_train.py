@@ -1,5 +1,6 @@
 """vaezip train as a user runs it: from a folder of pictures to files of the new model; errors; interruptions."""
 
+import gzip
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -87,6 +89,30 @@ def test_from_photos_to_files_of_the_new_model(photos: Path, tmp_path: Path) -> 
         assert (layer.weight == models.read(tuned).layers[name].weight).all()
 
 
+def test_from_an_array_to_an_archive(tmp_path: Path) -> None:
+    """The same command for a family for images of one size; its model codes archives, and can be trained further."""
+    images = np.concatenate([picture(8, 8, 1, seed=seed)[None] for seed in range(40)])
+    idx = tmp_path / "images-idx3-ubyte.gz"
+    idx.write_bytes(gzip.compress(bytes([0, 0, 8, 3, 0, 0, 0, 40, 0, 0, 0, 8, 0, 0, 0, 8]) + images.tobytes()))
+    out, more = tmp_path / "mine.safetensors", tmp_path / "more.safetensors"
+    family = ["--model", "topdown", "--binarise", "sampled", "--steps", "2", "--threads", "1", "--kl-warm-up", "0.5"]
+    sizes = ["divisors=8,4", "latents=2,2/", "widths=8,8", "blocks=0,0", "features=2", "hidden=8", "context=0"]
+    done = vaezip("train", idx, *family, "--out", out, *(word for size in sizes for word in ("--size", size)))
+    assert done.returncode == 0, done.stderr
+    assert "training on 38 images, 8x8x1, samples 0 and 1 (sampled); 2 to measure with" in done.stderr
+    table = done.stdout.splitlines()
+    assert [line.split()[-2:] for line in table[:2]] == [["training", "validation"], ["2", "2"]]
+    assert table[3].startswith("its negative ELBO ") and len(table) == 4
+    trained = models.read(out)
+    assert (trained.id, trained.architecture, trained.config["latents"]) == ("mine", "topdown", [[2, 2], []])
+    schedule = json.loads(out.with_suffix(".jsonl").read_text().splitlines()[0])["schedule"]
+    assert (schedule["batch"], schedule["kl_until"]) == (train.BATCH_OF_IMAGES, 0.5)
+
+    done = vaezip("train", idx, *family, "--out", more, "--from", out, "--size", "context=1", "--no-evaluation")
+    assert done.returncode == 0, done.stderr
+    assert models.read(more).config == trained.config | {"context": 1}
+
+
 def test_interrupted_and_resumed(photos: Path, tmp_path: Path) -> None:
     """By a signal, at any step: the checkpoint holds it, and the same command goes on to what an uncut run gives."""
     arguments = ["--steps", "120", "--every", "50", "--float32", "--no-evaluation", "--valid", photos, *SMALL]
@@ -152,6 +178,14 @@ def test_disk_full(photos: Path, tmp_path: Path) -> None:
         (["photos", "--out", "a.safetensors", "--size", "width=x"], 2, "'width=x' is not NAME=NUMBER"),
         (["photos", "--out", "a.safetensors", "--size", "width=8", "--from", "photo-2"], 2, "no --size with it"),
         (["photos", "--out", "a.safetensors", "--optimiser", "sgd"], 2, "--optimiser"),
+        (["photos", "--out", "a.safetensors", "--model", "markov", "--side", "32"], 2, "--side is of the photo model"),
+        (["photos", "--out", "a.safetensors", "--binarise", "sampled"], 2, "--binarise is not for the photo model"),
+        (["photos", "--out", "a.safetensors", "--model", "resnet"], 2, "--model"),
+        (["photos", "--out", "a.safetensors", "--model", "markov", "--size", "latents=4,x"], 2, "'latents=4,x' is not NAME=NUMBER"),
+        (["photos", "--out", "a.safetensors", "--model", "markov", "--size", "channels=1"], 2, "latents=40, hidden=100"),
+        (["photos", "--out", "a.safetensors", "--model", "topdown", "--from", "x", "--size", "hidden=9"], 2, "no --size with it"),
+        (["labels.npy", "--out", "a.safetensors", "--model", "markov"], 4, "labels.npy: its shape is (9,); images are"),
+        (["photos", "--out", "a.safetensors", "--model", "topdown"], 4, "do not divide each other and 40x48"),
     ],
 )
 def test_errors(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, words: str) -> None:
@@ -159,12 +193,27 @@ def test_errors(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a
     Path("empty").mkdir()
     Path("photos.png").write_bytes(b"somebody's picture")
     Path("broken.ckpt").write_bytes(b"no checkpoint")
+    np.save("labels.npy", np.zeros(9, np.uint8))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     done = vaezip("train", *arguments, "--steps", "1") if code != 2 else vaezip("train", *arguments)
     assert done.returncode == code, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("vaezip: ") and words in last
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "chosen"),
+    [
+        ("photo", ("width=8", "adaptive=0"), {"width": 8, "adaptive": False}),
+        ("markov", ("latents=50", "hidden=200"), {"latents": (50,), "hidden": (200,)}),
+        ("markov", ("latents=20,10", "components=3"), {"latents": (20, 10), "components": 3}),
+        ("topdown", ("latents=20,20/2,2/", "context=0"), {"latents": ((20, 20), (2, 2), ()), "context": 0}),
+    ],
+)
+def test_sizes(family: str, settings: tuple[str, ...], chosen: dict[str, object]) -> None:
+    assert train.sizes_of(family, settings) == chosen
+    assert all(type(value) is type(train.sizes_of(family, settings)[name]) for name, value in chosen.items())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -1,0 +1,172 @@
+"""Files that hold many images of one size as one array: idx, .npy and .npz. No pickle, no guesses.
+
+::
+
+    idx        00 00 type axes | axes x uint32, big-endian | the elements          as MNIST has them, gzipped or not
+    .npy       numpy's own: a header with dtype and shape, then the elements       gzipped or not
+    .npz       a zip of .npy files; one array, or FILE.npz:KEY for one of several
+
+`read_array` takes the images that codecs take, uint8 or bool, and refuses everything else by name: a file that is cut short or
+longer than its header says is damaged, and no part of it is used. `write_npy` writes what `read_array` gives back.
+
+Sources: the idx format, http://yann.lecun.com/exdb/mnist; the .npy format, NEP 1.
+
+>>> import io
+>>> file = io.BytesIO()
+>>> write_npy(file, np.zeros((2, 28, 28), np.uint8))
+>>> file.getvalue()[:6]
+b'\\x93NUMPY'
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bbans.errors import UnsupportedImageError
+
+Images = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
+"""Images of one size: (N, H, W) or (N, H, W, C), C-contiguous, N >= 1."""
+
+GZIP, NPY, ZIP = b"\x1f\x8b", b"\x93NUMPY", b"PK\x03\x04"
+IDX_TYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
+SUFFIX_NPY = ".npy"  # of the members of an .npz
+BLOCK_BYTES = 1 << 24  # of a file that is read: a header may promise more than there is
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def is_array(path: str | Path) -> bool:
+    """Whether a file begins like one of those that `read_array` takes. False for folders and for files that cannot be read."""
+    try:
+        with open(_split(path)[0], "rb") as file:
+            head = file.read(len(NPY))
+    except OSError:
+        return False
+    return head.startswith((GZIP, NPY, ZIP)) or _is_idx(head)
+
+
+def read_array(path: str | Path) -> Images:
+    """The images of a file: idx or .npy, gzipped or not, or .npz (``FILE.npz:KEY`` where it has several arrays).
+
+    Inverse: write_npy, for .npy. Raises: UnsupportedImageError that names the file, for other dtypes, shapes and formats and for
+    damage; OSError.
+    """
+    name, key = _split(path)
+    with open(name, "rb") as file:
+        try:
+            head = file.read(len(NPY))
+            file.seek(0)
+            if head.startswith(ZIP):
+                return _read_npz(file, key)
+            if key is not None:
+                raise ValueError(f"only an .npz has keys, such as {key!r}")
+            if head.startswith(GZIP):
+                with gzip.GzipFile(fileobj=file) as unzipped:
+                    return _read_single(unzipped)
+            return _read_single(file)
+        except (ValueError, EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError, RuntimeError) as error:
+            raise UnsupportedImageError(f"{path}: {error}") from None
+
+
+def write_npy(file: BinaryIO, array: Images) -> None:
+    """Write an array as an .npy of version 1.0. Inverse: read_array. Raises: OSError."""
+    np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+
+
+def _split(path: str | Path) -> tuple[Path, str | None]:
+    """FILE.npz:KEY as its two parts; a file that has such a name itself is taken as it is."""
+    name, colon, key = str(path).rpartition(":")
+    if not colon or not name.endswith(".npz") or Path(path).exists():
+        return Path(path), None
+    return Path(name), key
+
+
+def _is_idx(head: bytes) -> bool:
+    return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in IDX_TYPES and 0 < head[3] <= 8
+
+
+def _read_single(file: _Readable) -> Images:
+    """An idx or .npy from its beginning to its end."""
+    head = file.read(4)
+    if _is_idx(head):
+        return _read_idx(file, head)
+    if head + file.read(2) == NPY:
+        return _read_npy(file)
+    raise ValueError("not an array of images: neither idx nor .npy nor .npz")
+
+
+def _read_npz(file: BinaryIO, key: str | None) -> Images:
+    with zipfile.ZipFile(file) as archive:
+        keys = [name.removesuffix(SUFFIX_NPY) for name in archive.namelist() if name.endswith(SUFFIX_NPY)]
+        if key is None:
+            if len(keys) != 1:
+                found = f"{len(keys)} arrays ({', '.join(keys)}): choose one by FILE.npz:KEY" if keys else "no array"
+                raise ValueError(f"it holds {found}")
+            [key] = keys
+        if key not in keys:
+            raise ValueError(f"it has no array {key!r}, only {', '.join(keys) or 'none at all'}")
+        with archive.open(key + SUFFIX_NPY) as member:
+            if member.read(len(NPY)) != NPY:
+                raise ValueError(f"its member {key}{SUFFIX_NPY} is not an .npy")
+            return _read_npy(member)
+
+
+def _read_idx(file: _Readable, head: bytes) -> Images:
+    axes = file.read(4 * head[3])
+    if len(axes) < 4 * head[3]:
+        raise ValueError("cut short in its header")
+    shape = tuple(int.from_bytes(axes[i : i + 4], "big") for i in range(0, len(axes), 4))
+    return _elements(file, np.dtype(IDX_TYPES[head[2]]), shape)
+
+
+def _read_npy(file: _Readable) -> Images:
+    """What follows the magic of an .npy."""
+    version = tuple(file.read(2))
+    readers: dict[tuple[int, ...], Callable[..., tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:  # 3.0 is for structures with names beyond Latin 1
+        raise ValueError(f"an .npy of version {'.'.join(map(str, version))}, not 1.0 or 2.0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # files of Python 2 hold numbers as 60000L
+        try:
+            shape, fortran, dtype = readers[version](file)
+        except ValueError:  # some of numpy's messages tell of its own objects
+            raise ValueError("its header is damaged") from None
+    images = _elements(file, dtype, shape[::-1] if fortran else shape, fortran)
+    return np.ascontiguousarray(images.T) if fortran else images
+
+
+def _elements(file: _Readable, dtype: np.dtype[Any], shape: tuple[int, ...], reversed: bool = False) -> Images:
+    """The elements, which must fill the rest of the file. Raises: ValueError."""
+    if dtype not in (np.uint8, np.bool_):
+        what = "Python objects" if dtype.hasobject else str(dtype)
+        raise ValueError(f"its elements are {what}; images are uint8 or bool")
+    if len(shape) not in (3, 4) or min(shape) < 1:
+        found = shape[::-1] if reversed else shape
+        raise ValueError(f"its shape is {found}; images are (N, H, W) or (N, H, W, C), none of them 0")
+    size = math.prod(shape)
+    data = bytearray()
+    while block := file.read(min(BLOCK_BYTES, size - len(data))):
+        data += block
+    if len(data) < size:
+        raise ValueError(f"cut short: {len(data)} of {size} elements are there")
+    if file.read(1):
+        raise ValueError(f"bytes follow after its {size} elements")
+    values = np.frombuffer(data, np.uint8).reshape(shape)
+    if dtype == np.bool_ and values.max() > 1:
+        raise ValueError("its elements are bool, but not all are 0 or 1")
+    return values.view(dtype)

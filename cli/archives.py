@@ -1,0 +1,187 @@
+"""Archives on the command line: names, and how an index is shown."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bbans import sets
+from bbans.archive import Archive, Group, Method
+from bbans.errors import CorruptDataError
+
+from . import files, output
+
+SHOWN_NAMES = 5
+
+
+def file_of(source: str) -> Path:
+    """The file or folder of INPUT, without the key of FILE.npz:KEY."""
+    name, colon, _ = source.rpartition(":")
+    return Path(name if colon and name.endswith(".npz") and not Path(source).exists() else source)
+
+
+def packed_name(source: str) -> Path:
+    """digits.npy -> digits.npy.vaeza, photos/ -> photos.vaeza. Inverse: `unpacked_name`."""
+    path = Path(source)
+    if not path.name or path.name == "..":
+        path = path.resolve()
+    return path.with_name((path.name or "root") + files.ARCHIVE_SUFFIX)
+
+
+def unpacked_name(source: Path, suffix: str) -> Path:
+    """digits.npy.vaeza -> digits.npy, photos.vaeza -> photos. Inverse: `packed_name`.
+
+    A name that says nothing of vaezip, or has another suffix, gets one.
+    """
+    name = source.name.removesuffix(files.ARCHIVE_SUFFIX)
+    if name in (source.name, ""):
+        name += suffix or ".unpacked"
+    return source.with_name(name if name.endswith(suffix) else name + suffix)
+
+
+def number(reader: sets.Reader, name: str) -> int:
+    """Of the image that a user means. Raises: Refused."""
+    try:
+        return reader.number(name)
+    except KeyError:
+        raise output.Refused(f"there is no image {name!r} among its {len(reader)}") from None
+
+
+def some(archive: Archive, images: list[int]) -> str:
+    """Images in words: the first names, or the numbers in an array."""
+    if archive.array is not None:
+        return sets.spans(images)
+    more = len(images) - SHOWN_NAMES
+    return ", ".join(archive.names[image] for image in images[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def how(group: Group) -> str:
+    """Such as `model mnist-1, top-down`."""
+    if group.model is not None:
+        return f"model {group.model.id}, {group.model.scheme}"
+    return {Method.FILE: "kept", Method.VAEZ: "one by one"}.get(group.method, "stored lzma")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an archive says of itself, with all checks made.
+
+    ``head_bytes``: the index with all that is around it. ``lost``: images that cannot be unpacked.
+    """
+
+    index: Archive
+    file_bytes: int
+    head_bytes: int
+    surplus_bytes: int
+    lost: list[sets.Lost]
+
+    @property
+    def kind(self) -> str:
+        """Such as `10000 of 28x28x1`, or `3 images` where their shapes differ or are not in the index."""
+        shapes = {group.shape for group in self.index.groups}
+        [shape, *others] = shapes
+        return f"{len(self.index)} images" if others or shape is None else f"{len(self.index)} of {'x'.join(map(str, shape))}"
+
+    @property
+    def how(self) -> str:
+        """Of the only group, or how many there are."""
+        return how(self.index.groups[0]) if len(self.index.groups) == 1 else f"{len(self.index.groups)} groups"
+
+    @property
+    def dims(self) -> int | None:
+        """Samples of all images; None where the index does not know them."""
+        return dims(self.index)
+
+    def check(self) -> None:
+        """Raises CorruptDataError if anything is damaged."""
+        if self.lost:
+            more = f" (and {len(self.lost) - 1} more chunks)" if len(self.lost) > 1 else ""
+            raise CorruptDataError(f"{some(self.index, self.lost[0].images)}: {self.lost[0].error}{more}")
+        if self.surplus_bytes:
+            raise CorruptDataError(f"{self.surplus_bytes} bytes too many after the last chunk")
+
+
+def inspect(data: bytes) -> Contents:
+    """Raises: FormatError: its index is damaged, or of a newer version."""
+    reader = sets.Reader(io.BytesIO(data))
+    return Contents(reader.archive, len(data), reader.head_bytes, reader.surplus_bytes, reader.damage())
+
+
+def as_object(contents: Contents) -> dict[str, object]:
+    """What the JSON object of an archive has."""
+    index = contents.index
+    return {
+        "mode": "archive",
+        "images": len(index),
+        "dtype": index.array.dtype if index.array else None,
+        "shape": index.array.shape if index.array else None,
+        "names": index.names,
+        "members": index.members,
+        "source_bytes": index.source_bytes,
+        "file_bytes": contents.file_bytes,
+        "header_bytes": contents.head_bytes,
+        "bits_per_dim": None if contents.dims is None else 8 * contents.file_bytes / contents.dims,
+        "groups": [
+            {
+                "method": group.method.name.lower(),
+                "images": group.count,
+                "chunk": group.chunk,
+                "chunks": len(group.chunks),
+                "coded_bytes": group.size,
+                "shape": group.shape,
+                "model": group.model.id if group.model else None,
+                "scheme": group.model.scheme if group.model else None,
+                "weights_hash": group.model.weights_hash.hex() if group.model else None,
+                "accounting": asdict(group.model.accounting) if group.model else None,
+            }
+            for group in index.groups
+        ],
+        "lost": sorted(image for lost in contents.lost for image in lost.images),
+        "surplus_bytes": contents.surplus_bytes,
+    }
+
+
+def details(contents: Contents) -> str:
+    """All that an archive says of itself, as lines for people."""
+    index = contents.index
+    what = f"array, {index.array.dtype} {index.array.shape}" if index.array else f"{len(index)} files"
+    lost = sum(len(lost.images) for lost in contents.lost)
+    lines = [
+        f"  contents  {what}",
+        f"  sizes     {sizes(index, contents.file_bytes)}",
+        f"  bytes     index {contents.head_bytes}, chunks {index.size}",
+        f"  checks    {f'{lost} images cannot be unpacked' if lost else 'index and all chunks: whole'}",
+    ]
+    rows = [["group", "images", "shape", "chunk", "chunks", "bytes"]]
+    for number, group in enumerate(index.groups):
+        shape = "-" if group.shape is None else "x".join(map(str, group.shape))
+        counts = (group.count, shape, group.chunk, len(group.chunks), group.size)
+        rows.append([f"{number}  {how(group)}", *map(str, counts)])
+    tables = [rows]
+    for number, group in enumerate(index.groups):
+        if group.model is not None and group.shape is not None:
+            rest = ("index, other groups", contents.head_bytes + index.size - group.size)
+            count = group.count * math.prod(group.shape)
+            tables.append(output.accounting_rows(group.model.accounting, group.size, rest, count))
+            tables[-1][0][0] = f"where the bits go, group {number}"
+    if index.names:
+        tables.append([["picture", "number", "group"]])
+        entries = enumerate(zip(index.names, index.members, strict=True))
+        tables[-1] += ([output.printable(name), str(number), str(member)] for number, (name, member) in entries)
+    return "\n".join([*lines, *("\n" + output.indent(output.table(table)) for table in tables)])
+
+
+def dims(index: Archive) -> int | None:
+    """Samples of all images; None where the index does not know them."""
+    shapes = [group.shape for group in index.groups]
+    return None if None in shapes else sum(group.count * math.prod(group.shape or ()) for group in index.groups)
+
+
+def sizes(archive: Archive, file_bytes: int) -> str:
+    """Such as `10000 images, 7840000 -> 180000 bytes (2.3 %, 0.184 bits/dim)`."""
+    count = dims(archive)
+    rate = "" if count is None else f", {8 * file_bytes / count:.4f} bits/dim"
+    share = output.ratio(file_bytes, archive.source_bytes)
+    return f"{len(archive)} image{'' if len(archive) == 1 else 's'}, {archive.source_bytes} -> {file_bytes} bytes ({share}{rate})"
