@@ -1,31 +1,56 @@
-"""Write the golden files of the photo model anew: ``python -m tests.make_golden``, from the root of the repository.
+"""Write the golden files anew: ``python -m tests.make_golden photo`` or ``... sets``, from the root of the repository.
 
 Only for a deliberate change of the format, with a line under "Format" in the CHANGELOG. Files of users no longer decode then.
 
-``tiny.safetensors`` is a model with random weights, ``messages.json`` pictures with their messages (base64), and the SHA-256 of the
-messages of pictures that are too large to keep, made by ``pinned_picture``. The ``.vaez`` files hold the gray one of the pictures,
-as a PNG with a text, by the model and by each method of the stored fallback.
+photo: ``tiny.safetensors`` is a model with random weights, ``messages.json`` pictures with their messages (base64), and the SHA-256
+of the messages of pictures that are too large to keep, made by ``pinned_picture``. The ``.vaez`` files hold the gray one of the
+pictures, as a PNG with a text, by the model and by each method of the stored fallback.
+
+sets: an archive for every scheme, and those without a model, of what ``archived`` gives; and the models, with random weights.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from bbans import api, chunks, container, image, models, stored
+from bbans import api, chunks, container, image, models, sets, stored
+from bbans.exact.network import IntConv
+from bbans.models.families import FAMILIES
 from bbans.models.photo_layout import PhotoConfig
+from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig, to_json
+from bbans.models.weights import pack
 from tests.models import picture, weight_file
 
 FOLDER = Path(__file__).parent / "data" / "golden"
 CONFIG = PhotoConfig(width=8, blocks=1, carried=2, head=8, components=2, latents=2, latent_width=4)
 PICTURES = {"colours": (41, 66, 3, "photo"), "gray": (40, 35, 1, "photo"), "noise": (9, 5, 3, "noise"), "pixel": (1, 1, 3, "noise")}
 PINNED = {"regions": (16, 1600, 3), "strips": (640, 640, 1)}
+
+MODELS = {
+    "binary": MarkovConfig(height=6, width=5, symbols=2, latents=(4,), hidden=(5,)),
+    "gray": MarkovConfig(height=4, width=3, symbols=256, components=2, latents=(4, 3), hidden=(5, 4)),
+    "colours": TopDownConfig(4, 6, 3, 256, 1, (2, 1), (4, 3), (0, 1), ((2,), (1,)), features=2, hidden=4, context=1),
+}
+ARCHIVES = {  # by name, which is the scheme if there is a model, and images in a chunk
+    "bb-ans": ("binary", 4),
+    "mcbits-3": ("binary", 4),
+    "mcbits-coupled-3": ("binary", 4),
+    "bit-swap": ("gray", 3),
+    "top-down": ("colours", 2),
+    "lzma": (None, 4),
+    "files": (None, None),
+}
 
 
 def pinned_picture(height: int, width: int, channels: int) -> NDArray[np.uint8]:
@@ -64,8 +89,64 @@ def files(picture: image.Picture, coder: models.PhotoCodec) -> dict[str, bytes]:
     return made
 
 
-def main() -> None:
-    """Write all files."""
+def random_weights(config: SmallConfig, id: str, reach: int = 16, seed: int = 0) -> bytes:
+    """The weight file of a model for small images whose heads' outputs are about `reach` in size: far above 16 they are clamped."""
+    rng = np.random.default_rng(seed)
+    layers = {}
+    for name, (c_out, c_in, kernel, variants, relu) in config.layers().items():
+        size = 40 if relu else reach
+        spread = 73 * 30 * np.sqrt(c_in * kernel**2)  # of a sum of weights times activations
+        exponent = np.full(c_out, np.clip(np.rint(np.log2(spread / size)), 0, 12), np.int8)
+        bias = rng.integers(-size, size, (variants, c_out)) << exponent
+        weight = rng.integers(-127, 128, (c_out, c_in, kernel, kernel))
+        layers[name] = IntConv(weight.astype(np.int8), bias.astype(np.int32), exponent, relu)
+    family = FAMILIES["markov" if isinstance(config, MarkovConfig) else "topdown"]
+    with torch.inference_mode():
+        digest = family.network(config, layers, "reference").digest()
+    return pack(id, to_json(config), digest, layers, family.name)
+
+
+def set_images(config: SmallConfig, count: int) -> NDArray[np.uint8]:
+    """(count, H, W, C) of 0 .. symbols - 1, by integers alone."""
+    n, y, x, c = np.ogrid[:count, : config.height, : config.width, : config.channels]
+    values = (23 * y * y + 17 * x + 61 * n + 40 * c + (x * y * (n + 3)) % 29) % 256
+    return (values >> 7 if config.binary else values).astype(np.uint8)
+
+
+def archived(name: str) -> NDArray[np.uint8] | NDArray[np.bool_] | dict[str, bytes]:
+    """What the archives hold: arrays, of bool, uint8 or two values, of three axes or four; or files by name."""
+    binary = set_images(MODELS["binary"], 9)[..., 0]
+    colours = set_images(MODELS["colours"], 3)
+    if name == "bb-ans":
+        return binary > 0
+    if name.startswith("mcbits"):
+        return binary * np.uint8(1 if name == "mcbits-3" else 255)
+    if name == "bit-swap":
+        return set_images(MODELS["gray"], 7)
+    if name == "lzma":
+        return pinned_picture(8, 9, 3) + np.arange(10, dtype=np.uint8)[:, None, None, None]
+    pictures = {f"{i}.png": image.write(image.Picture(pixels, "PNG", b"")) for i, pixels in enumerate(colours)}
+    pictures["more/with a text.png"] = image.write(kept_picture(colours[0]))
+    return pictures | {"read me": b"no picture"}
+
+
+def set_archive(name: str) -> bytes:
+    """The archive of that name, by the model in its golden file."""
+    (model, chunk), source, file = ARCHIVES[name], archived(name), io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder:
+        if isinstance(source, dict):
+            for path, data in source.items():
+                (Path(folder) / path).parent.mkdir(exist_ok=True)
+                (Path(folder) / path).write_bytes(data)
+            source = folder
+        if model is None:
+            sets.pack(source, file, chunk=chunk, mode="stored", threads=1)
+        else:
+            sets.pack(source, file, model=FOLDER / f"{model}.safetensors", scheme=name, chunk=chunk, threads=1)
+    return file.getvalue()
+
+
+def write_photo() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     model = FOLDER / "tiny.safetensors"
     model.write_bytes(weight_file(CONFIG))
@@ -81,5 +162,12 @@ def main() -> None:
     (FOLDER / "messages.json").write_text(json.dumps({"pictures": pictures, "pinned": pinned}, indent=1) + "\n")
 
 
+def write_sets() -> None:
+    for name, config in MODELS.items():
+        (FOLDER / f"{name}.safetensors").write_bytes(random_weights(config, name))
+    for name in ARCHIVES:
+        (FOLDER / f"{name}.vaeza").write_bytes(set_archive(name))
+
+
 if __name__ == "__main__":
-    main()
+    {"photo": write_photo, "sets": write_sets}[sys.argv[1]]()

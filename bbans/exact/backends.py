@@ -33,8 +33,8 @@ from bbans.exact.network import ACTIVATION_MAX, IntConv
 class Layer(ABC):
     """An IntConv made ready for one backend and device.
 
-    Called with x (1, C_in, H, W) and, relu layers only, perhaps a skip (1, C_out, H', W'), both activations and left as they are;
-    returns (1, C_out, H', W') with H' = H - k + 1: activations (relu) or exact multiples of 2**-exponent (heads). Made once, it
+    Called with x (N, C_in, H, W) and, relu layers only, perhaps a skip (N, C_out, H', W'), both activations and left as they are;
+    returns (N, C_out, H', W') with H' = H - k + 1: activations (relu) or exact multiples of 2**-exponent (heads). Made once, it
     may be called by several threads at a time.
 
     Raises: RuntimeError, when made or when called, if the library lacks this arithmetic.
@@ -90,7 +90,7 @@ class Float32Unfold(_FloatLayer):
 
     def _convolve(self, x: Tensor, bias: Tensor) -> Tensor:
         height, width = (side - self.kernel + 1 for side in x.shape[-2:])
-        y = (self.weight.flatten(1) @ F.unfold(x, self.kernel)[0]).view(1, -1, height, width)
+        y = (self.weight.flatten(1) @ F.unfold(x, self.kernel)).view(len(x), -1, height, width)
         return y.add_(bias.view(1, -1, 1, 1))
 
 

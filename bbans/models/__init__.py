@@ -12,8 +12,9 @@ from bbans.models.weights import DEFAULT_MODEL, Weights, find, installed, read
 
 if TYPE_CHECKING:
     from bbans.models.photo_codec import PhotoCodec
+    from bbans.models.set_codec import SetCodec
 
-__all__ = ["DEFAULT_MODEL", "Weights", "find", "installed", "load", "read"]
+__all__ = ["DEFAULT_MODEL", "Weights", "find", "installed", "load", "load_set", "read"]
 
 
 def load(
@@ -36,3 +37,25 @@ def load(
 
     weights = model if isinstance(model, Weights) else read(model)
     return load_photo_codec(weights, threads=threads, device=device, backend=backend)
+
+
+def load_set(
+    model: str | Path | Weights,
+    *,
+    scheme: str | None = None,
+    threads: int | None = None,
+    backend: str | None = None,
+) -> SetCodec:
+    """The codec of sets of small images by a model, on the first backend that passes the model's self-check.
+
+    Args:
+        model: as of `load`.
+        scheme: of bits-back coding, as bbans.models.set_codec names them; None for the model's own.
+        threads: chunks are shared among so many; None for all cores.
+
+    Raises: as `load`; ModelError as well for a scheme that does not go with the model.
+    """
+    from bbans.models.set_codec import load_set_codec
+
+    weights = model if isinstance(model, Weights) else read(model)
+    return load_set_codec(weights, scheme=scheme, threads=threads, backend=backend)

@@ -13,10 +13,12 @@ import click
 import torch
 
 from bbans.exact.export import export_layers, import_layers
+from bbans.models.families import FAMILIES
 from bbans.models.photo import PhotoVAE
 from bbans.models.photo_layout import PhotoConfig, config_of
 from bbans.models.photo_network import PhotoNetwork
-from bbans.models.weights import Weights, pack
+from bbans.models.small_layout import from_json
+from bbans.models.weights import PHOTO, Weights, pack
 
 
 def export_model(model: PhotoVAE, id: str) -> bytes:
@@ -40,9 +42,15 @@ def import_model(weights: Weights) -> PhotoVAE:
 def export_checkpoint(checkpoint: Path, id: str) -> bytes:
     """The weight file of a checkpoint's averaged model. Raises: ModelError when a layer breaks the bound of exactness."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    model = PhotoVAE(PhotoConfig(**state["config"]))
+    name = state.get("family", PHOTO)  # none in those of before there were families
+    if name == PHOTO:
+        photo = PhotoVAE(PhotoConfig(**state["config"]))
+        photo.load_state_dict(state["average"])
+        return export_model(photo, id)
+    family = FAMILIES[name]
+    model = family.model(from_json(family.config, state["config"], id))
     model.load_state_dict(state["average"])
-    return export_model(model, id)
+    return family.export(model, id)
 
 
 @click.command()

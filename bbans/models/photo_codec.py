@@ -75,7 +75,7 @@ class PhotoCodec:
     def encode(self, pixels: Bytes) -> Encoded:
         """The messages of a picture. Shapes: pixels (H, W, 3) RGB or (H, W, 1) gray, uint8. Inverse: decode."""
         encoded = Encoded()
-        with _coding():
+        with coding():
             for rows, columns in regions(*pixels.shape[:2]):
                 self._encode_region(_as_rgb(pixels[rows, columns]), pixels.shape[2], encoded)
         return encoded
@@ -87,7 +87,7 @@ class PhotoCodec:
         """
         out = np.empty((height, width, channels), np.uint8)
         left = iter(messages)
-        with _coding():
+        with coding():
             for rows, columns in regions(height, width):
                 size = (rows.stop - rows.start, columns.stop - columns.start)
                 out[rows, columns] = self._decode_region(left, *size, channels)[..., :channels]
@@ -265,7 +265,7 @@ def load_photo_codec(weights: Weights, *, threads: int | None, device: str, back
     count = threads or _cores()
     tried = (backend,) if backend else BACKENDS["cuda" if device.startswith("cuda") else "cpu"]
     failures: list[Exception] = []
-    with _coding():
+    with coding():
         for name in tried:
             try:
                 network = PhotoNetwork(config, weights.layers, name, device, count)
@@ -292,7 +292,7 @@ _torch_threads_before = 1
 
 
 @contextmanager
-def _coding() -> Iterator[None]:
+def coding() -> Iterator[None]:
     """Torch as coding needs it: no gradients, no rounding by a caller's autocast, and one thread, as the networks have their own
     (see PhotoNetwork). The number of threads is the whole process's: it comes back when the last of several calls ends."""
     global _torch_threads_users, _torch_threads_before

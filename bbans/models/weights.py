@@ -24,13 +24,14 @@ DEFAULT_MODEL = "photo-2"
 FOLDER = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"
 HASH_BYTES = 8
+PHOTO = "photo"  # the architecture of files that name none
 
 
 @dataclass(frozen=True)
 class Weights:
     """A weight file, read.
 
-    ``config`` holds the fields of the architecture's configuration, ``digest`` what PhotoNetwork.digest must return.
+    ``config`` holds the fields of the architecture's configuration, ``digest`` what its network's digest must return.
     """
 
     id: str
@@ -38,6 +39,12 @@ class Weights:
     config: dict[str, Any]
     digest: str
     layers: dict[str, IntConv]
+    architecture: str = PHOTO
+
+    def takes(self, shape: tuple[int, int, int], symbols: int) -> bool:
+        """Whether it is for sets of images (H, W, C) of samples 0 .. symbols - 1."""
+        names = ("height", "width", "channels", "symbols")
+        return tuple(self.config.get(name) for name in names) == (*shape, symbols)
 
 
 def installed() -> dict[str, Path]:
@@ -64,17 +71,26 @@ def read(model: str | Path | None = None) -> Weights:
         layers = from_tensors(tensors)
         if not is_name(str(described["id"])):
             raise ValueError("its id is not a name")
-        return Weights(str(described["id"]), fingerprint(data), dict(described["config"]), str(described["digest"]), layers)
+        return Weights(
+            id=str(described["id"]),
+            hash=fingerprint(data),
+            config=dict(described["config"]),
+            digest=str(described["digest"]),
+            layers=layers,
+            architecture=str(described.get("architecture", PHOTO)),
+        )
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, CorruptDataError) as error:
         raise ModelError(f"{path.name} is not a weight file of a bbans model ({error})") from None
 
 
-def pack(id: str, config: Mapping[str, Any], digest: str, layers: Mapping[str, IntConv]) -> bytes:
+def pack(id: str, config: Mapping[str, Any], digest: str, layers: Mapping[str, IntConv], architecture: str = PHOTO) -> bytes:
     """The bytes of a weight file. Inverse: read. Raises: ValueError for an id that files cannot carry."""
     if not is_name(id):
         raise ValueError(f"a model's id is made of letters, digits, dots, hyphens and underscores, not {id!r}")
-    described = json.dumps({"id": id, "config": dict(config), "digest": digest}, sort_keys=True)
-    return save_tensors(to_tensors(layers), {"bbans": described})
+    described = {"id": id, "config": dict(config), "digest": digest}
+    if architecture != PHOTO:
+        described["architecture"] = architecture
+    return save_tensors(to_tensors(layers), {"bbans": json.dumps(described, sort_keys=True)})
 
 
 def find(id: str, hash: bytes, also: str | Path | None = None) -> Weights:

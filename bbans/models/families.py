@@ -1,0 +1,97 @@
+"""The families of models for small images by name: their sizes, their training forms, and the way to weight files and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from bbans.errors import ModelError
+from bbans.exact.export import export_layers, import_layers
+from bbans.exact.network import IntConv
+from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig, from_json, to_json
+from bbans.models.small_markov import MarkovVAE
+from bbans.models.small_network import MarkovNetwork, SmallNetwork, TopDownNetwork
+from bbans.models.small_topdown import TopDownVAE
+from bbans.models.weights import Weights, pack
+
+
+@dataclass(frozen=True)
+class Family:
+    """A config class, its training form (config -> module), and its integer form (config, layers, backend -> network)."""
+
+    name: str
+    config: type[SmallConfig]
+    model: Callable[[Any], Any]
+    network: Callable[[Any, Mapping[str, IntConv], str], SmallNetwork]
+
+    def export(self, model: nn.Module, id: str) -> bytes:
+        """The weight file of a model. Inverse: import_. Raises: ModelError when a layer breaks the bound of exactness."""
+        layers, config = export_layers(model), cast(SmallConfig, model.config)
+        with torch.inference_mode():
+            digest = self.network(config, layers, "reference").digest()
+        return pack(id, to_json(config), digest, layers, self.name)
+
+    def import_(self, weights: Weights) -> Any:
+        """The model, to be trained further, that exports to these weights. Inverse: export.
+
+        Raises: ModelError for weights of another family.
+        """
+        if weights.architecture != self.name:
+            raise ModelError(f"the model '{weights.id}' is of the family '{weights.architecture}', not '{self.name}'")
+        model = self.model(from_json(self.config, weights.config, weights.id))
+        import_layers(model, weights.layers)
+        return model
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("markov", MarkovConfig, MarkovVAE, MarkovNetwork),
+        Family("topdown", TopDownConfig, TopDownVAE, TopDownNetwork),
+    )
+}
+
+
+def with_context(model: TopDownVAE, radius: int, hidden: int = 32) -> TopDownVAE:
+    """A model that does what another without context does, and can learn to look at the pixels around.
+
+    Trained with context from the start, a model learns to use that alone and then never finds a use for its latents. A model of
+    binary images that has no pixel layers gets some, `hidden` wide, that pass its logits on.
+
+    Raises: ModelError for a model that has a context already, or no pixel layers and other samples.
+    """
+    config = model.config
+    if config.context:
+        raise ModelError("the model has a context already")
+    if not config.features and not config.binary:
+        raise ModelError("the model has no pixel layers that could look at a context")
+    wider: dict[str, Any] = {"context": radius} if config.features else {"context": radius, "features": 2, "hidden": hidden}
+    wide, weights = TopDownVAE(replace(config, **wider)), model.state_dict()
+    if config.features:
+        entering = weights["pixel.enter.weight"]
+        taps = wide.pixel.enter.weight.shape[1] - entering.shape[1]
+        weights["pixel.enter.weight"] = torch.cat([entering.new_zeros(len(entering), taps, 1, 1), entering], 1)
+    else:
+        _pass_logits_on(wide, weights)
+    wide.load_state_dict(weights)
+    return wide
+
+
+def _pass_logits_on(wide: TopDownVAE, weights: dict[str, Tensor]) -> None:
+    """Fill in the pixel layers: the two features are half the positive and half the negative part of the logit."""
+    last = f"down.{len(wide.config.divisors) - 1}.leave"
+    for name in ("weight", "bias"):
+        logits = weights[f"{last}.{name}"] / 2
+        weights[f"{last}.{name}"] = torch.cat([logits, -logits], 0 if name == "weight" else 1)
+    weights |= {f"pixel.{name}": value for name, value in wide.pixel.state_dict().items()}
+    weights["pixel.enter.weight"][:2] = 0
+    weights["pixel.enter.weight"][:2, -2:, 0, 0] = torch.eye(2)
+    weights["pixel.hidden.weight"][:2] = 0
+    weights["pixel.out.weight"].zero_()
+    weights["pixel.out.weight"][0, :2, 0, 0] = torch.tensor([2.0, -2.0])
+    for name in ("enter", "hidden", "out"):
+        weights[f"pixel.{name}.bias"].zero_()

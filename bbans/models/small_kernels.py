@@ -1,0 +1,209 @@
+"""Compiled loops that push and pop the samples of one image of a small-image model, on one message.
+
+Two kinds of likelihood share them. Of the dense models a head's outputs are given for all pixels. Of the top-down models the pixel
+layers run here, pixel by pixel, as they may look at pixels that a decoder has only just popped: weights and activations are
+integers in float32, which is exact (see bbans.exact.network), and an input that is zero costs nothing.
+
+A message is a stack, so pushing runs in two steps: the first walks through the image as the decoder will and notes every symbol's
+interval, the second pushes the intervals backwards. Samples go in reading order, colours G, R, B.
+
+Shapes: pixels (H, W, C) uint8; given (outputs, H * W) float32, or (features, H * W) with `layers`: enter (inputs, hidden) weights
+and (hidden,) bias, hidden (hidden, hidden) and (hidden,), out (hidden, outputs) and (outputs,), all scaled by 2**-exponent.
+All arrays are contiguous: numba would compile a version of these functions for every other layout.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+import numpy as np
+
+from bbans._jit import jit
+from bbans.ans import peek_one, pop_one, push_one
+from bbans.models.small_layout import BINARY_LEVEL, LOG_SCALE_OFFSET
+from bbans.tables import PRECISION, SCALES, bernoulli_start, log2, mixture_cf, mixture_search, weights_from_logits
+
+_GREEN, _RED, _BLUE = 1, 0, 2
+_TOTAL = 1 << PRECISION
+_LOGIT_LIMIT = 960  # of a binary sample, in 1/64 nat
+_MEAN_LIMIT = 32767.0  # in 1/64 of a sample value: twice the range of samples
+_MIXTURE_LOGIT_LIMIT = 16383.0
+_SLOPE_LIMIT = 128.0  # in 1/64
+
+
+@jit
+def _rounded(value, limit):
+    return np.int64(np.rint(min(max(value, np.float32(-limit)), np.float32(limit))))
+
+
+@jit
+def _dense(given, count, weight, bias, out):
+    """out = given @ weight + bias, without what is zero."""
+    for j in range(len(bias)):
+        out[j] = bias[j]
+    for i in range(count):
+        a = given[i]
+        if a != np.float32(0):
+            row = weight[i]
+            for j in range(len(bias)):
+                out[j] += a * row[j]
+
+
+@jit
+def _activate(values):
+    for j in range(len(values)):
+        values[j] = min(max(np.rint(values[j]), np.float32(0)), np.float32(127))
+
+
+@jit
+def _pixel_layers(pixels, y, x, radius, binary, given, place, layers, inputs, first, second, values):
+    """Fill `values` (outputs,) with the head's outputs for a pixel."""
+    enter, enter_bias, hidden, hidden_bias, out, out_bias = layers
+    _, width, colours = pixels.shape
+    count = 0
+    for dy in range(-radius, 1):
+        for dx in range(-radius, radius + 1 if dy < 0 else 0):
+            row, column = y + dy, x + dx
+            inside = row >= 0 and 0 <= column < width
+            for colour in range(colours):
+                level = 0
+                if inside:
+                    level = pixels[row, column, colour] * BINARY_LEVEL if binary else pixels[row, column, colour] >> 1
+                inputs[count] = np.float32(level)
+                count += 1
+    for i in range(len(given)):
+        inputs[count] = given[i, place]
+        count += 1
+    _dense(inputs, count, enter, enter_bias, first)
+    _activate(first)
+    _dense(first, len(first), hidden, hidden_bias, second)
+    for j in range(len(second)):
+        second[j] += first[j]
+    _activate(second)
+    _dense(second, len(second), out, out_bias, values)
+
+
+@jit
+def _reference(pixels, y, x, channel, relative):
+    """Four times what the means of a sample are relative to: 0 for gray, else 128 or the pixels at the left and above."""
+    if pixels.shape[2] == 1:
+        return np.int64(0)
+    if not relative or (x == 0 and y == 0):
+        return np.int64(512)
+    left = np.int64(pixels[y, x - 1 if x else x, channel])
+    above = np.int64(pixels[y - 1 if y else y, x, channel])
+    if x == 0:
+        left = above
+    elif y == 0:
+        above = left
+    return 2 * (left + above)
+
+
+@jit
+def _mixture(values, colours, colour, reference, green, red, logits, means, scales, weights, tables):
+    """Fill means, inverse scales and weights (K,) with a sample's mixture; green, red: four times the rests of those colours."""
+    _, exponentials, inverse_scales, _ = tables
+    k = len(means)
+    for i in range(k):
+        logits[i] = _rounded(values[colour * k + i], _MIXTURE_LOGIT_LIMIT)
+        index = _rounded(values[(2 * colours + colour) * k + i], np.float32(SCALES)) + LOG_SCALE_OFFSET
+        scales[i] = inverse_scales[min(max(index, 0), SCALES - 1)]
+        mean = 16 * reference + _rounded(64 * values[(colours + colour) * k + i], _MEAN_LIMIT)
+        if colour == 1:
+            mean += (_rounded(4 * values[9 * k + i], _SLOPE_LIMIT) * green + 2) >> 2
+        elif colour == 2:
+            slopes = _rounded(4 * values[10 * k + i], _SLOPE_LIMIT) * green + _rounded(4 * values[11 * k + i], _SLOPE_LIMIT) * red
+            mean += (slopes + 2) >> 2
+        means[i] = mean
+    weights_from_logits(logits, exponentials, weights)
+
+
+@jit
+def _walk(decoding, head, words, size, starts, freqs, pixels, given, layers, radius, relative, components, tables):
+    """Go through an image in reading order: pop its samples, or note their intervals. (head, size); size -1: it ran dry.
+
+    `components` is 0 for binary samples; `radius` is -1 where outputs are given for all pixels.
+    """
+    table = tables[0]
+    height, width, colours = pixels.shape
+    binary = components == 0
+    outputs = 1 if binary else (3 if colours == 1 else 12) * components
+    logits, means = np.empty(components, np.int64), np.empty(components, np.int64)
+    scales, weights = np.empty(components, np.int64), np.empty(components, np.int64)
+    values = np.empty(outputs, np.float32)
+    inputs = np.empty(layers[0].shape[0], np.float32)
+    first, second = np.empty(layers[2].shape[0], np.float32), np.empty(layers[2].shape[0], np.float32)
+    n = 0
+    for y in range(height):
+        for x in range(width):
+            place = y * width + x
+            if radius < 0:
+                for i in range(outputs):
+                    values[i] = given[i, place]
+            else:
+                _pixel_layers(pixels, y, x, radius, binary, given, place, layers, inputs, first, second, values)
+            if binary:
+                edge = bernoulli_start(_rounded(4 * values[0], np.float32(_LOGIT_LIMIT)), table)
+                if decoding:
+                    symbol = np.int64(peek_one(head, PRECISION) >= edge)
+                    pixels[y, x, 0] = symbol
+                else:
+                    symbol = np.int64(pixels[y, x, 0])
+                start = edge if symbol else np.int64(0)
+                freq = _TOTAL - edge if symbol else edge
+                if decoding:
+                    head, size = pop_one(head, words, size, start, freq, PRECISION)
+                    if size < 0:
+                        return head, size
+                else:
+                    starts[n], freqs[n] = start, freq
+                n += 1
+                continue
+            green, red = np.int64(0), np.int64(0)
+            for colour in range(colours):
+                channel = 0 if colours == 1 else (_BLUE if colour == 2 else (_RED if colour == 1 else _GREEN))
+                reference = _reference(pixels, y, x, channel, relative)
+                _mixture(values, colours, colour, reference, green, red, logits, means, scales, weights, tables)
+                if decoding:
+                    symbol, start, freq = mixture_search(peek_one(head, PRECISION), 256, means, scales, weights, table)
+                    head, size = pop_one(head, words, size, start, freq, PRECISION)
+                    if size < 0:
+                        return head, size
+                    pixels[y, x, channel] = symbol
+                else:
+                    symbol = np.int64(pixels[y, x, channel])
+                    start = mixture_cf(symbol, 256, means, scales, weights, table)
+                    starts[n], freqs[n] = start, mixture_cf(symbol + 1, 256, means, scales, weights, table) - start
+                n += 1
+                if colour == 0:
+                    green = 4 * symbol - reference
+                elif colour == 1:
+                    red = 4 * symbol - reference
+    return head, size
+
+
+@jit
+def push_samples(head, words, size, pixels, given, layers, radius, relative, components, tables):
+    """(head, size) after pushing an image. The message must have room for all of its samples."""
+    starts, freqs = np.empty(pixels.size, np.int32), np.empty(pixels.size, np.int32)
+    _walk(False, head, words, size, starts, freqs, pixels, given, layers, radius, relative, components, tables)
+    for i in range(pixels.size - 1, -1, -1):
+        head, size = push_one(head, words, size, np.int64(starts[i]), np.int64(freqs[i]), PRECISION)
+    return head, size
+
+
+@jit
+def pop_samples(head, words, size, pixels, given, layers, radius, relative, components, tables):
+    """(head, size) after popping an image into `pixels`; size -1 when the message ran dry. Inverse: push_samples."""
+    none = np.empty(0, np.int32)
+    return _walk(True, head, words, size, none, none, pixels, given, layers, radius, relative, components, tables)
+
+
+@jit
+def log_freqs_of_samples(pixels, given, layers, radius, relative, components, tables):
+    """The sum over an image's samples of log2(freq / 2**24), in 2**-16 bit."""
+    starts, freqs = np.empty(pixels.size, np.int32), np.empty(pixels.size, np.int32)
+    none = np.empty(0, np.uint32)
+    _walk(False, np.uint64(0), none, 0, starts, freqs, pixels, given, layers, radius, relative, components, tables)
+    total = np.int64(0)
+    for i in range(pixels.size):
+        total += log2(np.int64(freqs[i]), tables[3])
+    return total - (np.int64(pixels.size) * PRECISION << 16)

@@ -1,0 +1,112 @@
+"""Dense VAEs with a Markov hierarchy of latents. Training form.
+
+::
+
+    x <- z_1 <- z_2 <- .. <- z_L     p(x|z_1) p(z_1|z_2) .. p(z_L)
+    x -> z_1 -> z_2 -> .. -> z_L     q(z_1|x) q(z_2|z_1) ..
+
+Each arrow is a network of one hidden layer. With L = 1 it is the model of the BB-ANS paper. Latents live on the integer grid
+0 .. 127; their distributions are discretised logistics, the top prior a fixed one. Every layer is a QConv on 1x1 images; the
+integer form is :mod:`bbans.models.small_network`.
+
+Sources: Townsend, Bird, Barber, "Practical lossless compression with latent variables using bits back coding", ICLR 2019; Kingma,
+Abbeel, Ho, "Bit-Swap: recursive bits-back coding for lossless compression with hierarchical latent variables", ICML 2019.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bbans.exact.qat import QConv, Quantised
+from bbans.models.small_bits import (
+    Logistic,
+    SmallBits,
+    latent_input,
+    log_scale_of,
+    sample_bits,
+    sample_centre,
+    sample_gain,
+    sample_input,
+    start_head,
+)
+from bbans.models.small_layout import (
+    LATENT_CENTRE,
+    LEVELS_PER_UNIT,
+    LOG_SCALE_OFFSET,
+    MARKOV_PRIOR_INDEX,
+    MarkovConfig,
+)
+
+PRIOR_LOG_SCALE = (MARKOV_PRIOR_INDEX - LOG_SCALE_OFFSET) / 16
+
+
+class Arrow(nn.Module):
+    """(B, n, 1, 1) -> (B, outputs, 1, 1), by one hidden layer."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, centre: int, gain: float) -> None:
+        super().__init__()
+        self.hidden = QConv(inputs, hidden, 1, centre=centre, centred=inputs if centre else 0, gain=gain)
+        self.out = QConv(hidden, outputs, 1, relu=False, gain=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.hidden(x).float()
+        with torch.autocast(h.device.type, enabled=False):
+            return self.out(h)  # type: ignore[no-any-return]
+
+
+class MarkovVAE(Quantised):
+    """Bits of images under a Markov hierarchy, differentiable."""
+
+    def __init__(self, config: MarkovConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or MarkovConfig()
+        below = (c.dims, *c.latents)
+        posterior, likelihood = [], []
+        for level, (size, hidden) in enumerate(zip(c.latents, c.hidden, strict=True)):
+            centre, gain = (LATENT_CENTRE, 2.0) if level else (sample_centre(c), sample_gain(c))
+            outputs = 2 * below[level] if level else c.height * c.width * c.outputs
+            posterior.append(Arrow(below[level], hidden, 2 * size, centre, gain))
+            likelihood.append(Arrow(size, hidden, outputs, LATENT_CENTRE, 2.0))
+        self.posterior, self.likelihood = nn.ModuleList(posterior), nn.ModuleList(likelihood)
+        with torch.no_grad():
+            for level, size in enumerate(c.latents):
+                posterior[level].out.bias[0, size:] = PRIOR_LOG_SCALE - 1
+                if level:
+                    likelihood[level].out.bias[0, c.latents[level - 1] :] = PRIOR_LOG_SCALE
+            pixel = torch.zeros(c.outputs)
+            start_head(pixel, c)
+            likelihood[0].out.bias[0] = pixel.view(-1, 1).expand(-1, c.height * c.width).reshape(-1)
+
+    @property
+    def noise_size(self) -> int:
+        """Uniform numbers that the latents of an image take."""
+        return self.config.latent_count
+
+    def forward(self, x: Tensor, noise: Tensor) -> SmallBits:
+        """Bits of a batch. Shapes: x (B, C, H, W) uint8, noise (B, noise_size) uniform in (0, 1)."""
+        c, q = self.config, self.quantised
+        uniforms = torch.split(noise, list(c.latents), 1)
+        bits = SmallBits(x.new_zeros(len(x), dtype=torch.float32))
+        latents: list[Tensor] = []
+        seen = sample_input(x, c).flatten(1)[:, :, None, None]
+        for level in range(len(c.latents)):
+            posterior = _logistic(self.posterior[level](seen), q)
+            z = posterior.draw(uniforms[level][:, :, None, None])
+            bits.posterior.append(posterior.bits(z))
+            latents.append(z)
+            seen = latent_input(z)
+        for level, z in enumerate(latents):
+            if level + 1 < len(latents):
+                prior = _logistic(self.likelihood[level + 1](latent_input(latents[level + 1])), q)
+            else:
+                prior = Logistic(torch.full_like(z, LATENT_CENTRE), torch.full_like(z, PRIOR_LOG_SCALE))
+            bits.prior.append(prior.bits(z))
+        out = self.likelihood[0](latent_input(latents[0])).reshape(-1, c.outputs, c.height, c.width)
+        bits.data = sample_bits(x, out, None, c, q)
+        return bits
+
+
+def _logistic(out: Tensor, quantised: bool) -> Logistic:
+    mean, log_scale = out.chunk(2, 1)
+    return Logistic(LATENT_CENTRE + LEVELS_PER_UNIT * mean, log_scale_of(log_scale, quantised))

@@ -1,0 +1,232 @@
+"""Hierarchical VAEs whose priors and posteriors share the way down. Training form.
+
+::
+
+    x -> up.G -> .. -> up.0          what a posterior sees of x, from the finest grid to the coarsest
+    start -> z, z, .. -> down.0 -> z, .. -> down.G -> features of every pixel -> pixel layers -> p(x|z)
+
+    on the way down, at every latent layer:   p(z | t)  from the state t alone,   q(z | t, x)  from t and up,   t <- t + f(z, t)
+
+A pixel's likelihood sees its features and, where the config has a ``context``, the pixels around that are coded before it. The
+pixel layers are 1x1 convolutions over these, so that a coder can run them pixel by pixel.
+
+Latents live on the integer grid 0 .. 127, as discretised logistics. Every layer is a QConv; the integer form is
+:mod:`bbans.models.small_network`.
+
+Sources: Sønderby et al., "Ladder variational autoencoders", NeurIPS 2016; Maaløe et al., "BIVA", NeurIPS 2019; Child, "Very deep
+VAEs", ICLR 2021; local pixel context: Gulrajani et al., "PixelVAE", ICLR 2017; Zhang et al., "NeLLoC", 2022.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bbans.exact.qat import QConv, Quantised
+from bbans.models.small_bits import (
+    Logistic,
+    SmallBits,
+    latent_input,
+    log_scale_of,
+    sample_bits,
+    sample_centre,
+    sample_gain,
+    sample_input,
+    start_head,
+)
+from bbans.models.small_layout import LATENT_CENTRE, LEVELS_PER_UNIT, TopDownConfig
+
+PRIOR_LOG_SCALE = 0.0  # to start from: small, as the bits of a draw from a wide posterior have to be there before
+
+
+class Residual(nn.Module):
+    """x + b(a(x))."""
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.a, self.b = QConv(width, width, kernel), QConv(width, width, kernel)
+        with torch.no_grad():
+            self.b.weight.mul_(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x), skip=x)  # type: ignore[no-any-return]
+
+
+class Up(nn.Module):
+    """A grid on the way up."""
+
+    def __init__(self, enter: QConv, width: int, kernel: int, blocks: int) -> None:
+        super().__init__()
+        self.enter = enter
+        self.blocks = nn.ModuleList(Residual(width, kernel) for _ in range(blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class LatentLayer(nn.Module):
+    """One z: its prior and posterior given the state, and what it does to the state."""
+
+    def __init__(self, size: int, width: int, kernel: int, blocks: int) -> None:
+        super().__init__()
+        self.prior = QConv(width, 2 * size, 1, relu=False, gain=0.02)
+        self.seen = QConv(2 * width, width, 1)
+        self.posterior = QConv(width, 2 * size, 1, relu=False, gain=0.1)
+        self.inject = QConv(size + width, width, kernel, centre=LATENT_CENTRE, centred=size)
+        self.blocks = nn.ModuleList(Residual(width, kernel) for _ in range(blocks))
+        with torch.no_grad():
+            self.prior.bias[0, size:] = PRIOR_LOG_SCALE
+            self.inject.weight[:, :size] *= 4
+            self.inject.weight[:, size:] *= 0.3
+
+    def logistics(self, state: Tensor, seen: Tensor, quantised: bool) -> tuple[Logistic, Logistic]:
+        """p(z | state) and q(z | state, x); the posterior's parameters are relative to the prior's."""
+        asked = self.seen(torch.cat([state, seen], 1))
+        with torch.autocast(state.device.type, enabled=False):
+            p_mean, p_log_scale = self.prior(state.float()).chunk(2, 1)
+            q_mean, q_log_scale = self.posterior(asked.float()).chunk(2, 1)
+        p_mean = LATENT_CENTRE + LEVELS_PER_UNIT * p_mean
+        p_log_scale = log_scale_of(p_log_scale, quantised)
+        return Logistic(p_mean, p_log_scale), Logistic(
+            p_mean + LEVELS_PER_UNIT * q_mean, log_scale_of(p_log_scale + q_log_scale, quantised)
+        )
+
+    def descend(self, state: Tensor, z: Tensor) -> Tensor:
+        """The state after z."""
+        state = self.inject(torch.cat([latent_input(z), state], 1), skip=state)
+        for block in self.blocks:
+            state = block(state)
+        return state
+
+
+class Down(nn.Module):
+    """A grid on the way down."""
+
+    def __init__(self, config: TopDownConfig, grid: int, leave: QConv) -> None:
+        super().__init__()
+        width, kernel, blocks = config.widths[grid], config.kernel(grid), config.blocks[grid]
+        self.layers = nn.ModuleList(LatentLayer(size, width, kernel, blocks) for size in config.latents[grid])
+        self.blocks = nn.ModuleList(Residual(width, kernel) for _ in range(0 if self.layers else blocks))
+        self.leave = leave
+
+
+class Pixel(nn.Module):
+    """The likelihood's parameters of every pixel, from features and context."""
+
+    def __init__(self, config: TopDownConfig) -> None:
+        super().__init__()
+        taps = len(config.taps) * config.channels
+        self.enter = QConv(taps + config.features, config.hidden, 1, centre=sample_centre(config), centred=taps, gain=1.0)
+        self.hidden = QConv(config.hidden, config.hidden, 1, gain=1.0)
+        self.out = QConv(config.hidden, config.outputs, 1, relu=False, gain=0.1)
+        with torch.no_grad():
+            start_head(self.out.bias[0], config)
+
+
+class TopDownVAE(Quantised):
+    """Bits of images under a top-down hierarchy, differentiable."""
+
+    def __init__(self, config: TopDownConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or TopDownConfig()
+        last = len(c.divisors) - 1
+        up, down = [], []
+        for grid in range(last + 1):
+            width, kernel = c.widths[grid], c.kernel(grid)
+            if grid == last:
+                inputs = c.channels * c.ratio(grid) ** 2
+                centre = sample_centre(c)
+                enter = QConv(inputs, width, kernel, centre=centre, centred=inputs if centre else 0, gain=sample_gain(c))
+            else:
+                enter = QConv(c.widths[grid + 1] * c.ratio(grid) ** 2, width, 1)
+            up.append(Up(enter, width, kernel, c.blocks[grid]))
+            head = grid == last and not c.features
+            down.append(Down(c, grid, QConv(width, c.leaving(grid), 1, relu=not head, gain=0.1 if head else 2.0)))
+        self.up, self.down = nn.ModuleList(up), nn.ModuleList(down)
+        self.start = QConv(math.prod(c.grid_size(0)), c.widths[0], 1)
+        with torch.no_grad():
+            self.start.bias.fill_(1.0)
+        if c.features:
+            self.pixel = Pixel(c)
+        else:
+            pixel = torch.zeros(c.outputs)
+            start_head(pixel, c)
+            with torch.no_grad():
+                down[-1].leave.bias[0] = pixel.repeat_interleave(c.ratio(last) ** 2)
+
+    @property
+    def noise_size(self) -> int:
+        """Uniform numbers that the latents of an image take."""
+        return self.config.latent_count
+
+    def forward(self, x: Tensor, noise: Tensor) -> SmallBits:
+        """Bits of a batch. Shapes: x (B, C, H, W) uint8, noise (B, noise_size) uniform in (0, 1)."""
+        c, q = self.config, self.quantised
+        samples = sample_input(x, c)
+        bits = SmallBits(x.new_zeros(len(x), dtype=torch.float32))
+        seen = self._seen(samples)
+        state = self.start(self.positions(x))
+        for grid, module in enumerate(self.down):
+            down = cast(Down, module)
+            height, width = c.grid_size(grid)
+            for layer, size in zip(cast(list[LatentLayer], list(down.layers)), c.latents[grid], strict=True):
+                prior, posterior = layer.logistics(state, seen[grid], q)
+                uniform, noise = noise[:, : size * height * width], noise[:, size * height * width :]
+                z = posterior.draw(uniform.view(-1, size, height, width))
+                bits.prior.append(prior.bits(z))
+                bits.posterior.append(posterior.bits(z))
+                state = layer.descend(state, z)
+            for block in down.blocks:
+                state = block(state)
+            if grid + 1 == len(c.divisors) and not c.features:
+                with torch.autocast(state.device.type, enabled=False):
+                    out = F.pixel_shuffle(down.leave(state.float()), c.ratio(grid))
+                    bits.data = sample_bits(x, out, None, c, q)
+                return bits
+            state = F.pixel_shuffle(down.leave(state), c.ratio(grid))
+        h = self.pixel.enter(torch.cat([*self._context(samples), state], 1))
+        h = self.pixel.hidden(h, skip=h).float()
+        with torch.autocast(h.device.type, enabled=False):
+            out = self.pixel.out(h)
+            bits.data = sample_bits(x, out, self._reference(x), c, q)
+        return bits
+
+    def positions(self, x: Tensor) -> Tensor:
+        """An activation that is 1 at a position of the coarsest grid and 0 elsewhere, for each: (B, n, h, w)."""
+        height, width = self.config.grid_size(0)
+        one = torch.eye(height * width, device=x.device).view(1, -1, height, width)
+        return one.expand(len(x), -1, -1, -1)
+
+    def _seen(self, samples: Tensor) -> list[Tensor]:
+        """What posteriors see of x, by grid."""
+        c = self.config
+        seen: list[Tensor] = []
+        x = samples
+        for grid in reversed(range(len(c.divisors))):
+            x = self.up[grid](F.pixel_unshuffle(x, c.ratio(grid)))
+            seen.insert(0, x)
+        return seen
+
+    def _context(self, samples: Tensor) -> list[Tensor]:
+        """For each tap the samples seen from every pixel, 0 outside of the image. (B, C, H, W) each."""
+        r = self.config.context
+        height, width = samples.shape[-2:]
+        padded = F.pad(samples, (r, r, r, 0))
+        return [padded[..., r + dy : r + dy + height, r + dx : r + dx + width] for dy, dx in self.config.taps]
+
+    def _reference(self, x: Tensor) -> Tensor | None:
+        """Twice the pixels at the left and above, at the borders the other or 128: (B, C, H, W), four times a mean."""
+        if not self.config.reference:
+            return None
+        wide = x.int()
+        left, above = torch.full_like(wide, 128), torch.full_like(wide, 128)
+        left[..., 1:], above[..., 1:, :] = wide[..., :-1], wide[..., :-1, :]
+        left[..., 1:, 0], above[..., 0, 1:] = above[..., 1:, 0], left[..., 0, 1:]
+        return 2 * (left + above)
