@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from bbans.errors import CorruptDataError, TrainingError
+from bbans.exact.qat import Quantised
 from bbans.models.export import import_model
 from bbans.models.photo import PhotoVAE
 from bbans.models.photo_layout import PhotoConfig
@@ -28,6 +29,7 @@ from bbans.training.evaluation import evaluate
 from bbans.training.journal import Journal
 from bbans.training.listener import Listener, Status, Stopped
 from bbans.training.loop import Machine, train
+from bbans.training.photo_task import PhotoTask
 from bbans.training.photos import Photo, fingerprint, hold_out, read_photos, without
 from bbans.training.schedule import Schedule
 from bbans.training.trainer import Trainer
@@ -35,6 +37,7 @@ from tests.models import TINY, picture, random_vae, weights
 
 PIXELS = [picture(48, 60), picture(40, 90, seed=1)]
 PHOTOS = [Photo(Path(f"{index}.png"), f"{index:032}", pixels) for index, pixels in enumerate(PIXELS)]
+TASK, UNWATCHED = PhotoTask(PHOTOS, PHOTOS, TINY), PhotoTask(PHOTOS, [], TINY)
 CPU = torch.device("cpu")
 EXACT = Machine(float32=True, workers=0)
 
@@ -211,7 +214,7 @@ class Rows(Listener):
 
 def test_loss_falls(tmp_path: Path) -> None:
     listener = Rows()
-    model = train(PHOTOS, PHOTOS, TINY, QUICK, tmp_path / "model.ckpt", machine=Machine(workers=0), listener=listener)
+    model = train(TASK, QUICK, tmp_path / "model.ckpt", machine=Machine(workers=0), listener=listener)
     rows = listener.rows
     assert [row["step"] for row in rows] == [5, 10, 15, 20]
     assert [row["quantised"] for row in rows] == [False, False, True, True]
@@ -219,6 +222,7 @@ def test_loss_falls(tmp_path: Path) -> None:
     assert rows[-1]["train"] < rows[0]["train"]
     assert rows[-1]["loss"] == rows[-1]["train"] != rows[0]["loss"]
     assert model.quantised
+    assert isinstance(model, PhotoVAE)
     assert evaluate(model, PIXELS) == evaluate(model, PIXELS)
     assert evaluate(model, PIXELS)["neg_elbo"] == rows[-1]["valid_neg_elbo"]
 
@@ -243,10 +247,10 @@ def test_resuming_is_as_if_uninterrupted(tmp_path: Path, optimiser: str, cuts: l
     """Wherever it is cut: before rounding, at a report, between two."""
     schedule = replace(QUICK, optimiser=optimiser)
 
-    def run(name: str, stop_after: int = -1) -> PhotoVAE:
+    def run(name: str, stop_after: int = -1) -> Quantised:
         journal = Journal(tmp_path / f"{name}.jsonl")
         listener = Rows(stop_after)
-        return train(PHOTOS, PHOTOS, TINY, schedule, tmp_path / f"{name}.ckpt", machine=EXACT, journal=journal, listener=listener)
+        return train(TASK, schedule, tmp_path / f"{name}.ckpt", machine=EXACT, journal=journal, listener=listener)
 
     uncut = run("uncut")
     for cut in cuts:
@@ -276,9 +280,9 @@ def reports_of(rows: str) -> list[dict[str, Any]]:
 def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
     checkpoint = tmp_path / "model.ckpt"
     short = Schedule(steps=2, batch=1, side=32)
-    first = train(PHOTOS, [], TINY, short, checkpoint, machine=EXACT)
+    first = train(UNWATCHED, short, checkpoint, machine=EXACT)
     written = checkpoint.read_bytes()
-    again = train(PHOTOS, [], TINY, short, checkpoint, machine=EXACT)
+    again = train(UNWATCHED, short, checkpoint, machine=EXACT)
     assert checkpoint.read_bytes() == written
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
@@ -286,14 +290,14 @@ def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
 def test_checkpoints_of_other_runs(tmp_path: Path) -> None:
     checkpoint = tmp_path / "model.ckpt"
     short = Schedule(steps=2, batch=1, side=32)
-    train(PHOTOS, [], TINY, short, checkpoint, machine=EXACT)
+    train(UNWATCHED, short, checkpoint, machine=EXACT)
     written = checkpoint.read_bytes()
 
     def refused(words: str, photos: Sequence[Photo] = PHOTOS, config: PhotoConfig = TINY, **changes: Any) -> None:
         machine = changes.pop("machine", EXACT)
         start = changes.pop("start", None)
         with pytest.raises(TrainingError, match=words):
-            train(photos, [], config, replace(short, **changes), checkpoint, machine=machine, start=start)
+            train(PhotoTask(photos, [], config), replace(short, **changes), checkpoint, machine=machine, start=start)
         assert checkpoint.read_bytes() == written
 
     refused("model.ckpt is of another run .latents 2 there, 0 here.: delete it", config=replace(TINY, latents=0))
@@ -306,13 +310,25 @@ def test_checkpoints_of_other_runs(tmp_path: Path) -> None:
     for damaged in (b"", written[:-100], written[:500], b"PK" + bytes(500), written.replace(b"rows", b"sore"), flipped):
         checkpoint.write_bytes(damaged)
         with pytest.raises(CorruptDataError, match="model.ckpt is no checkpoint of a training run, or damaged"):
-            train(PHOTOS, [], TINY, short, checkpoint, machine=EXACT)
+            train(UNWATCHED, short, checkpoint, machine=EXACT)
+
+
+def test_checkpoints_of_before_there_were_families(tmp_path: Path) -> None:
+    """They are of the photo model, and runs go on from them."""
+    checkpoint = tmp_path / "model.ckpt"
+    with pytest.raises(Stopped):
+        train(UNWATCHED, QUICK, checkpoint, machine=EXACT, listener=Rows(stop_after=3))
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save({name: value for name, value in state.items() if name not in ("family", "binarise")}, checkpoint)
+    with pytest.raises(Stopped) as stopped:
+        train(UNWATCHED, QUICK, checkpoint, machine=EXACT, listener=Rows(stop_after=1))
+    assert stopped.value.step == 4
 
 
 def test_checkpoints_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = tmp_path / "model.ckpt"
     with pytest.raises(Stopped):
-        train(PHOTOS, [], TINY, QUICK, checkpoint, machine=EXACT, listener=Rows(stop_after=3))
+        train(UNWATCHED, QUICK, checkpoint, machine=EXACT, listener=Rows(stop_after=3))
     written = checkpoint.read_bytes()
 
     def full(descriptor: int) -> None:
@@ -320,7 +336,7 @@ def test_checkpoints_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="model.ckpt cannot be written: No space left on device"):
-        train(PHOTOS, [], TINY, QUICK, checkpoint, machine=EXACT)
+        train(UNWATCHED, QUICK, checkpoint, machine=EXACT)
     assert checkpoint.read_bytes() == written
     assert list(tmp_path.iterdir()) == [checkpoint]
     monkeypatch.undo()
@@ -338,9 +354,7 @@ def test_checkpoints_come_between_rare_reports(tmp_path: Path) -> None:
                 steps.append(torch.load(tmp_path / "model.ckpt", weights_only=True)["step"])
 
     train(
-        PHOTOS,
-        [],
-        TINY,
+        UNWATCHED,
         replace(QUICK, every=20),
         tmp_path / "model.ckpt",
         machine=EXACT,
@@ -353,7 +367,7 @@ def test_checkpoints_come_between_rare_reports(tmp_path: Path) -> None:
 def test_starting_from_weights(tmp_path: Path) -> None:
     """With a rate of nothing they come out as they went in; no pictures change that."""
     still = Schedule(steps=2, batch=1, side=32, rate=0.0)
-    trained = train(PHOTOS, [], TINY, still, tmp_path / "model.ckpt", start=weights(), machine=EXACT)
+    trained = train(UNWATCHED, still, tmp_path / "model.ckpt", start=weights(), machine=EXACT)
     assert_equal_states(dict(trained.state_dict()), dict(import_model(weights()).state_dict()))
 
 
@@ -374,13 +388,13 @@ def test_gradients_that_are_not_finite_change_nothing(tmp_path: Path) -> None:
 def test_a_run_without_any_finite_gradient_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Schedule, "kl_weight_at", lambda *_: float("nan"))
     with pytest.raises(TrainingError, match="none of the last 5 steps had a finite gradient: try a lower --rate"):
-        train(PHOTOS, [], TINY, QUICK, tmp_path / "model.ckpt", machine=EXACT)
+        train(UNWATCHED, QUICK, tmp_path / "model.ckpt", machine=EXACT)
 
 
 def test_weights_that_leave_the_exact_range_are_brought_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "keep_exact", lambda model: ["first"])
     listener = Rows()
-    train(PHOTOS, [], TINY, Schedule(steps=1, batch=1, side=32), tmp_path / "model.ckpt", machine=EXACT, listener=listener)
+    train(UNWATCHED, Schedule(steps=1, batch=1, side=32), tmp_path / "model.ckpt", machine=EXACT, listener=listener)
     assert any("step 1: weights of first were shrunk" in note for note in listener.notes)
 
 

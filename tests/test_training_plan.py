@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from bbans.exact.qat import QConv
-from bbans.training import loop, trainer
+from bbans.training import photo_task, trainer
 from bbans.training.journal import Journal, draw
 from bbans.training.listener import Listener, Status
 from bbans.training.loop import Machine, train
 from bbans.training.optimiser import Muon, make_optimiser, orthogonal
 from bbans.training.pace import Pace, first_plan, second_plan
+from bbans.training.photo_task import PhotoTask
 from bbans.training.photos import Photo
 from bbans.training.schedule import Schedule
 from tests.models import TINY, picture, random_vae
@@ -132,7 +133,7 @@ def test_minutes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load:
         return False
 
     monkeypatch.setattr(trainer.Trainer, "advance", advance)
-    monkeypatch.setattr(loop, "evaluate", clock.slow(lambda *_, **__: {"neg_elbo": 1.0, "kl": 0.0}, lambda *_, **__: 2.0))
+    monkeypatch.setattr(photo_task, "evaluate", clock.slow(lambda *_, **__: {"neg_elbo": 1.0, "kl": 0.0}, lambda *_, **__: 2.0))
     photos = [Photo(Path("x"), "0", picture(32, 32))]
     remaining: list[float] = []
     journal = Journal(tmp_path / "model.jsonl")
@@ -145,7 +146,7 @@ def test_minutes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load:
     clock.now += 7.0  # imports and pictures
     schedule = Schedule(minutes=5, batch=1, side=16)
     options: dict[str, Any] = {"machine": Machine(float32=True, workers=0), "clock": clock, "began": began}
-    train(photos, photos, TINY, schedule, tmp_path / "model.ckpt", journal=journal, listener=Watching(), **options)
+    train(PhotoTask(photos, photos, TINY), schedule, tmp_path / "model.ckpt", journal=journal, listener=Watching(), **options)
     seconds = clock.now - began
     assert abs(seconds - 300) < 0.05 * 300
     assert abs(remaining[-1] - clock.now) < 5
@@ -163,11 +164,11 @@ def test_a_plan_of_minutes_trains_as_one_of_steps(tmp_path: Path) -> None:
     machine = Machine(float32=True, workers=0)
     journal = Journal(tmp_path / "model.jsonl")
     by_time = train(
-        photos, [], TINY, Schedule(minutes=0.02, batch=1, side=16), tmp_path / "a.ckpt", machine=machine, journal=journal
+        PhotoTask(photos, [], TINY), Schedule(minutes=0.02, batch=1, side=16), tmp_path / "a.ckpt", machine=machine, journal=journal
     )
     steps = next(row["steps"] for row in reversed(journal.rows) if row["kind"] == "plan")
     if [row["steps"] for row in journal.rows if row["kind"] == "plan"] == [steps, steps]:
-        by_steps = train(photos, [], TINY, Schedule(steps=steps, batch=1, side=16), tmp_path / "b.ckpt", machine=machine)
+        by_steps = train(PhotoTask(photos, [], TINY), Schedule(steps=steps, batch=1, side=16), tmp_path / "b.ckpt", machine=machine)
         for name, value in by_time.state_dict().items():
             assert torch.equal(value, by_steps.state_dict()[name]), name
 

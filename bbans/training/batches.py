@@ -1,4 +1,4 @@
-"""Batches of crops, made ahead of the steps that take them.
+"""Batches of crops, and batches of any kind made ahead of the steps that take them.
 
 A batch is a function of the step, so that workers in the background change when it is made and not what is in it. The workers are
 processes: a crop is a handful of small calls of numpy and Pillow, and in threads these would keep the interpreter from
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bbans.models.photo_layout import BLOCK, PhotoConfig
 from bbans.training.data import Crops
+from bbans.training.task import Batch
 
 AHEAD = 4  # batches that each worker may be ahead
 
@@ -33,7 +33,7 @@ def noise_size(config: PhotoConfig, side: int) -> int:
 
 
 @dataclass(frozen=True)
-class Batches(Dataset[tuple[Tensor, Tensor]]):
+class Batches(Dataset[Batch]):
     """The batches of one of ``size`` processes by step: crops (count, side, side, 3) uint8 and their noise (count, n).
 
     All processes together take the samples ``step * count * size`` and on, whatever their number.
@@ -45,18 +45,18 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     rank: int = 0
     size: int = 1
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, step: int) -> Batch:
         return _samples(self.crops, (step * self.size + self.rank) * self.count, self.count, self.noise)
 
 
-def batch_of(crops: Crops, first: int, count: int, config: PhotoConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+def batch_of(crops: Crops, first: int, count: int, config: PhotoConfig, device: torch.device) -> Batch:
     """The samples ``first`` to ``first + count``: pixels (B, 3, side, side) uint8, channels last, and noise (B, n)."""
     x, noise = _samples(crops, first, count, noise_size(config, crops.side))
     return x.to(device).permute(0, 3, 1, 2), noise.to(device)
 
 
-def batches_from(batches: Batches, step: int, device: torch.device, workers: int) -> Generator[tuple[Tensor, Tensor]]:
-    """The batches of that step and all later ones, on the device: x (B, 3, side, side) uint8, channels last, and noise.
+def batches_from(batches: Dataset[Batch], step: int, device: torch.device, workers: int) -> Generator[Batch]:
+    """The batches of that step and all later ones, on the device: x (B, C, H, W) uint8, channels last, and noise (B, n).
 
     Args:
         workers: processes in the background; with 0 each batch is made when it is asked for.
@@ -77,7 +77,7 @@ def batches_from(batches: Batches, step: int, device: torch.device, workers: int
         yield x.to(device, non_blocking=True).permute(0, 3, 1, 2), noise.to(device, non_blocking=True)
 
 
-def _samples(crops: Crops, first: int, count: int, noise: int) -> tuple[Tensor, Tensor]:
+def _samples(crops: Crops, first: int, count: int, noise: int) -> Batch:
     samples = [crops.sample(index, noise) for index in range(first, first + count)]
     x, uniform = (torch.from_numpy(np.stack(parts)) for parts in zip(*samples, strict=True))
     return x, uniform

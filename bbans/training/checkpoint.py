@@ -16,9 +16,10 @@ from typing import Any
 import torch
 
 from bbans.errors import CorruptDataError, TrainingError
+from bbans.models.weights import PHOTO
 
 FORMAT = 1
-IDENTITY = ("config", "schedule", "data", "start", "float32")
+IDENTITY = ("family", "config", "schedule", "data", "binarise", "start", "float32")
 """The parts of a checkpoint that say what run it is of. Another device or number of processes may go on with it."""
 
 
@@ -45,6 +46,7 @@ def load(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
             raise ValueError(f"its format is {state['format']}, not {FORMAT}")
+        state = {"family": PHOTO, "binarise": None, **state}  # for those of before there were other families
         found = {name: state[name] for name in IDENTITY}
     except Exception as error:  # torch, zipfile and pickle raise nearly every class there is
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__

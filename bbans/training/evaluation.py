@@ -1,9 +1,9 @@
-"""What a model is worth: the negative ELBO of centre crops while it is trained, and real files at the end."""
+"""What a photo model is worth: the negative ELBO of centre crops while it is trained, and real files at the end."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +68,6 @@ def file_sizes(photos: Sequence[Photo], model: Path, *, threads: int | None = No
             raise VerifyError(f"{photo.path}: another picture came back from the new model")
         fits = max(photo.pixels.shape) <= webp.MAX_SIDE_PX
         yield FileSize(photo.path, pixels.size, len(packed.data), len(webp.encode(photo.pixels)) if fits else None)
-
-
-def bits_per_dim(sizes: Sequence[FileSize], size: Callable[[FileSize], int | None]) -> float | None:
-    """All bits over all dimensions, of those pictures that have that size."""
-    pairs = [(found, one.dims) for one in sizes if (found := size(one)) is not None]
-    return 8 * sum(found for found, _ in pairs) / sum(dims for _, dims in pairs) if pairs else None
 
 
 def _pixels(data: bytes) -> Pixels:

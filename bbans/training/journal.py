@@ -70,7 +70,7 @@ def draw(reports: Sequence[Row], path: Path) -> None:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.plot(steps, train, label="training crops, augmented", color="tab:gray", linewidth=1)
+    axes.plot(steps, train, label="training", color="tab:gray", linewidth=1)
     valid = [row.get("valid_neg_elbo", math.nan) for row in reports]
     if not all(map(math.isnan, valid)):
         axes.plot(steps, valid, label="validation, moving average", color="tab:blue")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,21 +15,16 @@ from torch import Tensor
 
 from bbans.errors import TrainingError
 from bbans.exact.export import keep_exact
-from bbans.exact.qat import set_quantised
-from bbans.models.export import import_model
-from bbans.models.photo import PhotoVAE
-from bbans.models.photo_layout import PhotoConfig
+from bbans.exact.qat import Quantised, set_quantised
 from bbans.models.weights import Weights
 from bbans.training import checkpoint as checkpoints
-from bbans.training.batches import Batches, batches_from, noise_size
-from bbans.training.data import Crops
+from bbans.training.batches import batches_from
 from bbans.training.distributed import Processes
-from bbans.training.evaluation import evaluate
 from bbans.training.journal import Journal
 from bbans.training.listener import Listener, Status, Stopped
 from bbans.training.pace import Pace, first_plan, second_plan
-from bbans.training.photos import Photo, fingerprint
 from bbans.training.schedule import Plan, Schedule
+from bbans.training.task import Task
 from bbans.training.trainer import Trainer
 
 CHECKPOINT_SECONDS = 600.0  # between two checkpoints, where reports are rarer
@@ -57,9 +52,7 @@ class Machine:
 
 
 def train(
-    photos: Sequence[Photo],
-    valid: Sequence[Photo],
-    config: PhotoConfig,
+    task: Task,
     schedule: Schedule,
     checkpoint: Path,
     *,
@@ -70,7 +63,7 @@ def train(
     listener: Listener | None = None,
     clock: Callable[[], float] = time.monotonic,
     began: float | None = None,
-) -> PhotoVAE:
+) -> Quantised:
     """Train, or go on from ``checkpoint`` where it exists, and return the averaged model, quantised.
 
     Args:
@@ -81,9 +74,7 @@ def train(
     checkpoint; OSError when one cannot be written.
     """
     run = _Run(
-        photos,
-        valid,
-        config,
+        task,
         schedule,
         checkpoint,
         start,
@@ -109,9 +100,7 @@ def train(
 class _Run:
     """The arguments of `train`, and what they become."""
 
-    photos: Sequence[Photo]
-    valid: Sequence[Photo]
-    config: PhotoConfig
+    task: Task
     schedule: Schedule
     checkpoint: Path
     start: Weights | None
@@ -130,20 +119,15 @@ class _Run:
         schedule, machine = self.schedule, self.machine
         saved = self.processes.of_first(lambda: checkpoints.load(self.checkpoint, self.identity()))
         torch.manual_seed(schedule.seed)
-        model: PhotoVAE = import_model(self.start) if self.start else PhotoVAE(self.config)
         self.trainer = Trainer(
-            model.to(machine.device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            self.task.make(self.start).to(machine.device, memory_format=torch.channels_last),  # type: ignore[call-overload]
             schedule,
             float32=machine.float32,
             compiled=saved["compiled"] if saved and machine.compiled is None else machine.pays_to_compile(schedule),
             processes=self.processes,
             note=self.listener.note,
         )
-        crops = Crops([photo.pixels for photo in self.photos], schedule.side, schedule.seed)
-        count, rest = divmod(schedule.batch, self.processes.size)
-        if rest or not count:
-            raise TrainingError(f"{self.processes.size} processes cannot share a batch of {schedule.batch} evenly")
-        self.batches = Batches(crops, count, noise_size(self.config, schedule.side), self.processes.rank, self.processes.size)
+        self.batches = self.task.batches(schedule, self.processes)
         self.journal.begin(json.loads(saved["rows"]) if saved else [])
         self._journal("start", **self._about())
         if saved:
@@ -184,9 +168,8 @@ class _Run:
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree with."""
         return {
-            "config": asdict(self.config),
+            **self.task.identity(),
             "schedule": asdict(self.schedule),
-            "data": fingerprint(self.photos, self.valid),
             "start": self.start.hash.hex() if self.start else None,
             "float32": self.machine.float32,
         }
@@ -214,10 +197,8 @@ class _Run:
         self.listener.report(row, status)
 
     def _evaluation(self, quantised: bool) -> dict[str, float]:
-        if not self.valid:
-            return {}
         set_quantised(self.trainer.average, quantised)
-        return evaluate(self.trainer.average, [photo.pixels for photo in self.valid], autocast=not self.machine.float32)
+        return self.task.evaluate(self.trainer.average, autocast=not self.machine.float32)
 
     def _save(self) -> None:
         if self.processes.first:
@@ -257,7 +238,7 @@ class _Run:
         """What else is to be known of a run and its machine."""
         device = self.machine.device
         about: dict[str, Any] = self.identity()
-        about |= {"pictures": len(self.photos), "held_out": len(self.valid), "processes": self.processes.size}
+        about |= {**self.task.counts(), "processes": self.processes.size}
         about |= {"compiled": self.trainer.compiled, "torch": torch.__version__, "threads": torch.get_num_threads()}
         about |= {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
         return about

@@ -56,7 +56,7 @@ def read_photos(
     seen: set[str] = set()
     small = unreadable = 0
     left_out = {path.resolve() for path in omit}
-    for path in _files(folders):
+    for path in picture_files(folders):
         check()
         if path.resolve() in left_out:
             continue
@@ -108,13 +108,14 @@ def fingerprint(*sets: Sequence[Photo]) -> str:
     ).hexdigest()
 
 
-def _files(folders: Sequence[Path]) -> list[Path]:
+def picture_files(folders: Sequence[Path]) -> list[Path]:
+    """The pictures below the folders by their suffixes; a file is taken as it is. Raises: FileNotFoundError."""
     found: set[Path] = set()
     for folder in folders:
         if not folder.is_dir():
             if not folder.exists():
                 raise FileNotFoundError(errno.ENOENT, f"{folder}: {os.strerror(errno.ENOENT)}")
-            found.add(folder)  # a file is taken as it is
+            found.add(folder)
         found |= {path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()}
     return sorted(found)
 

@@ -10,11 +10,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from bbans.exact.qat import set_quantised
-from bbans.models.photo import Bits, PhotoVAE
+from bbans.exact.qat import Quantised, set_quantised
 from bbans.training.distributed import Processes
 from bbans.training.optimiser import make_optimiser
 from bbans.training.schedule import Schedule
+from bbans.training.task import Bits
 
 Losses = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -32,7 +32,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: PhotoVAE,
+        model: Quantised,
         schedule: Schedule,
         *,
         float32: bool = False,
@@ -54,7 +54,7 @@ class Trainer:
         """One step. Returns whether any of the processes asked to stop.
 
         A gradient that is not finite in one process is so in the mean of all: then none of them changes its weights.
-        Shapes: x (B, 3, side, side) uint8; noise (B, n).
+        Shapes: x (B, C, H, W) uint8; noise (B, n).
         """
         if self.model.quantised != quantised:
             set_quantised(self.model, quantised)

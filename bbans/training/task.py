@@ -1,0 +1,89 @@
+"""What a run trains: a family of models on its pictures. The loop knows no more of either than this.
+
+:mod:`bbans.training.photo_task` is for photos of any size, :mod:`bbans.training.image_task` for sets of images of one size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from bbans.errors import TrainingError
+from bbans.exact.qat import Quantised
+from bbans.models.weights import Weights
+from bbans.training.distributed import Processes
+from bbans.training.schedule import Schedule
+
+Batch = tuple[Tensor, Tensor]
+"""x (B, H, W, C) uint8 and the noise of its latents (B, n), uniform in (0, 1)."""
+
+Progress = Callable[[str, int, int], None]
+"""What is measured, how many pictures are done, and of how many; may raise to end it."""
+
+
+class Bits(Protocol):
+    """What the training form of a model returns: bits of each picture, (B,)."""
+
+    def likelihood(self) -> Tensor:
+        """-log2 p(x|z)."""
+
+    def kl(self) -> Tensor:
+        """log2 q(z|x) - log2 p(z)."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Pictures of training or validation (``name``) as real files, decoded and compared.
+
+    ``beside``: bits of other codes of the same pictures, by name; None where there is none. ``row``: what the journal keeps.
+    """
+
+    name: str
+    pictures: int
+    dims: int
+    file_bytes: int
+    beside: dict[str, float | None]
+    row: dict[str, Any]
+
+
+class Task(Protocol):
+    """A family of models, the config of one, and the pictures to train on and to measure with.
+
+    Its model's forward is x (B, C, H, W) uint8, noise (B, n) -> Bits.
+    """
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree with: ``family``, ``config``, ``data`` (a hash), ``binarise``."""
+
+    def counts(self) -> dict[str, int]:
+        """Of ``pictures`` to train on and those ``held_out``, for the journal."""
+
+    def make(self, start: Weights | None) -> Quantised:
+        """The model, to begin with or as these weights have it. Raises: ModelError for weights of another config."""
+
+    def batches(self, schedule: Schedule, processes: Processes) -> Dataset[Batch]:
+        """This process's batches by step; a function of the schedule's seed and the step. Raises: TrainingError."""
+
+    def evaluate(self, model: Quantised, autocast: bool) -> dict[str, float]:
+        """``neg_elbo`` and ``kl`` in bits/dim over what is held out; empty when nothing is. The same for the same model."""
+
+    def export(self, model: Quantised, id: str) -> bytes:
+        """The weight file of a model on the CPU. Raises: ModelError when a layer breaks the bound of exactness."""
+
+    def measure(
+        self, model: Quantised, weights: Path, *, threads: int | None, device: str, progress: Progress
+    ) -> Iterator[Measured]:
+        """Code pictures with that weight file, of training and validation. Raises: VerifyError when others come back."""
+
+
+def share(schedule: Schedule, processes: Processes) -> int:
+    """How many samples of a batch are this process's. Raises: TrainingError when they cannot be shared evenly."""
+    count, rest = divmod(schedule.batch, processes.size)
+    if rest or not count:
+        raise TrainingError(f"{processes.size} processes cannot share a batch of {schedule.batch} evenly")
+    return count
