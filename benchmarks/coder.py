@@ -6,13 +6,14 @@ means everywhere, scales about 3 symbols wide. Each figure is the best of severa
 where it is importable, on as many lanes as there are symbols: its fastest way, at 31 bits a lane.
 """
 
-import argparse
+import functools
 import json
 import platform
 import time
 from collections.abc import Callable
 from typing import Any
 
+import click
 import numpy as np
 
 from bbans import codecs, tables
@@ -87,20 +88,21 @@ def craystack(size: int) -> list[dict[str, Any]]:
     except ImportError:
         return []
     rng = np.random.default_rng(0)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    make: Callable[[], Any]
     for components, name in ((1, "logistic"), (3, "mixture of 3")):
         drawn = parameters(rng, size, components)
         means, log_scales = drawn["means"] / 64, drawn["scales"] / 16 - 3
         if components == 1:  # its intervals must be wide enough for 24 bits, so scales are kept from being very small
             scales = np.maximum(log_scales[:, 0], 0)
-            arguments = (library.Logistic_UnifBins, means[:, 0], scales, 24, 8, -0.5, 255.5)
+            make = functools.partial(library.Logistic_UnifBins, means[:, 0], scales, 24, 8, -0.5, 255.5)
         else:
             logits = np.log(np.maximum(drawn["weights"], 1))
-            arguments = (library.LogisticMixture_UnifBins, means, log_scales, logits, 24, 8, -0.5, 255.5)
-        make_seconds, codec = best(lambda a=arguments: a[0](*a[1:]), 3)
+            make = functools.partial(library.LogisticMixture_UnifBins, means, log_scales, logits, 24, 8, -0.5, 255.5)
+        make_seconds, codec = best(make, 3)
         symbols = drawn["symbols"].astype(np.uint64)
-        push_seconds, (state,) = best(lambda c=codec, s=symbols: c.push(library.base_message(s.shape), s), 3)
-        pop_seconds, (_, popped) = best(lambda c=codec, state=state: c.pop(state), 3)
+        push_seconds, (state,) = best(functools.partial(_push, codec, library, symbols), 3)
+        pop_seconds, (_, popped) = best(functools.partial(codec.pop, state), 3)
         assert np.array_equal(popped, symbols)
         rows.append(
             {
@@ -116,6 +118,10 @@ def craystack(size: int) -> list[dict[str, Any]]:
     return rows
 
 
+def _push(codec: Any, library: Any, symbols: np.ndarray) -> Any:
+    return codec.push(library.base_message(symbols.shape), symbols)
+
+
 def tail_words(tail: Any) -> int:
     count = 0
     while tail:
@@ -124,15 +130,15 @@ def tail_words(tail: Any) -> int:
     return count
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Nanoseconds a symbol of the entropy coder, on one core.")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--symbols", type=int, default=500_000, help="symbols a run (default: %(default)s)")
-    arguments = parser.parse_args()
-    rows = ours(arguments.symbols) + craystack(min(arguments.symbols, CRAYSTACK_SYMBOLS))
-    if arguments.json:
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--symbols", default=500_000, show_default=True, type=click.IntRange(min=1), help="Symbols a run.")
+def main(as_json: bool, symbols: int) -> None:
+    """Nanoseconds a symbol of the entropy coder, on one core."""
+    rows = ours(symbols) + craystack(min(symbols, CRAYSTACK_SYMBOLS))
+    if as_json:
         versions = {"python": platform.python_version(), "numpy": np.__version__}
-        print(json.dumps({"machine": platform.machine(), **versions, "symbols": arguments.symbols, "rows": rows}))
+        print(json.dumps({"machine": platform.machine(), **versions, "symbols": symbols, "rows": rows}))
         return
     print(f"{'coder':<10} {'codec':<13} {'lanes':>7} {'make ns':>9} {'push ns':>9} {'pop ns':>9} {'bits':>6}")
     for row in rows:

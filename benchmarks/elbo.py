@@ -50,7 +50,8 @@ def neg_elbo(codec: PhotoCodec, pixels: Bytes, draws: int = 1, seed: int = 0) ->
                 sums += _level_bits(codec, level, colours, draws, rng)
     totals = sums[:, 0] + sums[:, 1] - sums[:, 2]
     error = float(totals.std(ddof=1) / math.sqrt(draws)) if draws > 1 else math.nan
-    return Elbo(*(float(v) for v in sums.mean(axis=0)), error)
+    likelihood, prior, posterior = (float(v) for v in sums.mean(axis=0))
+    return Elbo(likelihood, prior, posterior, error)
 
 
 def _level_bits(codec: PhotoCodec, level: Level, colours: int, draws: int, rng: np.random.Generator) -> Floats:
@@ -61,7 +62,7 @@ def _level_bits(codec: PhotoCodec, level: Level, colours: int, draws: int, rng: 
     for draw in range(draws):
         z = None
         if level.prior is not None and level.posterior is not None:
-            z = _sample(level.posterior, rng)
+            z = sample(level.posterior.mean / 64, LOG_SCALE_MIN + level.posterior.scale / 16, LATENT_LEVELS, rng)
             bits[draw, 1] = _latent_bits(z, level.prior)
             bits[draw, 2] = _latent_bits(z, level.posterior)
         bits[draw, 0] += sum(_phase_bits(codec, level, phase, z, colours) for phase in (0, 1))
@@ -82,24 +83,26 @@ def _phase_bits(codec: PhotoCodec, level: Level, phase: int, z: Bytes | None, co
     red_green, blue_green, blue_red = (slopes[..., i, :] for i in range(3))
     shift = np.stack([np.zeros_like(red_green), red_green * green, blue_green * green + blue_red * red], 2)
     mean = references[..., None] + means / 64 + shift
-    log_mass = _log_mass(pixels[..., None], mean, LOG_SCALE_MIN + scales / 16, 255)
+    log_masses = log_mass(pixels[..., None], mean, LOG_SCALE_MIN + scales / 16, 255)
     log_weight = logits / 16 - np.logaddexp.reduce(logits / 16, axis=-1, keepdims=True)
-    total = np.logaddexp.reduce(log_mass + log_weight, axis=-1)
+    total = np.logaddexp.reduce(log_masses + log_weight, axis=-1)
     return float(-total[..., :colours].sum() / math.log(2))
 
 
-def _sample(q: Latent, rng: np.random.Generator) -> Bytes:
-    u = rng.uniform(1e-12, 1 - 1e-12, q.mean.shape)
-    z = q.mean / 64 + np.exp(LOG_SCALE_MIN + q.scale / 16) * (np.log(u) - np.log1p(-u))
-    return np.clip(np.rint(z), 0, LATENT_LEVELS - 1).astype(np.uint8)
+def sample(mean: Floats, log_scale: Floats, levels: int, rng: np.random.Generator) -> Bytes:
+    """Levels 0 .. levels - 1 of discretised logistics, by the inverse of the CDF."""
+    u = rng.uniform(1e-12, 1 - 1e-12, mean.shape)
+    z = mean + np.exp(log_scale) * (np.log(u) - np.log1p(-u))
+    drawn: Bytes = np.clip(np.rint(z), 0, levels - 1).astype(np.uint8)
+    return drawn
 
 
 def _latent_bits(z: Bytes, latent: Latent) -> float:
-    mass = _log_mass(z.astype(np.float64), latent.mean / 64, LOG_SCALE_MIN + latent.scale / 16, LATENT_LEVELS - 1)
+    mass = log_mass(z.astype(np.float64), latent.mean / 64, LOG_SCALE_MIN + latent.scale / 16, LATENT_LEVELS - 1)
     return float(-mass.sum() / math.log(2))
 
 
-def _log_mass(x: Floats, mean: Floats, log_scale: Floats, top: int) -> Floats:
+def log_mass(x: Floats, mean: Floats, log_scale: Floats, top: int) -> Floats:
     """log of the mass of x under a discretised logistic whose tails belong to 0 and top."""
     inverse = np.exp(-log_scale)
     upper, lower = (x + 0.5 - mean) * inverse, (x - 0.5 - mean) * inverse

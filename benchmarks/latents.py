@@ -23,7 +23,8 @@ from bbans.ans import Message
 from bbans.models.photo_codec import PhotoCodec
 from bbans.models.photo_grid import Bytes, Latent
 from bbans.models.photo_level import Level
-from benchmarks.photos import SUFFIXES
+
+from .photos import SUFFIXES
 
 
 class ControlCodec(PhotoCodec):

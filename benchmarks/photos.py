@@ -25,13 +25,16 @@ from PIL import Image
 import bbans
 from bbans import models
 from bbans.api import ModeName
-from benchmarks.elbo import neg_elbo
+from bbans.models.photo_codec import PhotoCodec
+
+from .elbo import neg_elbo
+from .machine import processor
 
 SUFFIXES = (".png", ".webp", ".ppm", ".bmp")
 
 
 def measure(
-    file: Path, mode: ModeName, codec_args: dict[str, Any], codec: models.PhotoCodec | None, ablate: bool, draws: int, jpeg_xl: bool
+    file: Path, mode: ModeName, codec_args: dict[str, Any], codec: PhotoCodec | None, ablate: bool, draws: int, jpeg_xl: bool
 ) -> dict[str, Any]:
     """One row: sizes in bytes, rates in bits/dim, times in seconds."""
     data = file.read_bytes()
@@ -67,7 +70,7 @@ def measure(
     return row
 
 
-def without_adaptive(codec: models.PhotoCodec, pixels: NDArray[np.uint8]) -> int:
+def without_adaptive(codec: PhotoCodec, pixels: NDArray[np.uint8]) -> int:
     """Bytes of a picture's messages when the mixtures are taken as the networks give them."""
     codec.phases.adaptive = False
     try:
@@ -79,7 +82,7 @@ def without_adaptive(codec: models.PhotoCodec, pixels: NDArray[np.uint8]) -> int
     return sum(len(message) for message in messages)
 
 
-def shares_of_time(codec: models.PhotoCodec, pixels: NDArray[np.uint8]) -> dict[str, float]:
+def shares_of_time(codec: PhotoCodec, pixels: NDArray[np.uint8]) -> dict[str, float]:
     """Seconds in the networks and seconds in all else (the coder, for the most part) of encoding and decoding a picture."""
     seconds = 0.0
 
@@ -119,14 +122,6 @@ def macs_per_pixel(weights: models.Weights) -> float:
     shares |= {"hidden.0": 3.0, "out.0": 3.0} if weights.config.get("adaptive", True) else dict.fromkeys(twice, 1.0)
     finest = sum(layer.macs * shares.get(name, 1.0) / 4 for name, layer in weights.layers.items())
     return finest * 4 / 3
-
-
-def processor() -> str:
-    """The processor's name as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def float_neg_elbo(checkpoint: Path, files: list[Path], quantised: bool) -> float:

@@ -1,6 +1,8 @@
-"""Write the tables of benchmarks/results into the README: ``python -m benchmarks.report``.
+"""Tables and plots from the JSON of results: ``python -m benchmarks.report [FOLDER]``.
 
-Figures are measured by benchmarks/photos.py, peers.py and latents.py; nothing is typed in by hand.
+Into FOLDER, benchmarks/results if it is not given, go all tables of run.py as README.md, and the plots; for benchmarks/results
+the tables between the marks of the project's README as well. Figures are measured by run.py, photos.py, peers.py and latents.py;
+nothing is typed in by hand.
 """
 
 from __future__ import annotations
@@ -8,6 +10,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+
+import click
+
+from . import plots
+from .run import PREFIX, SCATTER, Row, read
+from .tables import for_readme, table_of
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
@@ -90,7 +98,56 @@ def quantisation() -> list[str]:
     return [f"The price of integers, as the negative ELBO of centre crops of 256 x 256: {'; '.join(parts)}."]
 
 
-def main() -> None:
+def read_tables(folder: Path) -> list[list[Row]]:
+    """The rows of every data set that was measured."""
+    return [rows for path in sorted(folder.glob(f"{PREFIX}*.json")) if (rows := read(path))]
+
+
+def headed(rows: list[Row], shown: list[Row]) -> list[str]:
+    """The table of a data set with its title, and below it what it was measured on."""
+    machines = dict.fromkeys(f"{row['machine']['processor']}, {row['machine']['cores']} cores, {row['commit']}" for row in rows)
+    starts = [f"{row['model']} {row['start_up_s']:.1f} s" for row in shown if "start_up_s" in row]
+    started = [f"Start-up, not in the speeds: {', '.join(dict.fromkeys(starts))}.", ""] if starts else []
+    return [f"### {rows[0]['title']}", "", *table_of(shown), "", *started, f"Measured on {'; '.join(machines)}.", ""]
+
+
+def write_folder(folder: Path) -> list[Path]:
+    """README.md with all tables of a folder of results, and its plots. Returns what was written."""
+    tables = read_tables(folder)
+    text = ["# Results", "", "Written by `python -m benchmarks.report` from the JSON beside it.", ""]
+    written = []
+    for rows in tables:
+        text += headed(rows, rows)
+        for path in draw(rows, folder):
+            text += [f"![{path.stem}]({path.name})", ""]
+            written.append(path)
+    target = folder / "README.md"
+    target.write_text("\n".join(text))
+    return [*written, target]
+
+
+def draw(rows: list[Row], folder: Path) -> list[Path]:
+    """The plots of a data set; none, said once, without matplotlib."""
+    name = rows[0]["dataset"]
+    drawn = []
+    try:
+        if any("error" not in row for row in rows):
+            plots.rate_against_speed(rows, folder / f"rate-{name}.png")
+            drawn.append(folder / f"rate-{name}.png")
+        if accounted := plots.accounted(rows):
+            plots.bits_accounting(accounted, folder / f"bits-{name}.png")
+            drawn.append(folder / f"bits-{name}.png")
+        for path in sorted(folder.glob(f"{SCATTER}*.json")):
+            scatter = json.loads(path.read_text())
+            if scatter["dataset"] == name:
+                plots.code_length_against_elbo(scatter, path.with_suffix(".png"))
+                drawn.append(path.with_suffix(".png"))
+    except ImportError:
+        click.echo("plots are left out: matplotlib is not installed (pip install 'bbans[bench]')", err=True)
+    return drawn
+
+
+def write_readme() -> None:
     """Replace what stands between the marks of the README."""
     text = [*rates(), "", *speed(), "", "Where the bits go:", "", *accounting(), ""]
     text += [
@@ -102,9 +159,23 @@ def main() -> None:
         "",
         *quantisation(),
     ]
+    for rows in read_tables(RESULTS):
+        if shown := for_readme(rows):
+            text += ["", *headed(rows, shown)[:-1]]
     before, rest = README.read_text().split(BEGIN)
     after = rest.split(END)[1]
     README.write_text(before + BEGIN + "\n" + "\n".join(text) + "\n" + END + after)
+
+
+@click.command()
+@click.argument("folder", default=RESULTS, type=click.Path(path_type=Path, exists=True, file_okay=False))
+def main(folder: Path) -> None:
+    """Write tables and plots from the JSON in a folder of results."""
+    for path in write_folder(folder):
+        click.echo(path)
+    if folder.resolve() == RESULTS.resolve() and README.exists():
+        write_readme()
+        click.echo(README)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from bbans.ans import Message
-from bbans.bitsback import bb_ans, hierarchical
-from bbans.codecs import Codec, categorical, repeat, uniform
+from bbans.bitsback import bb_ans, bit_swap, hierarchical, markov
+from bbans.codecs import Codec, categorical, logistic, repeat, uniform
 from bbans.errors import CorruptDataError
 from bbans.tables import quantise_probabilities
-from tests.checks import check_codec
+from tests.checks import check_batch, check_codec
 
 PRECISION = 20
 LATENTS, SYMBOLS = 6, 9
@@ -35,9 +35,8 @@ def sample(size):
     return list(np.random.default_rng(3).choice(SYMBOLS, size, p=EVIDENCE / EVIDENCE.sum()))
 
 
-def test_the_steps_are_those_of_the_paper():
-    """Recorded with codecs that only tell what happens."""
-    log = []
+def teller(log):
+    """told(name, value): a codec that only tells what happens, and pops the value."""
 
     def told(name, value):
         def push(message, symbol):
@@ -50,6 +49,12 @@ def test_the_steps_are_those_of_the_paper():
 
         return Codec(push, pop)
 
+    return told
+
+
+def test_the_steps_are_those_of_the_paper():
+    log = []
+    told = teller(log)
     codec = bb_ans(told("p(z)", "z"), lambda z: told(f"p(x|{z})", "x"), lambda x: told(f"q(z|{x})", "z"))
     message = codec.push(Message.empty(), "x")
     assert log == ["pop q(z|x)", "push p(x|z) x", "push p(z) z"]
@@ -144,3 +149,92 @@ def test_a_hierarchy_without_latents_is_its_likelihood():
 def test_priors_and_posteriors_go_in_pairs():
     with pytest.raises(ValueError, match="1 priors"):
         hierarchical([lambda _: uniform(2)], lambda _: uniform(2), [])
+
+
+# Chains of latents.
+
+
+def test_the_steps_of_chains():
+    log = []
+    told = teller(log)
+    model = (
+        told("p(c)", "c"),
+        [lambda a: told(f"p(x|{a})", "x"), lambda b: told(f"p(a|{b})", "a"), lambda c: told(f"p(b|{c})", "b")],
+        [lambda x: told(f"q(a|{x})", "a"), lambda a: told(f"q(b|{a})", "b"), lambda b: told(f"q(c|{b})", "c")],
+    )
+    markov(*model).push(Message.empty(), "x")
+    assert log == ["pop q(a|x)", "pop q(b|a)", "pop q(c|b)", "push p(x|a) x", "push p(a|b) a", "push p(b|c) b", "push p(c) c"]
+    log.clear()
+    assert markov(*model).pop(Message.empty())[1] == "x"
+    assert log == ["pop p(c)", "pop p(b|c)", "pop p(a|b)", "pop p(x|a)", "push q(c|b) c", "push q(b|a) b", "push q(a|x) a"]
+    log.clear()
+    bit_swap(*model).push(Message.empty(), "x")
+    assert log == ["pop q(a|x)", "push p(x|a) x", "pop q(b|a)", "push p(a|b) a", "pop q(c|b)", "push p(b|c) b", "push p(c) c"]
+    log.clear()
+    assert bit_swap(*model).pop(Message.empty())[1] == "x"
+    assert log == ["pop p(c)", "pop p(b|c)", "push q(c|b) c", "pop p(a|b)", "push q(b|a) b", "pop p(x|a)", "push q(a|x) a"]
+
+
+WIDTH, LEVELS, STEP = 40, 64, 2.0
+VARIANCES = [25 + STEP**2 * steps for steps in range(4)]  # of z_3, z_2, z_1, x
+
+
+def near(mean, variance):
+    """Logistics about `mean`, of so many squared scales."""
+    return logistic(np.rint(64 * mean).astype(int), round(16 * (np.log(variance) / 2 + 3)), LEVELS)
+
+
+def walk(order, rows=None):
+    """Random walks z_3 -> z_2 -> z_1 -> x, and the way back as it is for normal steps."""
+    shape = (WIDTH,) if rows is None else (rows, WIDTH)
+
+    def back(level):
+        share = VARIANCES[level - 1] / VARIANCES[level]
+        return lambda below: near(32 + share * (below - 32), share * STEP**2)
+
+    return order(near(np.full(shape, 32), VARIANCES[0]), [lambda z: near(z, STEP**2)] * 3, [back(3), back(2), back(1)])
+
+
+def walks(count):
+    rng = np.random.default_rng(0)
+    steps = rng.logistic(size=(4, count, WIDTH)) * np.array([5, STEP, STEP, STEP])[:, None, None]
+    return np.clip(np.rint(32 + steps.sum(0)), 0, LEVELS - 1).astype(int)
+
+
+@pytest.mark.parametrize("order", [markov, bit_swap])
+def test_chains_take_batches(order):
+    check_batch(lambda i: walk(order, None if isinstance(i, int) else 5), walks(5))
+
+
+def test_interleaving_changes_the_initial_bits_and_not_the_length():
+    data = walks(300)
+    chains = {order: repeat(walk(order), len(data)) for order in (markov, bit_swap)}
+    net_bits = [check_codec(codec, list(data)) for codec in chains.values()]
+    assert net_bits[0] == pytest.approx(net_bits[1], rel=0.005)
+    one_layer = -near(np.full(WIDTH, 32), 3.5).log_freqs(np.full(WIDTH, 32) + np.arange(WIDTH) % 8 - 4, False) / 65536
+    initial_bits = [32 * (2000 - codec.push(Message.primed(2000), list(data)).lowest) for codec in chains.values()]
+    assert initial_bits[0] == pytest.approx(3 * one_layer, rel=0.2)
+    assert initial_bits[1] == pytest.approx(one_layer, rel=0.3)
+
+
+def test_chains_of_one_and_of_none():
+    for order in (markov, bit_swap):
+        message, other = Message.primed(50), Message.primed(50)
+        one = order(categorical(PRIOR), [lambda z: categorical(LIKELIHOOD[z])], [lambda x: categorical(ROUGH[x])])
+        for x in sample(50):
+            message, other = one.push(message, x), toy(ROUGH).push(other, x)
+        assert message == other
+        check_codec(order(uniform(9), [], []), 4)
+        with pytest.raises(ValueError, match="1 likelihoods do not go with 0 posteriors"):
+            order(uniform(2), [lambda z: uniform(2)], [])
+
+
+@pytest.mark.parametrize("top_down", [False, True])
+def test_one_latent_takes_batches(top_down):
+    def codec_of(i):
+        prior = categorical(PRIOR, () if isinstance(i, int) else (12,))
+        if top_down:
+            return hierarchical([lambda _: prior], lambda z: categorical(LIKELIHOOD[z[0]]), [lambda x, _: categorical(ROUGH[x])])
+        return bb_ans(prior, lambda z: categorical(LIKELIHOOD[z]), lambda x: categorical(ROUGH[x]))
+
+    check_batch(codec_of, np.array(sample(12)))

@@ -1,0 +1,104 @@
+"""``python -m benchmarks`` and ``vaezip bench``: the table without a sub-command, and the other benchmarks by name."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import click
+
+COMMANDS = {
+    "run": "Measure data sets by all codecs (this is what runs without a sub-command).",
+    "report": "Write tables and plots from the JSON of results.",
+    "datasets": "Write the images of a data set as an array.",
+    "photos32": "Write 32 x 32 crops of photos as an array.",
+    "photos": "The photo model on a folder of pictures, in detail.",
+    "peers": "Other codecs on a folder of pictures.",
+    "latents": "What the latents of photo models save.",
+    "coder": "Nanoseconds a symbol of the entropy coder.",
+}
+
+
+class Suite(click.Group):
+    """Its commands are imported when called; options without a command are those of `run`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "run":
+            return run
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"{__package__}.{cmd_name}").main
+        assert isinstance(command, click.Command)
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in COMMANDS and args[0] not in ("-h", "--help")):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group("bench", cls=Suite, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def command() -> None:
+    """Bits/dim, speed and memory of vaezip and other codecs, on real files that are decoded and compared."""
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[DATASET...]")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of data sets. [default: $VAEZIP_DATA]")
+@click.option("--quick", is_flag=True, help="Under three minutes, on what ships with the benchmarks.")
+@click.option("--images", type=click.IntRange(min=2), metavar="N", help="Only the first N images of each data set.")
+@click.option("--model", "models", multiple=True, metavar="ID", help="Models or weight files of ours. [default: all that fit]")
+@click.option("--codec", "codecs", multiple=True, default=("*",), metavar="PATTERN", help="Other codecs; '' for none. [default: *]")
+@click.option("--mcbits", is_flag=True, help="Also Monte Carlo bits-back, with 1 to 50 particles.")
+@click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1), help="Times are medians over so many.")
+@click.option("--draws", type=click.IntRange(min=2), metavar="N", help="Of z for each image, for the ELBO. [default: 10, quick 2]")
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: all cores]")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write JSON, Markdown and plots into this folder.")
+def run(
+    names: tuple[str, ...],
+    data: Path | None,
+    quick: bool,
+    images: int | None,
+    models: tuple[str, ...],
+    codecs: tuple[str, ...],
+    mcbits: bool,
+    rounds: int,
+    draws: int | None,
+    threads: int | None,
+    out: Path | None,
+) -> None:
+    """Measure data sets, by name or path (a folder of pictures, an idx, .npy or .npz file), by all codecs.
+
+    Exit code 1 when a codec failed or gave back something else.
+    """
+    from . import datasets, machine, report, tables
+    from .run import MCBITS_PARTICLES, Options, table, write
+
+    options = Options(
+        threads=threads or machine.cores(),
+        images=images,
+        rounds=rounds,
+        draws=draws or (2 if quick else 10),
+        codecs=codecs,
+        models=models,
+        particles=MCBITS_PARTICLES if mcbits else (),
+        quick=quick,
+    )
+    failed = False
+    for results in table(
+        names or (datasets.QUICK if quick else datasets.FULL), data, options, lambda line: click.echo(line, err=True)
+    ):
+        click.echo("\n".join(["", *tables.table_of(results.rows), ""]))
+        failed |= not all(row["verified"] for row in results.rows)
+        if out is not None:
+            write(results, out)
+    if out is not None:
+        report.write_folder(out)
+    click.get_current_context().exit(int(failed))

@@ -1,0 +1,252 @@
+"""The data sets, by name, each hash-checked where it has an official file.
+
+::
+
+    python -m benchmarks.datasets NAME [--data DIR] --out x.npy       the images of a set as an array, for vaezip pack
+
+DIR (option --data, or the environment variable VAEZIP_DATA) holds the files in one folder a set::
+
+    mnist/t10k-images-idx3-ubyte[.gz]         fashion-mnist/t10k-images-idx3-ubyte[.gz]      cifar-10/cifar-10-python.tar.gz
+    kodak/kodim01.png .. kodim24.png          photos/valid/* (any photos of yours)
+
+Nothing is downloaded: a set that is not there is a MissingDataError that says how to get it. `fashion-500` and `samples` ship with
+the benchmarks. Any path is a data set too: a folder of pictures, or an idx, .npy or .npz file.
+
+Binarised MNIST is either of two sets, never mixed: `mnist-sampled` takes pixel i (counted through all images, from 0) as 1 when
+u(i) mod 255 < its value, where u(i) is number i of bbans.ans.splitmix64 from SAMPLING_SEED: sampled with probability value / 255,
+as the BB-ANS paper has it. `mnist-threshold` takes values from 128 on as 1.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import pickle
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bbans.ans import splitmix64
+from bbans.arrays import is_array, read_array, write_npy
+
+from . import photos32
+
+Pixels = NDArray[np.uint8]
+"""A picture (H, W, C) or a set (N, H, W, C)."""
+
+SAMPLING_SEED = 0
+PHOTOS32_COUNT, PHOTOS32_SEED = 2000, 0
+ENVIRONMENT = "VAEZIP_DATA"
+SHIPPED = files(__package__) / "data"
+
+MNIST_TEST = "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+FASHION_TEST = "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
+FASHION_500 = "c9bd0ed7148856eb2287d902861921296d6c36d95a5113341a35554343e84123"
+CIFAR_TAR = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+IDX_NAME = "t10k-images-idx3-ubyte"
+IDX_HEADER_BYTES = 16
+
+
+class MissingDataError(Exception):
+    """The data set is not there, or its files are not the official ones; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Images in their order: an array (N, H, W, C) for sets of one shape, else a list of (H, W, C).
+
+    ``symbols``: 2 or 256, samples are 0 .. symbols - 1.
+    """
+
+    name: str
+    title: str
+    images: Pixels | list[Pixels]
+    symbols: int = 256
+
+    @property
+    def is_set(self) -> bool:
+        """Whether all images are of one shape and are coded as a set."""
+        return isinstance(self.images, np.ndarray)
+
+    @property
+    def dims(self) -> int:
+        """Sub-pixels: what bits/dim divide by."""
+        return sum(image.size for image in self.images)
+
+    @property
+    def pixels(self) -> int:
+        return sum(image[..., 0].size for image in self.images)
+
+    def first(self, count: int | None) -> DataSet:
+        """The first images alone."""
+        return self if count is None else DataSet(self.name, self.title, self.images[:count], self.symbols)
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a named data set is read, given the data folder, and how it is got."""
+
+    title: str
+    read: Callable[[Path], Pixels | list[Pixels]]
+    get: str
+    symbols: int = 256
+
+
+def load(name: str, data: Path | None = None) -> DataSet:
+    """A data set by its name or path.
+
+    Args: data: the folder of data sets; VAEZIP_DATA where None. Raises: MissingDataError.
+    """
+    if name in SOURCES:
+        source = SOURCES[name]
+        folder = data or Path(os.environ.get(ENVIRONMENT, "."))
+        try:
+            return DataSet(name, source.title, source.read(folder), source.symbols)
+        except (OSError, MissingDataError) as error:
+            cause = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+            raise MissingDataError(f"{name} is left out ({cause}). {source.get}") from None
+    path = Path(name)
+    label = path.name.partition(".")[0]
+    if is_array(name):
+        array = read_array(name)
+        images = array.view(np.uint8).reshape(*array.shape[:3], -1)
+        return DataSet(label, path.name, images, 2 if array.dtype == np.bool_ or images.max() < 2 else 256)
+    if path.is_dir():
+        return DataSet(label, path.name, _folder(path))
+    raise MissingDataError(f"{name} is neither a data set ({', '.join(SOURCES)}) nor a folder or array.")
+
+
+def sampled(images: Pixels, seed: int = SAMPLING_SEED) -> Pixels:
+    """Samples 0 and 1 drawn with probability value / 255, by the rule above."""
+    uniform = splitmix64(images.size, seed).reshape(images.shape)
+    ones: Pixels = (uniform % np.uint64(255) < images).astype(np.uint8)
+    return ones
+
+
+def _mnist(folder: Path) -> Pixels:
+    return _idx(folder / "mnist" / IDX_NAME, MNIST_TEST)
+
+
+def _fashion(folder: Path) -> Pixels:
+    return _idx(folder / "fashion-mnist" / IDX_NAME, FASHION_TEST)
+
+
+def _idx(path: Path, sha256: str) -> Pixels:
+    """Gray images of 28 x 28 of an idx file, gzipped (by whatever program) or not. The hash is that of the idx itself."""
+    zipped = path.with_name(path.name + ".gz")
+    content = path.read_bytes() if path.exists() else gzip.decompress(zipped.read_bytes())
+    _check(content, sha256, path)
+    return np.frombuffer(content, np.uint8, offset=IDX_HEADER_BYTES).reshape(-1, 28, 28, 1)
+
+
+def _cifar(folder: Path) -> Pixels:
+    """The 10,000 test images of the python version."""
+    path = folder / "cifar-10" / "cifar-10-python.tar.gz"
+    _check(path.read_bytes(), CIFAR_TAR, path)
+    with tarfile.open(path) as tar:
+        member = tar.extractfile("cifar-10-batches-py/test_batch")
+        assert member is not None  # the hash says so
+        batch = pickle.load(member, encoding="bytes")  # code from a file, but from this file alone
+    planes: Pixels = batch[b"data"].reshape(-1, 3, 32, 32)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+
+
+def _kodak(folder: Path) -> list[Pixels]:
+    pictures = []
+    for line in (SHIPPED / "kodak.sha256").read_text().splitlines():
+        sha256, name = line.split()
+        path = folder / "kodak" / name
+        _check(path.read_bytes(), sha256, path)
+        pictures.append(_picture(path))
+    return pictures
+
+
+def _check(content: bytes, sha256: str, path: Path) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise MissingDataError(f"{path} is not the official file: its SHA-256 is {found}, not {sha256}")
+
+
+def _folder(folder: Path) -> list[Pixels]:
+    """The pictures below a folder, by relative path. Raises: MissingDataError when there are none."""
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in photos32.SUFFIXES]
+    if not paths:
+        raise MissingDataError(f"{folder}: no pictures")
+    return [_picture(path) for path in sorted(paths, key=lambda path: path.relative_to(folder).as_posix())]
+
+
+def _picture(path: Path) -> Pixels:
+    """Gray stays gray, all else becomes RGB."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _samples(_: Path) -> list[Pixels]:
+    """The pictures that ship with the command, in a checkout and in an installation."""
+    beside = Path(__file__).parent.parent / "cli" / "samples"
+    return _folder(beside if beside.exists() else Path(str(files("vaezip_cli"))) / "samples")
+
+
+def _photos32(folder: Path) -> Pixels:
+    return photos32.crops([folder / "photos" / "valid"], PHOTOS32_COUNT, PHOTOS32_SEED)
+
+
+_GET_MNIST = "Get https://ossci-datasets.s3.amazonaws.com/mnist/t10k-images-idx3-ubyte.gz into DIR/mnist."
+_GET_FASHION = (
+    "Get data/fashion/t10k-images-idx3-ubyte.gz of https://github.com/zalandoresearch/fashion-mnist into DIR/fashion-mnist."
+)
+_GET_PHOTOS = "Put photos of your own into DIR/photos/valid."
+
+SOURCES = {
+    "mnist-sampled": Source(
+        f"MNIST, binarised by sampling (seed {SAMPLING_SEED})", lambda data: sampled(_mnist(data)), _GET_MNIST, symbols=2
+    ),
+    "mnist-threshold": Source("MNIST, binarised at 128", lambda data: (_mnist(data) >> 7).astype(np.uint8), _GET_MNIST, symbols=2),
+    "mnist": Source("MNIST", _mnist, _GET_MNIST),
+    "fashion-mnist": Source("Fashion-MNIST", _fashion, _GET_FASHION),
+    "fashion-500": Source(
+        "Fashion-MNIST, first 500 test images",
+        lambda _: _idx(Path(str(SHIPPED)) / "fashion-500-idx3-ubyte", FASHION_500),
+        "It ships with the benchmarks: install them again.",
+    ),
+    "cifar-10": Source(
+        "CIFAR-10", _cifar, "Get https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz into DIR/cifar-10; no copy as image files."
+    ),
+    "photos32": Source("photos32, crops of the photos below", _photos32, _GET_PHOTOS),
+    "kodak": Source("Kodak", _kodak, "Get kodim01.png to kodim24.png of https://r0k.us/graphics/kodak into DIR/kodak."),
+    "photos": Source("photos, validation", lambda data: _folder(data / "photos" / "valid"), _GET_PHOTOS),
+    "samples": Source("sample pictures", _samples, "They ship with the command: install it again."),
+}
+QUICK = ("fashion-500", "samples")
+FULL: Sequence[str] = tuple(name for name in SOURCES if name not in QUICK)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--data", type=click.Path(path_type=Path), help=f"Folder of data sets. [default: ${ENVIRONMENT}]")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The .npy file to write.")
+def main(name: str, data: Path | None, out: Path) -> None:
+    """Write the images of a data set as an array, (N, H, W) or (N, H, W, 3) uint8."""
+    try:
+        found = load(name, data)
+    except MissingDataError as error:
+        raise click.ClickException(str(error)) from None
+    if not isinstance(found.images, np.ndarray):
+        raise click.ClickException(f"{name} is a folder of pictures, no array")
+    array = found.images[..., 0] if found.images.shape[3] == 1 else found.images
+    with out.open("wb") as file:
+        write_npy(file, array)
+    click.echo(f"{out}: {array.shape}, {found.title}, SHA-256 {hashlib.sha256(array.tobytes()).hexdigest()}")
+
+
+if __name__ == "__main__":
+    main()

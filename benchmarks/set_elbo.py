@@ -1,0 +1,184 @@
+"""What the integer models of small images could code a set in: the negative ELBO and the IWAE-K bounds, without the coder.
+
+Masses are float64: no tables, no rounding of frequencies, no floor of them. z is drawn from q by a seeded generator of its own, in
+several independent draws an image. With log-weights w = log2 p(x, z) - log2 q(z|x)::
+
+    negative ELBO    mean of -w                          what bits-back with one sample costs
+    IWAE-K           mean of -log2 (mean of 2**w over K draws)      what Monte Carlo bits-back with K particles costs
+
+Sources: Burda, Grosse, Salakhutdinov, "Importance weighted autoencoders", ICLR 2016; Ruan et al., "Improving lossless compression
+rates via Monte Carlo bits-back coding", ICML 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from bbans.models.small_layout import LATENT_LEVELS, LOG_SCALE_MAX, LOG_SCALE_MIN, SmallConfig
+from bbans.models.small_network import MAX_BATCH, Latent, MarkovNetwork, Samples, TopDownNetwork, padded
+
+from .elbo import Floats, log_mass, sample
+
+Network = MarkovNetwork | TopDownNetwork
+NATS = math.log(2)
+LOGIT_LIMIT, SLOPE_LIMIT = 15.0, 2.0
+
+
+@dataclass
+class Draws:
+    """Bits (draws, N) of every image: -log2 p(x|z), -log2 p(z), -log2 q(z|x)."""
+
+    likelihood: Floats
+    prior: Floats
+    posterior: Floats
+
+    @cached_property
+    def bits(self) -> Floats:
+        """-w of every draw and image."""
+        return self.likelihood + self.prior - self.posterior
+
+    @property
+    def neg_elbo(self) -> Floats:
+        """Bits (N,) of every image."""
+        return np.asarray(self.bits.mean(0))
+
+    @property
+    def standard_error(self) -> float:
+        """Of the sum of neg_elbo over the images, in bits, given the images."""
+        return float(np.sqrt(self.bits.var(0, ddof=1).sum() / len(self.bits)))
+
+    def iwae(self, particles: int) -> Floats:
+        """The bound in bits (N,) by groups of so many draws. Raises: ValueError when there are fewer."""
+        groups = len(self.bits) // particles
+        if not groups:
+            raise ValueError(f"{len(self.bits)} draws are fewer than {particles} particles")
+        grouped = self.bits[: groups * particles].reshape(groups, particles, -1)
+        return np.asarray(-np.logaddexp2.reduce(-grouped, 1).mean(0) + math.log2(particles))
+
+
+def draw(network: Network, images: Samples, draws: int = 10, seed: int = 0) -> Draws:
+    """Independent draws for images (N, H, W, C), samples 0 .. symbols - 1."""
+    rng = np.random.default_rng(seed)
+    out = np.empty((3, draws, len(images)))
+    run = _markov if isinstance(network, MarkovNetwork) else _top_down
+    with torch.inference_mode():
+        for start in range(0, len(images), MAX_BATCH):
+            batch = images[start : start + MAX_BATCH]
+            for index, bits in enumerate(run(network, batch, draws, rng)):  # type: ignore[arg-type]
+                out[:, index, start : start + len(batch)] = bits
+    return Draws(*out)
+
+
+def _markov(network: MarkovNetwork, x: Samples, draws: int, rng: np.random.Generator) -> list[Floats]:
+    """Bits (3, B) of every draw."""
+    found = []
+    first = network.posterior_of_samples(x)
+    for _ in range(draws):
+        bits = np.zeros((3, len(x)))
+        posterior = first
+        latents: list[NDArray[np.int64]] = []
+        for level in range(len(network.config.latents)):
+            posterior = network.posterior(level, latents[-1]) if level else first
+            latents.append(_draw(posterior, rng))
+            bits[2] += _bits(posterior, latents[-1])
+        for level, z in enumerate(latents):
+            above = level + 1
+            bits[1] += _bits(network.prior(above, latents[above]) if above < len(latents) else network.top(len(x)), z)
+        bits[0] = sample_bits(network.config, x, network.likelihood(latents[0]))
+        found.append(bits)
+    return found
+
+
+def _top_down(network: TopDownNetwork, x: Samples, draws: int, rng: np.random.Generator) -> list[Floats]:
+    """Bits (3, B) of every draw."""
+    found = []
+    batch = np.asarray(padded(x), np.uint8)
+    seen, start = network.up(batch), network.start(len(batch))
+    for _ in range(draws):
+        bits = np.zeros((3, len(batch)))
+        state = start
+        for layer in range(len(network.places)):
+            prior = network.prior(layer, state)
+            posterior = network.posterior(layer, state, seen, prior)
+            z = _draw(posterior, rng)
+            bits[1] += _bits(prior, z)
+            bits[2] += _bits(posterior, z)
+            state = network.descend(layer, state, z)
+        bits[0] = sample_bits(network.config, batch, pixel_outputs(network, batch, state))
+        found.append(bits[:, : len(x)])
+    return found
+
+
+def pixel_outputs(network: TopDownNetwork, x: Samples, features: Tensor) -> NDArray[np.float32]:
+    """The heads' outputs (B, outputs, H * W) of all pixels at once, from known samples.
+
+    ``features``: what the last layer on the way down gives; outputs already where the model has no pixel layers.
+    """
+    c, r = network.config, network.config.context
+    if not c.features:
+        return np.asarray(features.flatten(2).float().numpy())
+    samples = F.pad(network.samples(x), (r, r, r, 0))
+    taps = [samples[..., r + dy : r + dy + c.height, r + dx : r + dx + c.width] for dy, dx in c.taps]
+    hidden = network.layers["pixel.enter"](torch.cat([*taps, features], 1).contiguous(memory_format=torch.channels_last))
+    hidden = network.layers["pixel.hidden"](hidden, hidden)
+    return np.asarray(network.layers["pixel.out"](hidden).flatten(2).float().numpy())
+
+
+def sample_bits(config: SmallConfig, x: Samples, outputs: NDArray[np.float32]) -> Floats:
+    """-log2 p(x|z) of every image (B,), given the heads' outputs (B, outputs, H * W), rounded as the coder rounds them."""
+    v = outputs.astype(np.float64)
+    flat = x.reshape(len(x), -1, config.channels).astype(np.float64)
+    if config.binary:
+        logit = np.clip(np.rint(4 * v[:, 0]) / 64, -LOGIT_LIMIT, LOGIT_LIMIT)
+        return np.asarray(np.logaddexp(0, np.where(flat[..., 0] > 0, -logit, logit)).sum(1) / NATS)
+    k, colours = config.components, config.channels
+    mean, log_scales, log_weights = mixture(config, outputs)
+    order = [1, 0, 2] if colours == 3 else [0]
+    values = flat[..., order]
+    if colours == 3:
+        base = references(config, x).reshape(flat.shape)[..., order]
+        slopes = np.clip(np.rint(4 * v[:, 9 * k :]) / 64, -SLOPE_LIMIT, SLOPE_LIMIT).reshape(len(x), 3, k, -1).transpose(1, 0, 3, 2)
+        green, red = ((values - base)[..., i, None] for i in (0, 1))
+        mean += base[..., None]
+        mean[..., 1, :] += slopes[0] * green
+        mean[..., 2, :] += slopes[1] * green + slopes[2] * red
+    log_p = np.logaddexp.reduce(log_mass(values[..., None], mean, log_scales, 255) + log_weights, -1)
+    return np.asarray(-log_p.sum((1, 2)) / NATS)
+
+
+def mixture(config: SmallConfig, outputs: NDArray[np.float32]) -> tuple[Floats, Floats, Floats]:
+    """Means, log scales and log weights (B, H * W, C, K) of 8-bit samples; colours' means not yet relative to anything."""
+    k, colours = config.components, config.channels
+    v = outputs[:, : 3 * colours * k].astype(np.float64).reshape(len(outputs), 3, colours, k, -1)
+    logits, means, scales = v.transpose(1, 0, 4, 2, 3)
+    log_weights = np.rint(logits) / 16
+    log_weights -= np.logaddexp.reduce(log_weights, -1, keepdims=True)
+    return np.rint(64 * means) / 64, np.clip(np.rint(scales) / 16, LOG_SCALE_MIN, LOG_SCALE_MAX), log_weights
+
+
+def references(config: SmallConfig, x: Samples) -> Floats:
+    """What the means of colours are relative to (B, H, W, C): the mean of left and above, at the borders the other, or 128."""
+    base = np.full(x.shape, 128.0)
+    if getattr(config, "reference", False):
+        left, above = np.full(x.shape, 128.0), np.full(x.shape, 128.0)
+        left[:, :, 1:], above[:, 1:] = x[:, :, :-1], x[:, :-1]
+        left[:, 1:, 0], above[:, 0, 1:] = above[:, 1:, 0], left[:, 0, 1:]
+        base = (left + above) / 2
+    return base
+
+
+def _draw(q: Latent, rng: np.random.Generator) -> NDArray[np.int64]:
+    return sample(q.mean / 64, LOG_SCALE_MIN + q.scale / 16, LATENT_LEVELS, rng).astype(np.int64)
+
+
+def _bits(latent: Latent, z: NDArray[np.int64]) -> Floats:
+    mass = log_mass(z.astype(np.float64), latent.mean / 64, LOG_SCALE_MIN + latent.scale / 16, LATENT_LEVELS - 1)
+    return np.asarray(-mass.sum(1) / NATS)

@@ -1,0 +1,274 @@
+"""The benchmark suite: data sets, layouts, interleaving, tables. Without imagecodecs and matplotlib, all but their own parts."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import click.testing
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import command, datasets, jobs, peers, photos32, report, run, tables
+from benchmarks.datasets import DataSet, MissingDataError
+from benchmarks.jobs import EACH, SHEET
+from benchmarks.peers import Peer
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with a photo of noise, one in a folder below, and one that is too small."""
+    folder = tmp_path / "photos" / "valid"
+    (folder / "below").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, height, width in (("b.png", 100, 90), ("below/a.png", 64, 300), ("a.png", 63, 100)):
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(folder / name)
+    return folder
+
+
+def test_photos32_are_the_crops_that_the_rule_says(photos: Path) -> None:
+    crops = photos32.crops([photos], 5, seed=7)
+    assert crops.shape == (5, 32, 32, 3)
+    pixels = np.asarray(Image.open(photos / "below" / "a.png")).astype(int)
+    factor, top, left = photos32.place(7, 3, 64, 300)
+    assert (factor, top) == (2, 0)  # nothing else fits into 64 rows
+    means = [
+        [pixels[top + 2 * y : top + 2 * y + 2, left + 2 * x : left + 2 * x + 2].sum((0, 1)) for x in range(32)] for y in range(32)
+    ]
+    assert np.array_equal(crops[3], (np.array(means) + 2) // 4)
+
+
+def test_photos32_are_a_function_of_seed_and_index(photos: Path) -> None:
+    assert np.array_equal(photos32.crops([photos], 3, seed=7), photos32.crops([photos], 5, seed=7)[:3])
+    assert not np.array_equal(photos32.crops([photos], 5, seed=8), photos32.crops([photos], 5, seed=7))
+    assert [photos32.place(0, i, 768, 1024) for i in range(3)] == [(4, 605, 673), (8, 2, 470), (3, 64, 361)]
+
+
+def test_downscaling_rounds_halves_up() -> None:
+    pixels = np.array([[0, 0, 255, 255], [1, 1, 255, 254]], np.uint8)[..., None]
+    assert photos32.downscale(pixels, 2)[..., 0].tolist() == [[1, 255]]
+
+
+def test_photos32_writes_an_array(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.npy"
+    result = click.testing.CliRunner().invoke(photos32.main, [str(photos), "--out", str(out), "--count", "4", "--seed", "7"])
+    assert result.exit_code == 0, result.output
+    assert np.array_equal(np.load(out), photos32.crops([photos], 4, seed=7))
+
+
+def test_sampled_images_follow_their_values() -> None:
+    levels = np.repeat(np.array([0, 51, 255], np.uint8), 10_000).reshape(3, 100, 100, 1)
+    means = datasets.sampled(levels).mean((1, 2, 3))
+    assert means[0] == 0
+    assert means[2] == 1
+    assert means[1] == pytest.approx(0.2, abs=0.02)
+    assert not np.array_equal(datasets.sampled(levels, 1), datasets.sampled(levels, 2))
+    first = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4]  # of splitmix64 from 0, as published
+    for number, below in zip(first, (0, 1), strict=True):
+        assert [datasets.sampled(np.full((1, 1, 2, 1), number % 255 + up, np.uint8))[0, 0, below, 0] for up in (0, 1)] == [0, 1]
+
+
+def test_what_ships_is_there() -> None:
+    fashion = datasets.load("fashion-500")
+    assert isinstance(fashion.images, np.ndarray)
+    assert fashion.images.shape == (500, 28, 28, 1)
+    assert (fashion.first(3).dims, fashion.first(3).pixels, fashion.is_set) == (3 * 784, 3 * 784, True)
+    samples = datasets.load("samples")
+    assert (samples.is_set, samples.images[0].shape) == (False, (320, 480, 3))
+
+
+@pytest.mark.parametrize("name", [name for name in datasets.FULL])
+def test_a_missing_set_is_a_line_that_says_how_to_get_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(
+        MissingDataError, match=f"^{name} is left out .*(Get https?://|Get .* into DIR|photos of your own)"
+    ) as error:
+        datasets.load(name, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("mnist", "mnist/t10k-images-idx3-ubyte"), ("kodak", "kodak/kodim01.png"), ("cifar-10", "cifar-10/cifar-10-python.tar.gz")],
+)
+def test_only_official_files_are_taken(tmp_path: Path, name: str, path: str) -> None:
+    (tmp_path / path).parent.mkdir()
+    (tmp_path / path).write_bytes(b"another file")
+    with pytest.raises(MissingDataError, match="not the official file: its SHA-256 is"):
+        datasets.load(name, tmp_path)
+
+
+def test_paths_are_data_sets(photos: Path, tmp_path: Path) -> None:
+    folder = datasets.load(str(photos))
+    assert [image.shape for image in folder.images] == [(63, 100, 3), (100, 90, 3), (64, 300, 3)]
+    np.save(tmp_path / "bits.npy", np.eye(4, dtype=np.uint8)[None].repeat(2, 0))
+    bits = datasets.load(str(tmp_path / "bits.npy"))
+    assert isinstance(bits.images, np.ndarray)
+    assert (bits.images.shape, bits.symbols, bits.name) == ((2, 4, 4, 1), 2, "bits")
+    with pytest.raises(MissingDataError, match="neither a data set"):
+        datasets.load("nothing")
+
+
+def test_a_set_is_written_for_pack(tmp_path: Path) -> None:
+    result = click.testing.CliRunner().invoke(datasets.main, ["fashion-500", "--out", str(tmp_path / "x.npy")])
+    assert result.exit_code == 0, result.output
+    assert np.load(tmp_path / "x.npy").shape == (500, 28, 28)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3, 1), (4, 2, 3, 3), (7, 3, 2, 1)])
+def test_tiles_are_the_inverse_of_the_contact_sheet(shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    sheet = jobs.contact_sheet(images)
+    assert abs(sheet.shape[0] / shape[1] - sheet.shape[1] / shape[2]) <= 1
+    assert np.array_equal(jobs.tiles(sheet, shape), images)
+
+
+def raw(name: str = "raw", broken: bool = False) -> Peer:
+    def decode(data: bytes, shape: tuple[int, ...]) -> datasets.Pixels:
+        return np.frombuffer(zlib.decompress(data), np.uint8).reshape(shape) ^ np.uint8(broken)
+
+    return Peer(name, lambda x, _: zlib.compress(x.tobytes()), decode)
+
+
+@pytest.fixture
+def small() -> DataSet:
+    return DataSet("small", "small images", np.random.default_rng(0).integers(0, 4, (12, 5, 6, 1), np.uint8))
+
+
+def test_rows_have_the_sizes_of_files(small: DataSet) -> None:
+    each, sheet = jobs.measure([jobs.PeerJob(raw(), small, layout, threads=2) for layout in (EACH, SHEET)], rounds=2)
+    assert each["bytes"] == sum(len(zlib.compress(image.tobytes())) for image in small.images)
+    assert sheet["bytes"] == len(zlib.compress(jobs.contact_sheet(small.images).tobytes()))  # type: ignore[arg-type]
+    assert each["bits_per_dim"] == 8 * each["bytes"] / (12 * 30)
+    assert each["verified"]
+    assert each["rounds"] == 2
+    assert min(each["encode_s"], each["decode_s"]) > 0
+
+
+def test_a_mismatch_is_an_error_and_no_number(small: DataSet) -> None:
+    said: list[str] = []
+    bad, good = jobs.measure([jobs.PeerJob(raw(broken=broken), small, EACH, 1) for broken in (True, False)], say=said.append)
+    assert bad["error"] == "MismatchError: image 0 does not come back as it was"
+    assert "bits_per_dim" not in bad
+    assert not bad["verified"]
+    assert good["verified"]
+    assert said == ["raw, each alone: MismatchError: image 0 does not come back as it was"]
+
+
+def test_jobs_take_turns() -> None:
+    turns: list[tuple[str, int]] = []
+
+    class Turn:
+        layout, images, dims, pixels, about = EACH, 1, 1, 1, {}
+
+        def __init__(self, codec: str, parts: int) -> None:
+            self.codec, self.parts = codec, parts
+
+        def step(self, part: int) -> jobs.Step:
+            turns.append((self.codec, part))
+            return jobs.Step(1, 1.0 + len(turns), 1.0, None, 2.0)
+
+    first, _ = jobs.measure([Turn("a", 2), Turn("b", 1)], rounds=2)
+    assert turns == [("a", 0), ("b", 0), ("a", 1)] * 2
+    assert first["encode_s"] == (2 + 5) / 2 + (4 + 7) / 2  # medians over rounds, summed over parts
+    assert (first["encode_mib"], first["decode_mib"]) == (None, 2.0)
+
+
+def test_the_colour_transform_has_an_inverse() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    assert np.array_equal(peers.untransform(peers.transform(pixels)), pixels)
+    assert not np.array_equal(peers.transform(pixels), pixels)
+
+
+@pytest.mark.parametrize(("channels", "symbols"), [(1, 2), (1, 256), (3, 256)])
+def test_every_peer_gives_back_what_it_was_given(channels: int, symbols: int) -> None:
+    pytest.importorskip("imagecodecs")
+    pixels = np.random.default_rng(0).integers(0, symbols, (20, 30, channels), np.uint8)
+    for peer in peers.peers(channels, symbols):
+        data = peer.encode(pixels, 1)
+        assert isinstance(data, bytes)
+        assert np.array_equal(peer.decode(data, pixels.shape), pixels), peer.name
+
+
+def test_without_imagecodecs_there_is_a_message(monkeypatch: pytest.MonkeyPatch, small: DataSet) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "imagecodecs", None)
+    said: list[str] = []
+    assert run.peer_jobs(small, run.Options(threads=1), said.append) == []
+    assert said == ["other codecs are left out: imagecodecs is not installed (pip install 'bbans[bench]')"]
+
+
+def row(**fields: Any) -> dict[str, Any]:
+    machine = {"machine": {"processor": "P", "cores": 2}, "commit": "c0ffee"}
+    common = {"dataset": "mnist", "title": "MNIST", "codec": "PNG", "model": None, "scheme": None, "layout": EACH, "images": 10}
+    figures = {
+        "dims": 7840,
+        "pixels": 7840,
+        "bytes": 1960,
+        "bits_per_dim": 2.0,
+        "encode_s": 0.5,
+        "decode_s": 0.25,
+        "verified": True,
+    }
+    return common | figures | machine | fields
+
+
+OURS = row(codec="vaezip", model="m-1", scheme="bb-ans", layout=jobs.ARCHIVE, bits_per_dim=1.5, neg_elbo_bits_per_dim=1.4925) | {
+    "overhead": 0.005,
+    "kind": "pure VAE",
+    "chunks": 2,
+    "likelihood_bits": 9000,
+    "prior_bits": 3000,
+    "posterior_bits": 1000,
+    "initial_bits": 700,
+    "start_up_s": 3.0,
+}
+
+
+def test_the_table_marks_ours_and_what_is_published() -> None:
+    lines = tables.table_of([row(), OURS, row(codec="WebP", error="ValueError: no", verified=False)])
+    assert len({line.count("|") for line in lines}) == 1
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| *Bit-Swap*",
+        "| *BB-ANS*",
+        "| **vaezip m-1**, bb-ans",
+        "| PNG",
+        "| WebP",
+    ]
+    assert "published" in lines[2]
+    assert "1.5000 | 1.4925" in lines[4]
+    assert "+0.50 % |  | 350 x 2 | 20 | 40" in lines[4]
+    assert lines[-1].endswith("**failed**: ValueError: no |")
+
+
+def test_published_rows_say_where_they_are_from() -> None:
+    for published in tables.published():
+        assert published["dataset"] in datasets.SOURCES
+        assert published["status"] in tables.MARKS
+        assert published["bits_per_dim"] > 0
+
+
+def test_results_take_the_place_of_older_ones(tmp_path: Path) -> None:
+    run.write(run.Results([row(), OURS]), tmp_path)
+    [path] = run.write(run.Results([row(bytes=1)]), tmp_path)
+    assert [(found["codec"], found["bytes"]) for found in json.loads(path.read_text())] == [("PNG", 1), ("vaezip", 1960)]
+
+
+def test_the_report_has_tables_and_plots(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    scatter = {"dataset": "mnist", "model": "m-1", "scheme": "bb-ans", "dims": 784, "neg_elbo_bits": [9, 10], "code_bits": [9, 11]}
+    run.write(run.Results([row(), OURS], [scatter]), tmp_path)
+    report.write_folder(tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "### MNIST" in text
+    assert "Measured on P, 2 cores, c0ffee." in text
+    assert "m-1 3.0 s" in text
+    for name in ("rate-mnist", "bits-mnist", "scatter-mnist-m-1-bb-ans"):
+        assert f"({name}.png)" in text
+        assert (tmp_path / f"{name}.png").stat().st_size > 5000
+
+
+def test_the_command_runs_without_a_sub_command(tmp_path: Path) -> None:
+    for arguments in (["--help"], ["--data", str(tmp_path), "cifar-10"], ["datasets", "--help"]):
+        result = click.testing.CliRunner().invoke(command.command, arguments)
+        assert result.exit_code == 0, result.output
+    assert "cifar-10 is left out" in click.testing.CliRunner().invoke(command.command, ["--data", str(tmp_path), "cifar-10"]).output
