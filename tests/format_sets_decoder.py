@@ -37,6 +37,15 @@ def share(freq: int) -> int:
     return log - (24 << 16)
 
 
+def freqs_of(w: list[int]) -> list[int]:
+    """Of a choice with these logarithms of weights."""
+    b = [(max(w) - own + 128) >> 8 for own in w]
+    e = [POWER[own % 256] >> min(own >> 8, 63) for own in b]
+    freqs = [own * (2**24 - len(w)) // sum(e) + 1 for own in e]
+    freqs[w.index(max(w))] += 2**24 - sum(freqs)
+    return freqs
+
+
 class Message(Stack):
     """Section 7.1. An interval is a cf of one symbol."""
 
@@ -177,11 +186,7 @@ class Decoder:
         else:
             vectors = [chosen if i == k else q.pop(message) for i in range(count)]
         w = [prior.shares(z) + self.shares_of_samples(x, self.outputs(z)) - q.shares(z) for z in vectors]
-        b = [(max(w) - own + 128) >> 8 for own in w]
-        e = [POWER[own % 256] >> min(own >> 8, 63) for own in b]
-        freqs = [own * (2**24 - count) // sum(e) + 1 for own in e]
-        freqs[w.index(max(w))] += 2**24 - sum(freqs)
-        message.push(24, np.cumsum([0, *freqs]), k)
+        message.push(24, np.cumsum([0, *freqs_of(w)]), k)
         if coupled:
             for number in reversed(s):
                 message.push_uniform(number, 2**24, 24)

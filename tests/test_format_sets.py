@@ -11,7 +11,7 @@ import pytest
 from bbans import models, tables
 from bbans.ans import splitmix64
 from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig
-from tests.format_sets_decoder import LOG, POWER, Decoder, share, v
+from tests.format_sets_decoder import LOG, POWER, Decoder, freqs_of, share, v
 from tests.make_golden import random_weights, set_images
 
 BINARY = MarkovConfig(height=6, width=5, symbols=2, latents=(7,), hidden=(11,))
@@ -62,10 +62,14 @@ def test_a_decoder_made_from_the_specification_reads_messages(name: str, reach: 
     assert np.array_equal(np.concatenate(decoded), images)
 
 
-def test_its_generator_and_logarithms_are_those_of_the_library() -> None:
+def test_its_numbers_are_those_of_the_library() -> None:
     assert splitmix64(500).tolist() == [v(j) for j in range(500)]
     assert tables.log2_table().tolist() == LOG
     assert tables.exp2_table().tolist() == POWER
     rng = np.random.default_rng(0)
     for freq in [1, 2, 3, 2**24 - 1, 2**24, *(int(2**bits) for bits in rng.uniform(0, 24, 500))]:
         assert share(freq) == tables.log2(freq, tables.log2_table()) - (24 << 16)
+    for count in (1, 2, 3, 50):
+        for spread in (0, 1 << 10, 1 << 16, 1 << 24):
+            logs = rng.integers(-spread, spread + 1, count).tolist()
+            assert freqs_of(logs) == tables.freqs_from_log2(logs).tolist()

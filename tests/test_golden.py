@@ -5,21 +5,26 @@ The tables that the messages rest on are pinned in test_tables.py.
 
 import base64
 import hashlib
+import io
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import bbans
-from bbans import image, models
+from bbans import image, models, sets
+from bbans.archive import Group, Method, read_head
 from bbans.exact.backends import BACKENDS
 from bbans.models import photo_level
 from bbans.models.photo_codec import PhotoCodec
 from bbans.models.photo_grid import Grid
-from tests import format_decoder
+from bbans.sets.bodies import unpack_samples
+from tests import format_decoder, format_sets_decoder
 from tests.format_decoder import Decoder, cuts, strip_edges
-from tests.make_golden import FOLDER, PICTURES, PINNED, digest, kept_picture, pinned_picture
+from tests.make_golden import ARCHIVES, FOLDER, PICTURES, PINNED, archived, digest, kept_picture, pinned_picture
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weight_file
 
 FILES = {
@@ -30,6 +35,16 @@ FILES = {
     "file_lzma.vaez": "2c5800381eace8adc29ba8ff0549d659762c6c723ab11936cf510d164afb7352",
     "webp.vaez": "d4cca404e0d6e0bcb7c600aa8778e739c4ce2be90f357b4be21e8f02445550ed",
     "lzma.vaez": "91ddb9d829a068d930404c70578f46dfea294561af4dea76344eb57418cde2c7",
+    "binary.safetensors": "40167d43e2b55f17907a6a5cf31bd1d0049c4114aff7cb25c9ea3312196b3209",
+    "gray.safetensors": "05bd875bc5e112cd943b52e0cfe66a6e10b86631725f4041807acb2e5bf52b32",
+    "colours.safetensors": "5de944b54390242ef3fac74723a3bdbef72c1f4ae8e4e55dd39a0cb8e7b5218f",
+    "bb-ans.vaeza": "b055021dddffa3ab8f3beae7014451b80cbcda74c387b21db6e72623afd943f7",
+    "mcbits-3.vaeza": "ab82b817f5f61f1f25017c58ae7a3e2a3c939438ed0d4314593387f0d25cd766",
+    "mcbits-coupled-3.vaeza": "13cd15a5d1ad487669301832f3fa0afc86eae83a55c1a95440b6d53b5fe22faa",
+    "bit-swap.vaeza": "270641269f0b3eee27e2d9f73561a57eafdd1971f71270aa9a23b43e83eb7c0a",
+    "top-down.vaeza": "5217f9d69749b8e58f631fbf3c78ab1e31e82d36e0f00e45c440fbef1dc25d7b",
+    "lzma.vaeza": "35eaec11ea660f21a410b3fe4d149e80f90b4a55c4143d7cda7d129853c6d2c9",
+    "files.vaeza": "a2359c29cf50fbac65debbc0dff1c36f2b08f7967283c232062bd916dedbb89f",
 }
 
 
@@ -134,3 +149,69 @@ def test_strips_are_cut_as_the_specification_says() -> None:
             strips = photo_level.Level(0, 2 * h, 2 * w, Grid(h, w, 0), np.zeros(0, np.uint8), [], [], []).strips()
             assert [0, *(strip.stop for strip in strips)] == strip_edges(h, w)
             assert [strip.start for strip in strips] == strip_edges(h, w)[:-1]
+
+
+@pytest.fixture(scope="module", params=ARCHIVES)
+def archived_set(request: pytest.FixtureRequest) -> tuple[str, Path | None, bytes]:
+    """Name, weight file if there is one, and bytes of a golden archive."""
+    model, _ = ARCHIVES[request.param]
+    weights = FOLDER / f"{model}.safetensors" if model else None
+    return request.param, weights, (FOLDER / f"{request.param}.vaeza").read_bytes()
+
+
+def messages_of(data: bytes) -> Iterator[tuple[Group, list[bytes], list[int]]]:
+    """For each group its messages, and how many images each holds; pictures without what is around their samples."""
+    found, at = read_head(io.BytesIO(data))
+    for group in found.groups:
+        bodies, counts = [], [group.images(number) for number in range(len(group.chunks))]
+        for chunk, count in zip(group.chunks, counts, strict=True):
+            body, at = data[at : at + chunk.size], at + chunk.size
+            bodies.append(unpack_samples(body, count)[1] if group.shape and found.array is None else body)
+        yield group, bodies, counts
+
+
+def test_archives_decode(archived_set: tuple[str, Path | None, bytes]) -> None:
+    """Chapters 6 and 7 of FORMAT.md."""
+    name, weights, data = archived_set
+    reader, source = sets.Reader(io.BytesIO(data), model=weights, threads=1), archived(name)
+    assert reader.surplus_bytes == 0
+    if not isinstance(source, dict):
+        restored = reader.array()
+        assert restored.dtype == source.dtype
+        assert np.array_equal(restored, source)
+        return
+    files = {reader.archive.names[number]: file for number, file in reader.pictures()}
+    assert files.keys() == source.keys()
+    for path, file in files.items():
+        if path.endswith(".png"):
+            assert image.read(file) == image.read(source[path])
+        else:
+            assert file == source[path]
+
+
+def test_archives_hold_every_method() -> None:
+    groups = {name: [group for group, _, _ in messages_of((FOLDER / f"{name}.vaeza").read_bytes())] for name in ARCHIVES}
+    methods = {name: {group.method for group in found} for name, found in groups.items()}
+    schemes = {name for name, (model, _) in ARCHIVES.items() if model}
+    assert {name: found - {Method.FILE} for name, found in methods.items()} == {
+        **{name: {Method.MODEL} for name in schemes},
+        "lzma": {Method.LZMA},
+        "files": {Method.VAEZ},
+    }
+    assert {name for name, found in methods.items() if Method.FILE in found} == {"top-down", "files"}
+    assert {name: group.model.scheme for name in schemes for group in groups[name] if group.model} == {name: name for name in schemes}
+
+
+def test_messages_of_archives_are_made_again(archived_set: tuple[str, Path | None, bytes]) -> None:
+    """And a decoder made from the specification reads them."""
+    name, weights, data = archived_set
+    for group, messages, counts in messages_of(data):
+        if group.method != Method.MODEL:
+            continue
+        assert weights and group.model
+        codec = models.load_set(weights, scheme=group.model.scheme, threads=1)
+        images = codec.decode(messages, counts)
+        assert codec.encode(images, group.chunk).messages == messages
+        decoder = format_sets_decoder.Decoder(weights.read_bytes(), group.model.scheme)
+        for message, count, own in zip(messages, counts, np.split(images, np.cumsum(counts)[:-1]), strict=True):
+            assert np.array_equal(decoder.decode(message, count), own)

@@ -123,17 +123,20 @@ class QConv(Quantised):
 
     def forward(self, x: Tensor, skip: Tensor | None = None, variant: int = 0) -> Tensor:
         """(B, C_in, H, W) -> (B, C_out, H, W); ``skip`` (B, C_out, H, W) is added before the activation."""
-        weight, bias, padding = self.grid_weight(), self.bias[variant], self.kernel // 2
-        if self.centred:  # taken off the inputs: in bfloat16 the bias that it is folded into would lose what it is for
+        weight, padding = self.grid_weight(), self.kernel // 2
+        if self.centred:  # taken off the inputs: a bias that it were folded into would be too large for bfloat16
             x = nn.functional.pad(x, (padding,) * 4) - self.offset
             padding = 0
         if self.kernel == 1 and x.shape[-2:] == (1, 1):  # the same as a matrix product: on the CPU three times as fast
-            y = nn.functional.linear(x.flatten(1), weight.flatten(1), bias)[:, :, None, None]
+            y = nn.functional.linear(x.flatten(1), weight.flatten(1))[:, :, None, None]
         else:
-            y = nn.functional.conv2d(x, weight, bias, padding=padding)
+            y = nn.functional.conv2d(x, weight, padding=padding)
+        # The bias in float32, whatever the convolution ran in: rounded to bfloat16 it would be wrong by up to a quarter of an
+        # activation's step for all inputs alike, and a model that has learned to live with that fails as integers.
+        total = y.float() + self.bias[variant].view(-1, 1, 1)
         if skip is not None:
-            y = y + skip
-        return activation(y, self.quantised) if self.relu else y
+            total = total + skip
+        return activation(total, self.quantised).to(y.dtype) if self.relu else total
 
 
 def pool(x: Tensor, block: int, shift: int, quantised: bool) -> Tensor:
