@@ -371,6 +371,16 @@ def test_starting_from_weights(tmp_path: Path) -> None:
     assert_equal_states(dict(trained.state_dict()), dict(import_model(weights()).state_dict()))
 
 
+def test_only_some_layers_learn(tmp_path: Path) -> None:
+    start = weights()
+    before = dict(import_model(start).named_parameters())
+    trained = train(TASK, replace(QUICK, steps=3, only="hidden."), tmp_path / "model.ckpt", start=start, machine=EXACT)
+    changed = {name for name, value in trained.named_parameters() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if name.startswith("hidden.")}
+    with pytest.raises(TrainingError, match="begin with 'pixel'"):
+        train(TASK, replace(QUICK, only="pixel"), tmp_path / "other.ckpt", machine=EXACT)
+
+
 def test_gradients_that_are_not_finite_change_nothing(tmp_path: Path) -> None:
     trainer = Trainer(random_vae(), QUICK, float32=True)
     x, noise = batch_of(Crops(PIXELS, 32, 0), 0, 2, TINY, CPU)

@@ -40,6 +40,7 @@ class Schedule:
     ema: float = 0.998  # of the weights: the average is what is exported
     clip: float = 1.0  # largest norm of a gradient
     every: int | None = None  # steps between two reports
+    only: str = ""  # train the layers whose names begin so: those that were added to a trained model, say
     seed: int = 0
 
     def plan(self, steps: int, every: int | None = None) -> Plan:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from bbans.errors import TrainingError
 from bbans.exact.qat import Quantised, set_quantised
 from bbans.training.distributed import Processes
 from bbans.training.optimiser import make_optimiser
@@ -28,6 +29,7 @@ class Trainer:
         float32: compute in it throughout; else in bfloat16 where autocast does.
         compiled: let torch.compile join the operations of a step; where it cannot, `note` gets a line and the step runs without.
         processes: the others with which the batches are shared.
+    Raises: TrainingError when the schedule trains no layer of the model.
     """
 
     def __init__(
@@ -44,6 +46,10 @@ class Trainer:
         self.schedule, self.autocast, self.processes, self.note = schedule, not float32, processes or Processes(), note
         self.optimiser = make_optimiser(schedule.optimiser, model)
         self.parameters: list[Tensor] = list(model.parameters())
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(schedule.only))
+        if not any(parameter.requires_grad for parameter in self.parameters):
+            raise TrainingError(f"the model has no layers whose names begin with '{schedule.only}'")
         self.device = self.parameters[0].device
         self.step = 0
         self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, bits/dim, KL in bits/dim
