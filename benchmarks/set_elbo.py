@@ -128,7 +128,8 @@ def pixel_outputs(network: TopDownNetwork, x: Samples, features: Tensor) -> NDAr
     samples = F.pad(network.samples(x), (r, r, r, 0))
     taps = [samples[..., r + dy : r + dy + c.height, r + dx : r + dx + c.width] for dy, dx in c.taps]
     hidden = network.layers["pixel.enter"](torch.cat([*taps, features], 1).contiguous(memory_format=torch.channels_last))
-    hidden = network.layers["pixel.hidden"](hidden, hidden)
+    for index in range(network.config.depth):
+        hidden = network.layers[f"pixel.hidden.{index}"](hidden, hidden)
     return np.asarray(network.layers["pixel.out"](hidden).flatten(2).float().numpy())
 
 

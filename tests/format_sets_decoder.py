@@ -249,7 +249,9 @@ class Decoder:
                 inside = y + dy >= 0 and 0 <= column + dx < self.w
                 context += seen[:, y + dy, column + dx].tolist() if inside else [0] * self.c
         f = self.layer("pixel.enter", np.array([*context, *t[:, y, column]])[:, None, None])
-        acc, exponent = self.layer("pixel.out", self.layer("pixel.hidden", f, f))
+        for index in range(self.config["depth"]):
+            f = self.layer(f"pixel.hidden.{index}", f, f)
+        acc, exponent = self.layer("pixel.out", f)
         return acc[:, 0, 0], exponent[:, 0, 0]
 
     # 7.5

@@ -21,8 +21,8 @@ DENSE = TopDownConfig(6, 4, 1, 256, 2, (2,), (12,), (1,), ((3, 2),), features=0,
 GRIDS = TopDownConfig(
     8, 16, 1, 2, 1, (8, 4, 2, 1), (6, 4, 3, 2), (2, 1, 0, 1), ((), (2, 1), (), (1,)), features=0, hidden=1, context=0
 )
-SINGLE = TopDownConfig(8, 8, 1, 2, 1, (8, 4), (10, 12), (1, 1), ((5,), (2, 1)), features=3, hidden=8, context=2)
-CONTEXT = TopDownConfig(8, 12, 1, 256, 5, (4,), (12,), (1,), ((2, 2),), features=4, hidden=8, context=3)
+SINGLE = TopDownConfig(8, 8, 1, 2, 1, (8, 4), (10, 12), (1, 1), ((5,), (2, 1)), features=3, hidden=8, depth=0, context=2)
+CONTEXT = TopDownConfig(8, 12, 1, 256, 5, (4,), (12,), (1,), ((2, 2),), features=4, hidden=8, depth=2, context=3)
 RGB = TopDownConfig(8, 8, 3, 256, 2, (8, 4, 2), (10, 12, 8), (0, 1, 1), ((3,), (), (1,)), features=4, hidden=8, context=1)
 
 CASES: dict[str, tuple[SmallConfig, str]] = {

@@ -90,8 +90,10 @@ def _pass_logits_on(wide: TopDownVAE, weights: dict[str, Tensor]) -> None:
     weights |= {f"pixel.{name}": value for name, value in wide.pixel.state_dict().items()}
     weights["pixel.enter.weight"][:2] = 0
     weights["pixel.enter.weight"][:2, -2:, 0, 0] = torch.eye(2)
-    weights["pixel.hidden.weight"][:2] = 0
+    for index in range(wide.config.depth):
+        weights[f"pixel.hidden.{index}.weight"][:2] = 0
+        weights[f"pixel.hidden.{index}.bias"].zero_()
     weights["pixel.out.weight"].zero_()
     weights["pixel.out.weight"][0, :2, 0, 0] = torch.tensor([2.0, -2.0])
-    for name in ("enter", "hidden", "out"):
+    for name in ("enter", "out"):
         weights[f"pixel.{name}.bias"].zero_()

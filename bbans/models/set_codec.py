@@ -43,6 +43,7 @@ from bbans.codecs import Codec, logistic
 from bbans.container import Accounting
 from bbans.errors import CorruptDataError, InexactBackendError, ModelError
 from bbans.exact.backends import BACKENDS
+from bbans.exact.network import IntConv
 from bbans.models import small_kernels as kernels
 from bbans.models.families import FAMILIES
 from bbans.models.photo_codec import coding
@@ -55,7 +56,7 @@ Tables = tuple[NDArray[np.int64], ...]
 Layers = tuple[NDArray[np.float32], ...]
 
 _LATENT_BITS = 64  # of a message, for each latent and particle: more than any draw takes
-_NO_LAYERS: Layers = tuple(np.zeros((1, 1) if i % 2 == 0 else 1, np.float32) for i in range(6))
+_NO_LAYERS: Layers = tuple(np.zeros(shape, np.float32) for shape in ((1, 1), 1, (0, 1, 1), (0, 1), (1, 1), 1))
 
 
 @dataclass
@@ -343,14 +344,18 @@ def _cut(given: Latent, batch: int) -> Latent:
 
 
 def _pixel_layers(network: TopDownNetwork) -> Layers:
-    """Weights (inputs, outputs) and biases of the pixel layers, scaled by 2**-exponent."""
-    arrays: list[NDArray[np.float32]] = []
-    for name in ("pixel.enter", "pixel.hidden", "pixel.out"):
-        layer = network.weights[name]
-        scale = np.ldexp(1.0, -layer.exponent.astype(np.int32))
-        arrays.append(np.ascontiguousarray((layer.weight[:, :, 0, 0] * scale[:, None]).T, np.float32))
-        arrays.append(np.ascontiguousarray(layer.bias[0] * scale, np.float32))
-    return tuple(arrays)
+    """Weights (inputs, outputs) and biases of the pixel layers, scaled by 2**-exponent; the hidden ones stacked."""
+    width, depth = network.config.hidden, network.config.depth
+    hidden = [_scaled(network.weights[f"pixel.hidden.{index}"]) for index in range(depth)]
+    weights = np.array([weight for weight, _ in hidden], np.float32).reshape(depth, width, width)
+    biases = np.array([bias for _, bias in hidden], np.float32).reshape(depth, width)
+    return *_scaled(network.weights["pixel.enter"]), weights, biases, *_scaled(network.weights["pixel.out"])
+
+
+def _scaled(layer: IntConv) -> Layers:
+    scale = np.ldexp(1.0, -layer.exponent.astype(np.int32))
+    weight = np.ascontiguousarray((layer.weight[:, :, 0, 0] * scale[:, None]).T, np.float32)
+    return weight, np.ascontiguousarray(layer.bias[0] * scale, np.float32)
 
 
 def _by_batch(of: Callable[[int], Codec]) -> Codec:

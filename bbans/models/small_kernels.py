@@ -8,7 +8,8 @@ A message is a stack, so pushing runs in two steps: the first walks through the 
 interval, the second pushes the intervals backwards. Samples go in reading order, colours G, R, B.
 
 Shapes: pixels (H, W, C) uint8; given (outputs, H * W) float32, or (features, H * W) with `layers`: enter (inputs, hidden) weights
-and (hidden,) bias, hidden (hidden, hidden) and (hidden,), out (hidden, outputs) and (outputs,), all scaled by 2**-exponent.
+and (hidden,) bias, hidden (depth, hidden, hidden) and (depth, hidden), out (hidden, outputs) and (outputs,), all scaled by
+2**-exponent.
 All arrays are contiguous: numba would compile a version of these functions for every other layout.
 """
 
@@ -74,11 +75,12 @@ def _pixel_layers(pixels, y, x, radius, binary, given, place, layers, inputs, fi
         count += 1
     _dense(inputs, count, enter, enter_bias, first)
     _activate(first)
-    _dense(first, len(first), hidden, hidden_bias, second)
-    for j in range(len(second)):
-        second[j] += first[j]
-    _activate(second)
-    _dense(second, len(second), out, out_bias, values)
+    for layer in range(len(hidden)):
+        _dense(first, len(first), hidden[layer], hidden_bias[layer], second)
+        for j in range(len(first)):
+            first[j] += second[j]
+        _activate(first)
+    _dense(first, len(first), out, out_bias, values)
 
 
 @jit
@@ -130,7 +132,7 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, given, layers, rad
     scales, weights = np.empty(components, np.int64), np.empty(components, np.int64)
     values = np.empty(outputs, np.float32)
     inputs = np.empty(layers[0].shape[0], np.float32)
-    first, second = np.empty(layers[2].shape[0], np.float32), np.empty(layers[2].shape[0], np.float32)
+    first, second = np.empty(len(layers[1]), np.float32), np.empty(len(layers[1]), np.float32)
     n = 0
     for y in range(height):
         for x in range(width):

@@ -118,9 +118,10 @@ class TopDownConfig(SmallConfig):
 
     ``divisors``: image side over grid side, each a multiple of the next; ``widths``: channels; ``blocks``: residual blocks on the
     way up, and after each latent layer on the way down (once, where a grid has none); ``latents``: channels of each latent layer,
-    the first coded first. ``features``: channels that the pixel layers get for each pixel; ``hidden``: width of the pixel layers;
-    ``context``: radius of the square of pixels they see, of which those coded before count (0: none, a factorised likelihood).
-    With ``features`` 0 there are no pixel layers: the last layer on the way down gives the likelihood's parameters.
+    the first coded first. ``features``: channels that the pixel layers get for each pixel; ``hidden``: their width; ``depth``: how
+    many there are between the first and the last; ``context``: radius of the square of pixels they see, of which those coded
+    before count (0: none, a factorised likelihood). With ``features`` 0 there are no pixel layers: the last layer on the way down
+    gives the likelihood's parameters.
     """
 
     divisors: tuple[int, ...] = (28, 4)
@@ -129,6 +130,7 @@ class TopDownConfig(SmallConfig):
     latents: tuple[tuple[int, ...], ...] = ((20, 20), (2, 2))
     features: int = 16
     hidden: int = 48
+    depth: int = 1
     context: int = 3
 
     def __post_init__(self) -> None:
@@ -142,8 +144,8 @@ class TopDownConfig(SmallConfig):
         sizes = (*self.widths, self.features or 1, self.hidden, *(size for grid in self.latents for size in grid))
         if not all(0 < size < _LIMIT for size in sizes):
             raise ModelError(f"sizes of a model are between 1 and {_LIMIT - 1}")
-        if not all(0 <= size < 10 for size in (*self.blocks, self.context)) or not any(self.latents):
-            raise ModelError("a top-down model has latents, up to 9 blocks and a context of up to 9")
+        if not all(0 <= size < 10 for size in (*self.blocks, self.depth, self.context)) or not any(self.latents):
+            raise ModelError("a top-down model has latents, up to 9 blocks, and a depth and a context of up to 9")
         if self.context and not self.features:
             raise ModelError("a context needs pixel layers, and these need features")
 
@@ -207,7 +209,8 @@ class TopDownConfig(SmallConfig):
         if not self.features:
             return layers
         layers["pixel.enter"] = (self.hidden, len(self.taps) * self.channels + self.features, 1, 1, True)
-        layers["pixel.hidden"] = (self.hidden, self.hidden, 1, 1, True)
+        for index in range(self.depth):
+            layers[f"pixel.hidden.{index}"] = (self.hidden, self.hidden, 1, 1, True)
         layers["pixel.out"] = (self.outputs, self.hidden, 1, 1, False)
         return layers
 

@@ -124,7 +124,7 @@ class Pixel(nn.Module):
         super().__init__()
         taps = len(config.taps) * config.channels
         self.enter = QConv(taps + config.features, config.hidden, 1, centre=sample_centre(config), centred=taps, gain=1.0)
-        self.hidden = QConv(config.hidden, config.hidden, 1, gain=1.0)
+        self.hidden = nn.ModuleList(QConv(config.hidden, config.hidden, 1, gain=1.0) for _ in range(config.depth))
         self.out = QConv(config.hidden, config.outputs, 1, relu=False, gain=0.1)
         with torch.no_grad():
             start_head(self.out.bias[0], config)
@@ -192,7 +192,9 @@ class TopDownVAE(Quantised):
                 return bits
             state = F.pixel_shuffle(down.leave(state), c.ratio(grid))
         h = self.pixel.enter(torch.cat([*self._context(samples), state], 1))
-        h = self.pixel.hidden(h, skip=h).float()
+        for hidden in self.pixel.hidden:
+            h = hidden(h, skip=h)
+        h = h.float()
         with torch.autocast(h.device.type, enabled=False):
             out = self.pixel.out(h)
             bits.data = sample_bits(x, out, self._reference(x), c, q)
