@@ -131,6 +131,13 @@ DEFAULTS = ". ".join(
     show_default=True,
     help="Share until the KL term has its weight.",
 )
+@click.option(
+    "--pixels",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=Schedule.pixels,
+    show_default=True,
+    help="Share of an image's pixels that a step of a topdown model looks at.",
+)
 @click.option("--only", metavar="NAME", default="", help="Train the layers whose names begin so.  [default: all]")
 @click.option("--every", metavar="N", type=click.IntRange(min=1), help="Steps between reports.  [default: 50 reports]")
 @click.option(
@@ -218,7 +225,7 @@ def check(
             f"a model's name is made of letters, digits, dots, hyphens and underscores, not {name!r}: use --id", context
         )
     batch = rest["batch"] or (Schedule.batch if family == PHOTO else BATCH_OF_IMAGES)
-    fields = ("optimiser", "rate", "warm_up", "decay_from", "quantise_from", "kl_until", "every", "only", "seed")
+    fields = ("optimiser", "rate", "warm_up", "decay_from", "quantise_from", "kl_until", "every", "only", "pixels", "seed")
     schedule = Schedule(
         steps=steps,
         minutes=minutes or Schedule.minutes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 
@@ -142,6 +143,22 @@ def test_code_length_is_the_training_forms_negative_elbo(name: str, folder: str)
 def test_accounting_is_the_message(name: str, folder: str) -> None:
     encoded = models.load_set(weights_of(name, folder), threads=2).encode(images_of(CONFIGS[name], 60), 30)
     assert abs(encoded.accounting.net_bits - 8 * sum(map(len, encoded.messages))) < 2 * 40
+
+
+@pytest.mark.parametrize("name", ["context", "rgb"])
+def test_a_share_of_the_pixels_stands_for_all(name: str) -> None:
+    model, config = deepcopy(model_of(name)), CONFIGS[name]
+    x = torch.from_numpy(images_of(config, 3)).permute(0, 3, 1, 2)
+    noise = torch.full((3, model.noise_size), 0.5)
+    with torch.no_grad():
+        whole = model(x, noise).likelihood()
+        model.pixel_share, shares = 0.25, []
+        for offset in np.arange(config.height * config.width) / (config.height * config.width) + 1e-3:
+            chosen = model._chosen(torch.full((1, 1), float(offset)), config.height * config.width)
+            assert len(set(chosen.tolist())) == config.height * config.width // 4
+            noise[0, 0] = float(offset)
+            shares.append(model(x, noise).likelihood()[1:])
+    assert torch.allclose(torch.stack(shares).mean(0), whole[1:], rtol=0.01)
 
 
 def test_initial_bits_of_schemes(folder: str) -> None:

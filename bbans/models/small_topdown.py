@@ -136,6 +136,7 @@ class TopDownVAE(Quantised):
     def __init__(self, config: TopDownConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or TopDownConfig()
+        self.pixel_share = 1.0  # of an image's pixels that the pixel layers look at; less in training, where they take most time
         last = len(c.divisors) - 1
         up, down = [], []
         for grid in range(last + 1):
@@ -168,7 +169,7 @@ class TopDownVAE(Quantised):
 
     def forward(self, x: Tensor, noise: Tensor) -> SmallBits:
         """Bits of a batch. Shapes: x (B, C, H, W) uint8, noise (B, noise_size) uniform in (0, 1)."""
-        c, q = self.config, self.quantised
+        c, q, noise_of_step = self.config, self.quantised, noise
         samples = sample_input(x, c)
         bits = SmallBits(x.new_zeros(len(x), dtype=torch.float32))
         seen = self._seen(samples)
@@ -191,14 +192,25 @@ class TopDownVAE(Quantised):
                     bits.data = sample_bits(x, out, None, c, q)
                 return bits
             state = F.pixel_shuffle(down.leave(state), c.ratio(grid))
-        h = self.pixel.enter(torch.cat([*self._context(samples), state], 1))
+        h, reference = torch.cat([*self._context(samples), state], 1), self._reference(x)
+        if self.pixel_share < 1:
+            chosen = self._chosen(noise_of_step, c.height * c.width)
+            h, x = (a.flatten(2)[:, :, chosen, None] for a in (h, x))
+            reference = None if reference is None else reference.flatten(2)[:, :, chosen, None]
+        h = self.pixel.enter(h)
         for hidden in self.pixel.hidden:
             h = hidden(h, skip=h)
         h = h.float()
         with torch.autocast(h.device.type, enabled=False):
             out = self.pixel.out(h)
-            bits.data = sample_bits(x, out, self._reference(x), c, q)
+            bits.data = sample_bits(x, out, reference, c, q) * (c.height * c.width / x[0, 0].numel())
         return bits
+
+    def _chosen(self, noise: Tensor, pixels: int) -> Tensor:
+        """The pixels that a step looks at, (n,): spread evenly, each as often as any other over all steps."""
+        golden = (math.sqrt(5) - 1) / 2
+        places = (torch.arange(pixels, device=noise.device, dtype=torch.float64) * golden + noise[0, 0].double()) % 1
+        return places.argsort()[: max(1, round(self.pixel_share * pixels))]
 
     def positions(self, x: Tensor) -> Tensor:
         """An activation that is 1 at a position of the coarsest grid and 0 elsewhere, for each: (B, n, h, w)."""

@@ -41,6 +41,7 @@ class Schedule:
     clip: float = 1.0  # largest norm of a gradient
     every: int | None = None  # steps between two reports
     only: str = ""  # train the layers whose names begin so: those that were added to a trained model, say
+    pixels: float = 1.0  # share of an image's pixels that a step looks at, of models with pixel layers
     seed: int = 0
 
     def plan(self, steps: int, every: int | None = None) -> Plan:

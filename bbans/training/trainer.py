@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bbans.errors import TrainingError
 from bbans.exact.qat import Quantised, set_quantised
+from bbans.models.small_topdown import TopDownVAE
 from bbans.training.distributed import Processes
 from bbans.training.optimiser import make_optimiser
 from bbans.training.schedule import Schedule
@@ -29,7 +30,7 @@ class Trainer:
         float32: compute in it throughout; else in bfloat16 where autocast does.
         compiled: let torch.compile join the operations of a step; where it cannot, `note` gets a line and the step runs without.
         processes: the others with which the batches are shared.
-    Raises: TrainingError when the schedule trains no layer of the model.
+    Raises: TrainingError when the schedule trains no layer of the model, or a share of the pixels of one without pixel layers.
     """
 
     def __init__(
@@ -46,6 +47,10 @@ class Trainer:
         self.schedule, self.autocast, self.processes, self.note = schedule, not float32, processes or Processes(), note
         self.optimiser = make_optimiser(schedule.optimiser, model)
         self.parameters: list[Tensor] = list(model.parameters())
+        if schedule.pixels < 1:
+            if not isinstance(model, TopDownVAE) or not model.config.features:
+                raise TrainingError("only models with pixel layers can look at a share of the pixels")
+            model.pixel_share = schedule.pixels
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(schedule.only))
         if not any(parameter.requires_grad for parameter in self.parameters):
