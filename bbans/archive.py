@@ -327,7 +327,7 @@ def _unpack_group(index: Reader) -> Group:
 
 def pack_blob(data: bytes) -> bytes:
     """Size and the bytes themselves, or a stream of LZMA where that is smaller. Inverse: `unpack_blob`."""
-    stream = lzma2.compress(data, min(max(len(data), 4096), lzma2.DICTIONARY_BYTES)) if data else b""
+    stream = lzma2.compress(data, fitted=True) if data else b""
     kept = stream if len(stream) < len(data) else data
     return pack_varint(len(data)) + pack_varint(len(kept)) + kept
 

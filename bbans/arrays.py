@@ -50,7 +50,7 @@ class _Readable(Protocol):
 def is_array(path: str | Path) -> bool:
     """Whether a file begins like one of those that `read_array` takes. False for folders and for files that cannot be read."""
     try:
-        with open(_split(path)[0], "rb") as file:
+        with open(split_key(path)[0], "rb") as file:
             head = file.read(len(NPY))
     except OSError:
         return False
@@ -63,7 +63,7 @@ def read_array(path: str | Path) -> Images:
     Inverse: write_npy, for .npy. Raises: UnsupportedImageError that names the file, for other dtypes, shapes and formats and for
     damage; OSError.
     """
-    name, key = _split(path)
+    name, key = split_key(path)
     with open(name, "rb") as file:
         try:
             head = file.read(len(NPY))
@@ -85,8 +85,8 @@ def write_npy(file: BinaryIO, array: Images) -> None:
     np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
 
 
-def _split(path: str | Path) -> tuple[Path, str | None]:
-    """FILE.npz:KEY as its two parts; a file that has such a name itself is taken as it is."""
+def split_key(path: str | Path) -> tuple[Path, str | None]:
+    """FILE.npz:KEY as its two parts, the key None where there is none; a file that has such a name itself is taken as it is."""
     name, colon, key = str(path).rpartition(":")
     if not colon or not name.endswith(".npz") or Path(path).exists():
         return Path(path), None

@@ -203,6 +203,7 @@ def importance_sampling(prior: Codec, likelihood: Conditional, posterior: Condit
     Raises: CorruptDataError from push when the message holds fewer bits than the latents need.
     """
     _check_particles(particles)
+    chosen_joint = _chosen_joint(prior, likelihood, particles)
 
     def push(message: AnyMessage, data: Any) -> AnyMessage:
         q = posterior(data)
@@ -215,14 +216,10 @@ def importance_sampling(prior: Codec, likelihood: Conditional, posterior: Condit
         for j in reversed(range(particles - 1)):
             message = q.push(message, _pick(stack, j + (chosen <= j)))
         latent = _pick(stack, chosen)
-        message = likelihood(latent).push(message, data)
-        message = prior.push(message, latent)
-        return _index(particles, message).push(message, chosen)
+        return chosen_joint.push(message, (data, latent, chosen))
 
     def pop(message: AnyMessage) -> tuple[AnyMessage, Any]:
-        message, chosen = _index(particles, message).pop(message)
-        message, latent = prior.pop(message)
-        message, data = likelihood(latent).pop(message)
+        message, (data, latent, chosen) = chosen_joint.pop(message)
         q = posterior(data)
         latents = [latent]
         for _ in range(particles - 1):
@@ -260,6 +257,7 @@ def coupled_importance_sampling(prior: Codec, likelihood: Conditional, posterior
     Args: as importance_sampling; the codecs of the posterior must also have intervals, as array codecs have.
     """
     _check_particles(particles)
+    chosen_joint = _chosen_joint(prior, likelihood, particles)
 
     def push(message: AnyMessage, data: Any) -> AnyMessage:
         q = posterior(data)
@@ -270,14 +268,10 @@ def coupled_importance_sampling(prior: Codec, likelihood: Conditional, posterior
         latent = _pick(np.stack(latents), chosen)
         start, freq = intervals.of(latent)
         message = uniform(freq).push(message, ((draw + shifts[chosen]) & mask) - start)
-        message = likelihood(latent).push(message, data)
-        message = prior.push(message, latent)
-        return _index(particles, message).push(message, chosen)
+        return chosen_joint.push(message, (data, latent, chosen))
 
     def pop(message: AnyMessage) -> tuple[AnyMessage, Any]:
-        message, chosen = _index(particles, message).pop(message)
-        message, latent = prior.pop(message)
-        message, data = likelihood(latent).pop(message)
+        message, (data, latent, chosen) = chosen_joint.pop(message)
         q = posterior(data)
         intervals, shifts, mask = _coupling(q, particles, message)
         start, freq = intervals.of(latent)
@@ -300,9 +294,25 @@ def _check_particles(particles: int) -> None:
         raise ValueError(f"Monte Carlo bits-back needs at least one particle, not {particles}")
 
 
-def _index(particles: int, message: AnyMessage) -> Codec:
-    """p(k): a number for a Message, one for each message of a Batch."""
-    return uniform(particles, (len(message),) if isinstance(message, Batch) else ())
+def _chosen_joint(prior: Codec, likelihood: Conditional, particles: int) -> Codec:
+    """Steps 4 to 6: (x, z_k, k) by p(k) p(z_k) p(x | z_k). k is a number for a Message, one for each message of a Batch."""
+
+    def index(message: AnyMessage) -> Codec:
+        return uniform(particles, (len(message),) if isinstance(message, Batch) else ())
+
+    def push(message: AnyMessage, symbol: Any) -> AnyMessage:
+        data, latent, chosen = symbol
+        message = likelihood(latent).push(message, data)
+        message = prior.push(message, latent)
+        return index(message).push(message, chosen)
+
+    def pop(message: AnyMessage) -> tuple[AnyMessage, Any]:
+        message, chosen = index(message).pop(message)
+        message, latent = prior.pop(message)
+        message, data = likelihood(latent).pop(message)
+        return message, (data, latent, chosen)
+
+    return Codec(push, pop)
 
 
 def _weighing(

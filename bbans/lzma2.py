@@ -14,14 +14,20 @@ import lzma
 from bbans.errors import CorruptDataError
 
 DICTIONARY_BYTES = 1 << 24
+_DICTIONARY_MIN_BYTES = 4096
 
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": DICTIONARY_BYTES, "lc": 4, "lp": 0, "pb": 0}]
 """The filter chain, part of the formats: LZMA2 with a dictionary of 16 MiB (lc, lp and pb travel in its stream).
 pb = 0 because samples and deflated bytes have no alignment; lc = 4 was the best for Kodak's rows, by 2 %."""
 
 
-def compress(data: bytes, dictionary_bytes: int = DICTIONARY_BYTES) -> bytes:
-    """The stream of some data; with a dictionary no larger than the data it costs less time to begin. Inverse: `decompress`."""
+def compress(data: bytes, fitted: bool = False) -> bytes:
+    """The stream of some data. Inverse: `decompress`.
+
+    Args:
+        fitted: with a dictionary no larger than the data, which costs less time to begin.
+    """
+    dictionary_bytes = min(max(len(data), _DICTIONARY_MIN_BYTES), DICTIONARY_BYTES) if fitted else DICTIONARY_BYTES
     return lzma.compress(data, lzma.FORMAT_RAW, filters=[{**FILTERS[0], "dict_size": dictionary_bytes}])
 
 

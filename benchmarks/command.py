@@ -78,11 +78,13 @@ def run(
 
     Exit code 1 when a codec failed or gave back something else.
     """
-    from . import datasets, machine, report, tables
+    from bbans.models.running import cores
+
+    from . import datasets, report, tables
     from .run import MCBITS_PARTICLES, Options, table, write
 
     options = Options(
-        threads=threads or machine.cores(),
+        threads=threads or cores(),
         images=images,
         rounds=rounds,
         draws=draws or (2 if quick else 10),

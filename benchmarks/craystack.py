@@ -20,6 +20,7 @@ import torch
 
 from bbans import models
 from bbans.craystack import load
+from bbans.models.set_codec import load_network
 from bbans.models.small_layout import LATENT_LEVELS, LOG_SCALE_MIN
 from bbans.models.small_network import Latent, MarkovNetwork
 
@@ -27,7 +28,6 @@ from .datasets import DataSet
 from .jobs import CHAIN, Step, compare
 from .machine import watch_memory
 from .set_elbo import LOGIT_LIMIT, mixture
-from .theory import load_network
 
 BATCH = 10
 PRECISION = 24

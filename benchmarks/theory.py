@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import torch
 
 from bbans import models
-from bbans.errors import ModelError
-from bbans.exact.backends import BACKENDS
-from bbans.models.families import FAMILIES
-from bbans.models.small_layout import from_json
-from bbans.models.small_network import MarkovNetwork, TopDownNetwork
+from bbans.models.set_codec import load_network, monte_carlo
 from bbans.models.weights import PHOTO, Weights
 
 from .datasets import DataSet
@@ -36,8 +29,8 @@ def kind(weights: Weights) -> str:
 
 def particles_of(scheme: str | None) -> int:
     """K of the Monte Carlo schemes, 1 for all others."""
-    found = re.fullmatch(r"mcbits-(?:coupled-)?(\d+)", scheme or "")
-    return int(found[1]) if found else 1
+    found = monte_carlo(scheme or "")
+    return found[1] if found else 1
 
 
 class Theory:
@@ -74,7 +67,7 @@ class Theory:
         if key not in self._draws:
             array = self.data.images[:images]
             assert isinstance(array, np.ndarray)
-            self._draws[key] = draw(load_network(models.read(model)), array, self.draws)
+            self._draws[key] = draw(cast(Network, load_network(models.read(model))), array, self.draws)
         return self._draws[key]
 
     def scatter(self, model: str, scheme: str | None, images: int) -> dict[str, Any]:
@@ -104,16 +97,3 @@ class Theory:
         bits = sum(bound.neg_elbo_bits for bound in bounds)
         error = math.hypot(*(bound.standard_error_bits for bound in bounds))
         return {"draws": PHOTO_DRAWS, "neg_elbo_bits_per_dim": bits / row["dims"], "neg_elbo_error": error / row["dims"]}
-
-
-def load_network(weights: Weights) -> Network:
-    """The integer network of a model for sets, on the first backend that gives its digest. Raises: ModelError."""
-    family = FAMILIES[weights.architecture]
-    config = from_json(family.config, weights.config, weights.id)
-    for backend in BACKENDS["cpu"]:
-        with torch.inference_mode(), contextlib.suppress(RuntimeError):
-            network = family.network(config, weights.layers, backend)
-            if network.digest() == weights.digest:
-                assert isinstance(network, MarkovNetwork | TopDownNetwork)
-                return network
-    raise ModelError(f"no backend computes the model '{weights.id}' exactly")

@@ -16,12 +16,6 @@ from . import files, output
 SHOWN_NAMES = 5
 
 
-def file_of(source: str) -> Path:
-    """The file or folder of INPUT, without the key of FILE.npz:KEY."""
-    name, colon, _ = source.rpartition(":")
-    return Path(name if colon and name.endswith(".npz") and not Path(source).exists() else source)
-
-
 def packed_name(source: str) -> Path:
     """digits.npy -> digits.npy.vaeza, photos/ -> photos.vaeza. Inverse: `unpacked_name`."""
     path = Path(source)

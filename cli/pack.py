@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from bbans import sets
+from bbans.arrays import split_key
 from bbans.sets.writer import ModeName
 
 from . import archives, files, jobs, output
@@ -60,7 +61,7 @@ def command(
     ticker = output.Ticker(quiet)
 
     def pack(source: str) -> None:
-        path = archives.file_of(source)
+        path, _ = split_key(source)
         status = os.stat(path)
         place = Path(target) if target else archives.packed_name(source)
         files.check_target(place, str(path), force=force)

@@ -34,7 +34,7 @@ SIZES: dict[str, dict[str, Any]] = {
     for family, config in ((PHOTO, PhotoConfig()), ("markov", MarkovConfig()), ("topdown", TopDownConfig()))
 }
 """By family the sizes that a user can choose, and their defaults."""
-ADDED = {"topdown": {"context"}}
+ADDED = {"topdown": {"context", "features", "hidden", "depth"}}
 """Sizes that a model may be given when it is trained further."""
 BATCH_OF_IMAGES = 128  # where a sample is an image of 28 x 28 pixels or so, and not a crop
 
@@ -218,7 +218,7 @@ def check(
         raise click.UsageError(f"--side is a power of two, not {side}", context)
     sizes = sizes_of(family, size)
     if source is not None and sizes.keys() - ADDED.get(family, set()):
-        raise click.UsageError("--from brings its own sizes: no --size with it, but for the context of a topdown model", context)
+        raise click.UsageError("--from brings its own sizes: no --size with it, but of a topdown model's pixel layers", context)
     name = out.stem if id is None else id
     if not is_name(name):
         raise click.UsageError(

@@ -182,19 +182,44 @@ def test_chunks_beyond_a_batch(folder: str) -> None:
 @pytest.mark.parametrize("name", ["pure", "bits"])
 def test_with_context_begins_as_it_was(name: str) -> None:
     pure, config = model_of(name), CONFIGS[name]
-    wide = with_context(pure, 2)
+    assert isinstance(config, TopDownConfig)
+    wanted = replace(config, context=2) if config.features else replace(config, context=2, features=2, hidden=6, depth=2)
+    wide = with_context(pure, wanted)
     set_quantised(wide, True)
     x = torch.from_numpy(images_of(config, 5)).permute(0, 3, 1, 2)
     noise = torch.rand(5, pure.noise_size, generator=torch.Generator().manual_seed(1)).clamp(0.01, 0.99)
     with torch.no_grad():
         before, after = pure(x, noise), wide(x, noise)
-    assert wide.config == replace(config, context=2, features=wide.config.features, hidden=wide.config.hidden)
+    assert wide.config == wanted
     assert torch.allclose(before.likelihood(), after.likelihood(), rtol=1e-4 if config.features else 0.02)  # logits get coarser
     assert torch.allclose(before.kl(), after.kl(), rtol=1e-4)
-    with pytest.raises(ModelError, match="already"):
-        with_context(wide, 2)
-    with pytest.raises(ModelError, match="no pixel layers"):
-        with_context(model_of("dense"), 2)
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("context", {"context": 2}), ("context", {"hidden": 5}), ("rgb", {"depth": 2})])
+def test_new_pixel_layers_leave_the_rest(name: str, sizes: dict[str, int]) -> None:
+    old, config = model_of(name), CONFIGS[name]
+    assert isinstance(config, TopDownConfig)
+    wide = with_context(old, replace(config, **sizes))
+    weights = old.state_dict()
+    for layer, weight in wide.state_dict().items():
+        kept = layer in weights and weights[layer].shape == weight.shape and torch.equal(weights[layer], weight)
+        assert kept != layer.startswith("pixel."), layer
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "reason"),
+    [
+        ("pure", {"widths": (9, 9)}, "other sizes"),
+        ("pure", {"features": 7}, "these stay"),
+        ("dense", {"features": 2, "context": 1}, "no pixel layers"),
+        ("bits", {"features": 3, "context": 1}, "no pixel layers"),
+    ],
+)
+def test_what_cannot_be_added(name: str, sizes: dict[str, object], reason: str) -> None:
+    config = CONFIGS[name]
+    assert isinstance(config, TopDownConfig)
+    with pytest.raises(ModelError, match=reason):
+        with_context(model_of(name), replace(config, **sizes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -27,12 +27,13 @@ from bbans.training.batches import Batches, batch_of, batches_from, noise_size
 from bbans.training.data import Crops, change_acquisition
 from bbans.training.evaluation import evaluate
 from bbans.training.journal import Journal
-from bbans.training.listener import Listener, Status, Stopped
+from bbans.training.listener import Status, Stopped
 from bbans.training.loop import Machine, train
 from bbans.training.photo_task import PhotoTask
 from bbans.training.photos import Photo, fingerprint, hold_out, read_photos, without
 from bbans.training.schedule import Schedule
 from bbans.training.trainer import Trainer
+from tests.listeners import Rows
 from tests.models import TINY, picture, random_vae, weights
 
 PIXELS = [picture(48, 60), picture(40, 90, seed=1)]
@@ -189,27 +190,6 @@ def test_order_and_split_follow_the_contents(tmp_path: Path) -> None:
 # The loop
 
 QUICK = Schedule(steps=20, batch=2, side=32, rate=4e-3, warm_up=3, every=5)
-
-
-class Rows(Listener):
-    """Keeps what it is told, and stops after a step if asked to."""
-
-    def __init__(self, stop_after: int = -1) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.notes: list[str] = []
-        self.stop_after, self.steps = stop_after, 0
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-    def status(self, status: Callable[[], Status]) -> None:
-        self.steps = status().step
-
-    def report(self, row: dict[str, Any], status: Status) -> None:
-        self.rows.append(row)
-
-    def stop(self) -> bool:
-        return self.steps + 1 == self.stop_after
 
 
 def test_loss_falls(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Training on images of one size: what is read, batches in bulk, resuming, two processes as one, real archives."""
 
 import json
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -33,11 +32,12 @@ from bbans.training.images import (
     read_images,
     without_images,
 )
-from bbans.training.listener import Listener, Status, Stopped
+from bbans.training.listener import Stopped
 from bbans.training.loop import Machine, train
 from bbans.training.outputs import Outputs
 from bbans.training.run import run
 from bbans.training.schedule import Schedule
+from tests.listeners import Rows
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -234,27 +234,6 @@ def test_batches_do_not_depend_on_who_makes_them(workers: int) -> None:
 
 
 # The loop
-
-
-class Rows(Listener):
-    """Keeps what it is told, and stops after a step if asked to."""
-
-    def __init__(self, stop_after: int = -1) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.notes: list[str] = []
-        self.stop_after, self.steps = stop_after, 0
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-    def status(self, status: Callable[[], Status]) -> None:
-        self.steps = status().step
-
-    def report(self, row: dict[str, Any], status: Status) -> None:
-        self.rows.append(row)
-
-    def stop(self) -> bool:
-        return self.steps + 1 == self.stop_after
 
 
 @pytest.mark.parametrize("kind", ["8-bit", "RGB", "sampled", "threshold", "binary"])

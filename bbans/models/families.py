@@ -56,28 +56,33 @@ FAMILIES = {
 }
 
 
-def with_context(model: TopDownVAE, radius: int, hidden: int = 32) -> TopDownVAE:
-    """A model that does what another without context does, and can learn to look at the pixels around.
+def with_context(model: TopDownVAE, config: TopDownConfig) -> TopDownVAE:
+    """A model of this config, which looks at the pixels around, from one without or with another context.
 
-    Trained with context from the start, a model learns to use that alone and then never finds a use for its latents. A model of
-    binary images that has no pixel layers gets some, `hidden` wide, that pass its logits on.
+    Trained with context from the start, a model learns to use that alone and then never finds a use for its latents. Pixel layers
+    that only get a context do at first what they did. They begin anew with another ``hidden`` or ``depth``, with another context
+    than they had, and for colours, whose means become relative to the pixels around. A model of binary images without pixel layers
+    gets two features, by which the new ones pass its logits on.
 
-    Raises: ModelError for a model that has a context already, or no pixel layers and other samples.
+    Raises: ModelError when the configs differ in anything but the pixel layers, or in their features otherwise.
     """
-    config = model.config
-    if config.context:
-        raise ModelError("the model has a context already")
-    if not config.features and not config.binary:
-        raise ModelError("the model has no pixel layers that could look at a context")
-    wider: dict[str, Any] = {"context": radius} if config.features else {"context": radius, "features": 2, "hidden": hidden}
-    wide, weights = TopDownVAE(replace(config, **wider)), model.state_dict()
-    if config.features:
+    old = model.config
+    if replace(config, features=old.features, hidden=old.hidden, depth=old.depth, context=old.context) != old:
+        raise ModelError("another context, hidden and depth can be added to a model: other sizes cannot")
+    passing = not old.features and config.features == 2 and config.binary
+    if config.features != old.features and not passing:
+        has = f"{old.features} features" if old.features else "no pixel layers (for binary images, features=2 adds some)"
+        raise ModelError(f"the model has {has}: these stay")
+    wide, weights = TopDownVAE(config), model.state_dict()
+    if passing:
+        _pass_logits_on(wide, weights)
+    elif old.context or old.reference != config.reference or (old.hidden, old.depth) != (config.hidden, config.depth):
+        weights |= {f"pixel.{name}": value for name, value in wide.pixel.state_dict().items()}
+    else:
         entering = weights["pixel.enter.weight"]
         taps = wide.pixel.enter.weight.shape[1] - entering.shape[1]
         weights["pixel.enter.weight"] = torch.cat([entering.new_zeros(len(entering), taps, 1, 1), entering], 1)
-    else:
-        _pass_logits_on(wide, weights)
-    wide.load_state_dict(weights)
+    wide.load_state_dict({name: weights[name] for name in wide.state_dict()})
     return wide
 
 

@@ -51,11 +51,11 @@ PIXEL_GAIN = 8.0  # of the layers that see pixels: their outputs fill the grid o
 
 
 class Residual(nn.Module):
-    """x + b(a(x)), two 3x3 convolutions."""
+    """x + b(a(x)), two convolutions."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, kernel: int = 3) -> None:
         super().__init__()
-        self.a, self.b = QConv(width, width, 3), QConv(width, width, 3)
+        self.a, self.b = QConv(width, width, kernel), QConv(width, width, kernel)
         with torch.no_grad():
             self.b.weight.mul_(0.1)
 

@@ -20,24 +20,20 @@ Source: Townsend, Bird and Barber, "Practical lossless compression with latent v
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from bbans.ans import Message
 from bbans.codecs import logistic, uniform
-from bbans.errors import CorruptDataError, InexactBackendError, ModelError
-from bbans.exact.backends import BACKENDS
+from bbans.errors import CorruptDataError
 from bbans.models.photo_grid import Bytes, Latent
 from bbans.models.photo_layout import COLOURS, LATENT_LEVELS, PHASES, config_of
 from bbans.models.photo_level import Level, block_rows, level_sizes, pixel_planes, pyramid_of, reference, regions
 from bbans.models.photo_network import PhotoNetwork
 from bbans.models.photo_phase import PhaseCoder
+from bbans.models.running import coding, cores, first_exact
 from bbans.models.weights import Weights
 
 
@@ -261,54 +257,12 @@ class PhotoCodec:
 
 def load_photo_codec(weights: Weights, *, threads: int | None, device: str, backend: str | None) -> PhotoCodec:
     """See bbans.models.load."""
-    config = config_of(weights)
-    count = threads or _cores()
-    tried = (backend,) if backend else BACKENDS["cuda" if device.startswith("cuda") else "cpu"]
-    failures: list[Exception] = []
-    with coding():
-        for name in tried:
-            try:
-                network = PhotoNetwork(config, weights.layers, name, device, count)
-                if network.digest() == weights.digest:
-                    return PhotoCodec(network, weights)
-            except (RuntimeError, AssertionError) as error:  # what torch raises for a device or an operator that is not there
-                failures.append(error)
-    if len(failures) == len(tried):
-        raise ModelError(f"the device '{device}' cannot be used: {str(failures[-1]).splitlines()[0]}") from None
-    raise InexactBackendError(
-        f"none of {', '.join(tried)} gives the digest of the model '{weights.id}': this machine does not compute it exactly, "
-        "or its weight file is not as it was made"
-    )
+    config, count = config_of(weights), threads or cores()
 
+    def made(name: str) -> PhotoNetwork:
+        return PhotoNetwork(config, weights.layers, name, device, count)
 
-def _cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-_torch_threads_lock = threading.Lock()
-_torch_threads_users = 0
-_torch_threads_before = 1
-
-
-@contextmanager
-def coding() -> Iterator[None]:
-    """Torch as coding needs it: no gradients, no rounding by a caller's autocast, and one thread, as the networks have their own
-    (see PhotoNetwork). The number of threads is the whole process's: it comes back when the last of several calls ends."""
-    global _torch_threads_users, _torch_threads_before
-    with _torch_threads_lock:
-        if _torch_threads_users == 0:
-            _torch_threads_before = torch.get_num_threads()
-            torch.set_num_threads(1)
-        _torch_threads_users += 1
-    try:
-        with torch.inference_mode(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            yield
-    finally:
-        with _torch_threads_lock:
-            _torch_threads_users -= 1
-            if _torch_threads_users == 0:
-                torch.set_num_threads(_torch_threads_before)
+    return PhotoCodec(first_exact(weights, made, device, backend, f"the device '{device}' cannot be used"), weights)
 
 
 def _bits(messages: Sequence[Message]) -> float:

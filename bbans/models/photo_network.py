@@ -32,6 +32,7 @@ from bbans.exact.backends import layer_class
 from bbans.exact.network import IntConv
 from bbans.models.photo_grid import TILES, Bytes, Grid, Latent
 from bbans.models.photo_layout import BLOCK, LATENT_CENTRE, LEVELS_OF_BIAS, POOL_SHIFT, PhotoConfig
+from bbans.models.running import own_thread
 from bbans.tables import SCALES
 
 Params = NDArray[np.int16]
@@ -80,8 +81,7 @@ class PhotoNetwork:
         """``work`` for each tuple of arguments, as map has it, side by side on the threads. No result depends on their order."""
 
         def alone(*values: Any) -> None:
-            torch.get_num_threads()  # makes torch's number this thread's too: else oneDNN would start a team of OpenMP's here
-            with torch.inference_mode():  # of this thread
+            with own_thread():
                 work(*values)
 
         items = list(zip(*arguments, strict=True))

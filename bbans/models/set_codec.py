@@ -24,7 +24,6 @@ mcbits-coupled-K           the same with particles from one draw
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -34,21 +33,19 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bbans import bitsback
 from bbans.ans import AnyMessage, Batch, Message
 from bbans.codecs import Codec, logistic
 from bbans.container import Accounting
-from bbans.errors import CorruptDataError, InexactBackendError, ModelError
-from bbans.exact.backends import BACKENDS
+from bbans.errors import CorruptDataError, ModelError
 from bbans.exact.network import IntConv
 from bbans.models import small_kernels as kernels
 from bbans.models.families import FAMILIES
-from bbans.models.photo_codec import coding
-from bbans.models.small_layout import LATENT_LEVELS, MarkovConfig, SmallConfig, TopDownConfig, from_json
-from bbans.models.small_network import MAX_BATCH, Latent, MarkovNetwork, Samples, TopDownNetwork, padded
+from bbans.models.running import coding, cores, first_exact, own_thread
+from bbans.models.small_layout import LATENT_LEVELS, SmallConfig, TopDownConfig, from_json
+from bbans.models.small_network import MAX_BATCH, Latent, MarkovNetwork, Samples, SmallNetwork, TopDownNetwork, batch_size, padded
 from bbans.models.weights import Weights
 from bbans.tables import exp_table, inverse_scales, log2_table, logistic_table
 
@@ -57,6 +54,12 @@ Layers = tuple[NDArray[np.float32], ...]
 
 _LATENT_BITS = 64  # of a message, for each latent and particle: more than any draw takes
 _NO_LAYERS: Layers = tuple(np.zeros(shape, np.float32) for shape in ((1, 1), 1, (0, 1, 1), (0, 1), (1, 1), 1))
+
+
+Compose = Callable[[Codec, Sequence[bitsback.Conditional], Sequence[bitsback.Conditional]], Codec]
+"""(p(z_L), likelihoods, posteriors) to the codec of a Markov model, as bbans.bitsback.markov takes them."""
+
+_CHAINS: dict[str, Compose] = {"bb-ans": bitsback.markov, "bit-swap": bitsback.bit_swap}
 
 
 @dataclass
@@ -150,8 +153,7 @@ class SetCodec:
         edges = [len(lengths) * i // groups for i in range(groups + 1)]
 
         def alone(first: int, last: int) -> Any:
-            torch.get_num_threads()  # makes torch's number this thread's too: else oneDNN would start a team of OpenMP's here
-            with torch.inference_mode():
+            with own_thread():
                 return work(first, last)
 
         with coding():
@@ -255,8 +257,8 @@ def _rows(message: Message | Batch) -> Batch:
 class MarkovCoder:
     """A Markov model with one of its schemes."""
 
-    def __init__(self, network: MarkovNetwork, scheme: str) -> None:
-        self._network, self._scheme = network, scheme
+    def __init__(self, network: MarkovNetwork, compose: Compose) -> None:
+        self._network, self._compose = network, compose
         self._likelihoods = Likelihoods(network.config)
 
     def codec(self, meter: Meter) -> Codec:
@@ -280,12 +282,7 @@ class MarkovCoder:
         posteriors: list[bitsback.Conditional] = [functools.partial(posterior, level) for level in range(depth)]
 
         def of(batch: int) -> Codec:
-            if self._scheme == "bit-swap":
-                return bitsback.bit_swap(top(batch), likelihoods, posteriors)
-            if self._scheme == "bb-ans":
-                return bitsback.markov(top(batch), likelihoods, posteriors)
-            kind, particles = _monte_carlo(self._scheme)
-            return kind(top(batch), likelihood, posteriors[0], particles)
+            return self._compose(top(batch), likelihoods, posteriors)
 
         return _by_batch(of)
 
@@ -302,7 +299,7 @@ class TopDownCoder:
         network = self._network
 
         def of(batch: int) -> Codec:
-            size = len(padded(np.zeros(batch)))
+            size = batch_size(batch)
             states = [network.start(size)]  # before the first latents, after the first, ..
             given: list[Latent] = []
             seen: list[Any] = []
@@ -370,51 +367,54 @@ def _by_batch(of: Callable[[int], Codec]) -> Codec:
     return Codec(push, pop)
 
 
-def _monte_carlo(scheme: str) -> tuple[Callable[..., Codec], int]:
+def monte_carlo(scheme: str) -> tuple[Callable[..., Codec], int] | None:
+    """The scheme of bbans.bitsback and its particles; None for the name of another."""
     found = re.fullmatch(r"mcbits-(coupled-)?([1-9][0-9]{0,3})", scheme)
     if not found:
-        raise ModelError(f"there is no scheme '{scheme}'")
+        return None
     return bitsback.coupled_importance_sampling if found[1] else bitsback.importance_sampling, int(found[2])
 
 
-def _coder(network: Any, scheme: str | None) -> tuple[Model, str, int]:
+def _coder(network: SmallNetwork, scheme: str | None) -> tuple[Model, str, int]:
     """The model with a scheme, its name, and how many particles it draws. Raises: ModelError when they do not fit."""
     if isinstance(network, TopDownNetwork):
         scheme = scheme or "top-down"
         if scheme != "top-down":
             raise ModelError(f"the scheme '{scheme}' is not for top-down models: theirs is 'top-down'")
         return TopDownCoder(network), scheme, 1
+    assert isinstance(network, MarkovNetwork)
     depth = len(network.config.latents)
     scheme = scheme or ("bb-ans" if depth == 1 else "bit-swap")
-    if scheme in ("bb-ans", "bit-swap"):
-        return MarkovCoder(network, scheme), scheme, 1
-    _, particles = _monte_carlo(scheme)
+    if scheme in _CHAINS:
+        return MarkovCoder(network, _CHAINS[scheme]), scheme, 1
+    found = monte_carlo(scheme)
+    if found is None:
+        raise ModelError(f"there is no scheme '{scheme}'")
     if depth > 1:
         raise ModelError(f"the scheme '{scheme}' is for models with one layer of latents, and this one has {depth}")
-    return MarkovCoder(network, scheme), scheme, particles
+    kind, particles = found
+
+    def compose(prior: Codec, likelihoods: Sequence[bitsback.Conditional], posteriors: Sequence[bitsback.Conditional]) -> Codec:
+        return kind(prior, likelihoods[0], posteriors[0], particles)
+
+    return MarkovCoder(network, compose), scheme, particles
+
+
+def load_network(weights: Weights, backend: str | None = None) -> SmallNetwork:
+    """The network of a model for sets. Raises: ModelError, as bbans.models.load_set."""
+    if weights.architecture not in FAMILIES:
+        raise ModelError(f"the model '{weights.id}' is not for sets of images: it is of the family '{weights.architecture}'")
+    family = FAMILIES[weights.architecture]
+    config = from_json(family.config, weights.config, weights.id)
+
+    def made(name: str) -> SmallNetwork:
+        return family.network(config, weights.layers, name)
+
+    return first_exact(weights, made, "cpu", backend, f"the model '{weights.id}' cannot run here")
 
 
 def load_set_codec(weights: Weights, *, scheme: str | None, threads: int | None, backend: str | None) -> SetCodec:
     """See bbans.models.load_set."""
-    if weights.architecture not in FAMILIES:
-        raise ModelError(f"the model '{weights.id}' is not for sets of images: it is of the family '{weights.architecture}'")
-    family = FAMILIES[weights.architecture]
-    config: MarkovConfig | TopDownConfig | SmallConfig = from_json(family.config, weights.config, weights.id)
-    count = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    tried = (backend,) if backend else BACKENDS["cpu"]
-    failures: list[Exception] = []
-    with coding():
-        for name in tried:
-            try:
-                network = family.network(config, weights.layers, name)
-                if network.digest() == weights.digest:
-                    coder, scheme, particles = _coder(network, scheme)
-                    return SetCodec(weights, config, coder, scheme, particles, count)
-            except RuntimeError as error:
-                failures.append(error)
-    if len(failures) == len(tried):
-        raise ModelError(f"the model '{weights.id}' cannot run here: {str(failures[-1]).splitlines()[0]}") from None
-    raise InexactBackendError(
-        f"none of {', '.join(tried)} gives the digest of the model '{weights.id}': this machine does not compute it exactly, "
-        "or its weight file is not as it was made"
-    )
+    network = load_network(weights, backend)
+    coder, scheme, particles = _coder(network, scheme)
+    return SetCodec(weights, network.config, coder, scheme, particles, threads or cores())

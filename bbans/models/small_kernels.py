@@ -19,11 +19,11 @@ import numpy as np
 
 from bbans._jit import jit
 from bbans.ans import peek_one, pop_one, push_one
+from bbans.kernels import bernoulli_interval, mixture_interval
+from bbans.models.photo_layout import COLOURS
 from bbans.models.small_layout import BINARY_LEVEL, LOG_SCALE_OFFSET
-from bbans.tables import PRECISION, SCALES, bernoulli_start, log2, mixture_cf, mixture_search, weights_from_logits
+from bbans.tables import LOG_BITS, PRECISION, SCALES, bernoulli_start, log2, mixture_search, weights_from_logits
 
-_GREEN, _RED, _BLUE = 1, 0, 2
-_TOTAL = 1 << PRECISION
 _LOGIT_LIMIT = 960  # of a binary sample, in 1/64 nat
 _MEAN_LIMIT = 32767.0  # in 1/64 of a sample value: twice the range of samples
 _MIXTURE_LOGIT_LIMIT = 16383.0
@@ -149,8 +149,7 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, given, layers, rad
                     pixels[y, x, 0] = symbol
                 else:
                     symbol = np.int64(pixels[y, x, 0])
-                start = edge if symbol else np.int64(0)
-                freq = _TOTAL - edge if symbol else edge
+                start, freq = bernoulli_interval(symbol, edge)
                 if decoding:
                     head, size = pop_one(head, words, size, start, freq, PRECISION)
                     if size < 0:
@@ -161,7 +160,7 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, given, layers, rad
                 continue
             green, red = np.int64(0), np.int64(0)
             for colour in range(colours):
-                channel = 0 if colours == 1 else (_BLUE if colour == 2 else (_RED if colour == 1 else _GREEN))
+                channel = 0 if colours == 1 else COLOURS[colour]
                 reference = _reference(pixels, y, x, channel, relative)
                 _mixture(values, colours, colour, reference, green, red, logits, means, scales, weights, tables)
                 if decoding:
@@ -172,8 +171,7 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, given, layers, rad
                     pixels[y, x, channel] = symbol
                 else:
                     symbol = np.int64(pixels[y, x, channel])
-                    start = mixture_cf(symbol, 256, means, scales, weights, table)
-                    starts[n], freqs[n] = start, mixture_cf(symbol + 1, 256, means, scales, weights, table) - start
+                    starts[n], freqs[n] = mixture_interval(symbol, 256, means, scales, weights, table)
                 n += 1
                 if colour == 0:
                     green = 4 * symbol - reference
@@ -208,4 +206,4 @@ def log_freqs_of_samples(pixels, given, layers, radius, relative, components, ta
     total = np.int64(0)
     for i in range(pixels.size):
         total += log2(np.int64(freqs[i]), tables[3])
-    return total - (np.int64(pixels.size) * PRECISION << 16)
+    return total - (np.int64(pixels.size) * PRECISION << LOG_BITS)

@@ -56,6 +56,8 @@ class SmallNetwork:
     library lacks the backend's arithmetic.
     """
 
+    config: SmallConfig
+
     def __init__(self, config: SmallConfig, layers: Mapping[str, IntConv], backend: str) -> None:
         if config.layers() != {name: (*layer.weight.shape[:3], len(layer.bias), layer.relu) for name, layer in layers.items()}:
             raise ModelError("the model's layers are not those that its configuration asks for")
@@ -98,9 +100,14 @@ class SmallNetwork:
         return layer(x.contiguous(memory_format=torch.channels_last), skip)
 
 
+def batch_size(images: int) -> int:
+    """The one of BATCHES that so many images are padded to."""
+    return next(size for size in BATCHES if size >= images)
+
+
 def padded(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """An array (B, ..) with zeros for as many images as one of BATCHES has."""
-    size = next(size for size in BATCHES if size >= len(array))
+    size = batch_size(len(array))
     if size == len(array):
         return array
     return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), array.dtype)])
@@ -130,6 +137,8 @@ def probe(shape: tuple[int, ...], below: int) -> Samples:
 
 class MarkovNetwork(SmallNetwork):
     """The arrows of a Markov hierarchy. `z` is the latents below or above, (B, n)."""
+
+    config: MarkovConfig
 
     def __init__(self, config: MarkovConfig, layers: Mapping[str, IntConv], backend: str) -> None:
         self.config, self._binary = config, config.binary
@@ -181,6 +190,8 @@ class TopDownNetwork(SmallNetwork):
 
     Layers of latents are numbered through all grids, coarse to fine.
     """
+
+    config: TopDownConfig
 
     def __init__(self, config: TopDownConfig, layers: Mapping[str, IntConv], backend: str) -> None:
         self.config, self._binary = config, config.binary

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bbans.exact.qat import QConv, Quantised
+from bbans.models.photo import Residual
 from bbans.models.small_bits import (
     Logistic,
     SmallBits,
@@ -41,19 +42,6 @@ from bbans.models.small_bits import (
 from bbans.models.small_layout import LATENT_CENTRE, LEVELS_PER_UNIT, TopDownConfig
 
 PRIOR_LOG_SCALE = 0.0  # to start from: small, as the bits of a draw from a wide posterior have to be there before
-
-
-class Residual(nn.Module):
-    """x + b(a(x))."""
-
-    def __init__(self, width: int, kernel: int) -> None:
-        super().__init__()
-        self.a, self.b = QConv(width, width, kernel), QConv(width, width, kernel)
-        with torch.no_grad():
-            self.b.weight.mul_(0.1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.b(self.a(x), skip=x)  # type: ignore[no-any-return]
 
 
 class Up(nn.Module):

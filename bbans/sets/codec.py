@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
+SPAN_SAMPLES = 1 << 26
+"""Chunks are coded and decoded together as long as their images have at most so many samples."""
+
 
 class SetEncoded(Protocol):
     """Chunks as messages, and where the bits of all of them come from."""
@@ -80,8 +83,7 @@ class LzmaCodec:
         """See `SetCodec`. The accounting is zero: nothing is known of what LZMA does."""
         messages = []
         for start in range(0, len(images), chunk):
-            data = _filtered(images[start : start + chunk], self.filter)
-            messages.append(lzma2.compress(data, min(max(len(data), 4096), lzma2.DICTIONARY_BYTES)))
+            messages.append(lzma2.compress(_filtered(images[start : start + chunk], self.filter), fitted=True))
         return Encoded(messages, Accounting(0, 0, 0, 0))
 
     def decode(self, messages: Sequence[bytes], counts: Sequence[int]) -> Pixels:

@@ -23,13 +23,10 @@ from bbans.errors import BbansError, CorruptDataError
 from bbans.image import Picture
 
 from .bodies import MAX_FILE_BYTES, Wrapper, file_check, samples_check, unpack_samples
-from .codec import GroupCodec, Models, Pixels, SetCodec, codec_of
+from .codec import SPAN_SAMPLES, GroupCodec, Models, Pixels, SetCodec, codec_of
 
 if TYPE_CHECKING:
     from bbans.models.photo_codec import PhotoCodec
-
-SPAN_SAMPLES = 1 << 26
-"""Chunks are decoded together as long as their images have at most so many samples."""
 
 
 @dataclass(frozen=True)

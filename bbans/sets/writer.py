@@ -27,14 +27,11 @@ from bbans.image import Picture
 
 from .bodies import file_check, pack_samples, samples_check, unpack_samples
 from .choice import Plan, plan
-from .codec import Models, SetCodec, group_of
+from .codec import SPAN_SAMPLES, Models, SetCodec, group_of
 from .sources import Samples, Source, from_array, from_folder
 
 if TYPE_CHECKING:
     from bbans.models.photo_codec import PhotoCodec
-
-SPAN_SAMPLES = 1 << 26
-"""Chunks are coded together as long as their images have at most so many samples."""
 
 _MEMORY_BYTES = 1 << 26
 _NAMES = 5  # in a note

@@ -133,11 +133,11 @@ class ImageTask:
         return {"pictures": len(self.images), "held_out": len(self.valid)}
 
     def make(self, start: Weights | None) -> Quantised:
-        """From weights it is the model of their config, or one that looks at the pixels around besides."""
+        """From weights it is the model of their config, or one with other pixel layers."""
         family = FAMILIES[self.family]
         model: Quantised = family.import_(start) if start else family.model(self.config)
         if isinstance(model, TopDownVAE) and isinstance(self.config, TopDownConfig) and model.config != self.config:
-            return with_context(model, self.config.context)
+            return with_context(model, self.config)
         return model
 
     def batches(self, schedule: Schedule, processes: Processes) -> Dataset[Batch]:
@@ -203,7 +203,7 @@ def read_image_task(
 
     Args:
         sizes: fields of the family's config, but for those that the images decide.
-        start: a model of that family to take all sizes from but for a ``context`` among `sizes`, which it may be given.
+        start: a model of that family to take all sizes from but for those of a topdown model's pixel layers among `sizes`.
         binarised: how 8-bit samples become 0 and 1; None where they stay what they are.
     Other arguments and errors as of `read_images`; TrainingError too for images that cannot be binarised, for `valid` of another
     shape, and when nothing is left to train on; ModelError when no model of the family, or not that model, is for such images.

@@ -183,7 +183,7 @@ def test_disk_full(photos: Path, tmp_path: Path) -> None:
         (["photos", "--out", "a.safetensors", "--model", "resnet"], 2, "--model"),
         (["photos", "--out", "a.safetensors", "--model", "markov", "--size", "latents=4,x"], 2, "'latents=4,x' is not NAME=NUMBER"),
         (["photos", "--out", "a.safetensors", "--model", "markov", "--size", "channels=1"], 2, "latents=40, hidden=100"),
-        (["photos", "--out", "a.safetensors", "--model", "topdown", "--from", "x", "--size", "hidden=9"], 2, "no --size with it"),
+        (["photos", "--out", "a.safetensors", "--model", "topdown", "--from", "x", "--size", "widths=9,9"], 2, "no --size with it"),
         (["labels.npy", "--out", "a.safetensors", "--model", "markov"], 4, "labels.npy: its shape is (9,); images are"),
         (["photos", "--out", "a.safetensors", "--model", "topdown"], 4, "do not divide each other and 40x48"),
     ],
