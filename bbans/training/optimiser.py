@@ -54,15 +54,18 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(x: Tensor) -> Tensor:
-    """Matrices near U V^T of their singular value decompositions U S V^T, by Newton and Schulz's iteration. (N, rows, columns)"""
-    tall = x.shape[1] > x.shape[2]
+    """Matrices near U V^T of their singular value decompositions U S V^T, by Newton and Schulz's iteration. (N, rows, columns)
+
+    In bfloat16: three times as fast as in float32, and the singular values are only brought near 1 anyway.
+    """
+    tall, kind = x.shape[1] > x.shape[2], x.dtype
     x = x.mT if tall else x
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-12)
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-12)).bfloat16()
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(kind)
 
 
 class Optimiser:
