@@ -1,0 +1,109 @@
+"""Two computations for the figures: how fine a grid has to be, and two optima of one model with the same code length."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.distributions import Normal
+
+from bbans import bitsback
+from bbans.ans import Message
+from bbans.codecs import Codec, repeat
+
+from . import flow
+from .coding import Floats, Grid, bits_of, code, number, point_codec, vector
+from .data import Data
+from .measuring import bits, default
+from .model import LatentModel
+
+ELBO_DRAWS = 8  # of z for each point
+
+GAUSSIAN_STD = 1 / 8  # s, of the one Gaussian
+FINE_POINTS = Grid(-1.0, 1.0, 18)
+LEAST_EPSILON = 2.0**-10  # for which FINE_POINTS and flow.LATENTS have 16 cells or more in a standard deviation
+
+
+def accuracy(model: LatentModel, data: Data, points: Floats, ns: Iterable[int] = range(1, 15)) -> list[dict[str, Any]]:
+    """The code length of points (N, 2) on grids of 2**n cells in a unit, less 2 n bits: Section 4.2 of the tutorial.
+
+    Once cells are smaller than what the density has to show, a bit more of accuracy costs a bit for each number, and what is left
+    is the code length of the density. `neg_elbo_bits` is that of the points as they are, on no grid: the same for all n.
+    """
+    model = copy.deepcopy(model).double().eval()
+    with default(torch.float64), torch.no_grad():
+        neg_elbo = float(bits(model, torch.from_numpy(points).repeat(ELBO_DRAWS, 1), 1).mean())
+        rows = []
+        for n in ns:
+            grid = Grid(-1.0, 1.0, n + 1)  # its bits are of the whole range of 2
+            length = code(points, point_codec(model, grid=grid), grid)
+            rows.append({"dataset": data.name, "n": n, "code_length_bits": length.bits, "neg_elbo_bits": neg_elbo})
+        return rows
+
+
+def two_optima(epsilons: Sequence[float], points: int = 2000) -> list[dict[str, Any]]:
+    """One Gaussian of one number, N(0, s^2), by linear VAEs with exact posteriors, for every epsilon in (0, 1] the same p(x)::
+
+        p(x|z) = N(k s z, epsilon^2 s^2)     q(z|x) = N(k x/s, epsilon^2)     p(z) = N(0, 1)     k^2 = 1 - epsilon^2
+
+    The two ends are Section 5.2's optima. At 1 the latent is ignored, and the row says None for epsilon; near 0 likelihood and
+    posterior are near-deterministic. Bits-back codes the same points by all of them, with latents on one grid.
+
+    Units: bits per number. `initial_bits` and `kl_bits` are those of `latent_bits`.
+    Raises: ValueError for an epsilon above 1, or one that the grids are too coarse for.
+    """
+    if not all(LEAST_EPSILON <= epsilon <= 1 for epsilon in epsilons):
+        raise ValueError(f"epsilons are {LEAST_EPSILON:g} to 1, not {min(epsilons):g} to {max(epsilons):g}")
+    x = GAUSSIAN_STD * np.random.default_rng(0).standard_normal((points, 1))
+    rows = []
+    for epsilon in epsilons:
+        prior, likelihood, posterior = linear_vae(epsilon)
+        length = code(x, bitsback.bb_ans(prior, likelihood, posterior), FINE_POINTS)
+        initial, kl = latent_bits(prior, posterior, x)
+        rows.append(
+            {
+                "epsilon": epsilon if epsilon < 1 else None,
+                "code_length_bits": length.bits,
+                "code_length_error": length.error,
+                "entropy_bits": 0.5 * math.log2(2 * math.pi * math.e * GAUSSIAN_STD**2),
+                "initial_bits": initial,
+                "kl_bits": kl,
+            }
+        )
+    return rows
+
+
+def linear_vae(epsilon: float) -> tuple[Codec, bitsback.Conditional, bitsback.Conditional]:
+    """Prior, likelihood and posterior of cells (1,): of FINE_POINTS for x, of flow.LATENTS for z."""
+    k, s = math.sqrt(1 - epsilon**2), GAUSSIAN_STD
+
+    def likelihood(z: Any) -> Codec:
+        mean = k * s * flow.LATENTS.middles(z)
+        return vector(FINE_POINTS, lambda before: Normal(mean[0], epsilon * s), 1)
+
+    def posterior(x: Any) -> Codec:
+        mean = k / s * FINE_POINTS.middles(x)
+        return vector(flow.LATENTS, lambda before: Normal(mean[0], epsilon), 1)
+
+    normal = Normal(torch.zeros((), dtype=torch.float64), 1.0)
+    return repeat(number(flow.LATENTS, normal), 1), likelihood, posterior
+
+
+def latent_bits(prior: Codec, posterior: bitsback.Conditional, x: Floats) -> tuple[float, float]:
+    """What z takes from a message by q(z|x), and what more it gives by p(z): the initial bits of a first point, and the KL term.
+
+    The first is the entropy of q on the grid of z, log2(epsilon / cell) and 2.05, the second log2(1/epsilon). In the mean over
+    points (N, 1), each on a message of its own. (On one message at epsilon 1, every z would be the one that was pushed last.)
+    """
+    taken, given = [], []
+    for seed, row in enumerate(FINE_POINTS.cells(x)):
+        message = Message.primed(4, seed=seed)
+        before = bits_of(message)
+        message, z = posterior(row).pop(message)
+        taken.append(before - bits_of(message))
+        given.append(bits_of(prior.push(message, z)) - before)
+    return float(np.mean(taken)), float(np.mean(given))

@@ -1,0 +1,102 @@
+"""The small-epsilon limit of Section 3.3: a VAE whose likelihood and posterior are near-deterministic is a normalizing flow.
+
+Let f be a map with an inverse, p(x|z) = N(f(z), eps^2 I), and q(z|x) the normal around f^-1(x) with covariance eps^2 J^-1 J^-T,
+where J is the Jacobian of f there. Then -log p(x|z) is log(2 pi eps^2) + 1 in the mean, the entropy of q is log(2 pi e eps^2) -
+log|det J|, and what is left of the ELBO as eps -> 0 is
+
+    log p(f^-1(x)) - log|det J|,
+
+the change of variables. All small eps give the same code length. What grows is the rate, KL(q || p), by log2(1/eps) for each
+latent: more is said by z, and got back. The grid of z has to be finer than q, so that it is the smallest eps that sets the initial bits.
+
+Sources: Dinh, Sohl-Dickstein and Bengio, "Density estimation using real NVP", ICLR 2017; Ho, Lohn and Abbeel, "Compression with
+flows via local bits-back coding", NeurIPS 2019.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from .coding import Grid
+from .model import POINT_UNIT, Conditional, LatentModel, Mlp, log_prob
+from .posteriors import SampledKL
+
+COUPLINGS = 8
+LATENTS = Grid(-8.0, 8.0, 20)  # fine enough for the posteriors of the smallest epsilon
+
+
+class Flow(LatentModel):
+    """x = f(z) by affine couplings: each moves and scales one number by what the other is. p(x) by the change of variables."""
+
+    title = "normalizing flow (real NVP)"
+    source = "Dinh et al. 2017"
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.couplings = nn.ModuleList(Mlp(1, 2, POINT_UNIT * 4) for _ in range(COUPLINGS))
+        self.scale = nn.Parameter(torch.tensor(0.25))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """x of z. Inverse: `inverse`."""
+        a, b = z.unbind(-1)
+        for coupling in self.couplings:
+            shift, log_scale = self._move(coupling, a)
+            a, b = b * log_scale.exp() + shift, a
+        return torch.stack([a, b], -1) * self.scale
+
+    def inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """z of x, and log |det dz/dx| (...)."""
+        a, b = (x / self.scale).unbind(-1)
+        log_det = -2 * self.scale.abs().log() * torch.ones_like(a)
+        for coupling in reversed(self.couplings):
+            a, b = b, a
+            shift, log_scale = self._move(coupling, a)
+            b = (b - shift) * (-log_scale).exp()
+            log_det = log_det - log_scale
+        return torch.stack([a, b], -1), log_det
+
+    @staticmethod
+    def _move(coupling: nn.Module, a: Tensor) -> tuple[Tensor, Tensor]:
+        shift, raw = coupling(a.unsqueeze(-1)).unbind(-1)
+        return shift, 2 * torch.tanh(raw / 2)
+
+    def bound(self, x: Tensor, particles: int) -> Tensor:
+        """log p(x) itself, whatever the particles."""
+        z, log_det = self.inverse(x)
+        return log_prob(self.prior(), z) + log_det
+
+    def loss(self, x: Tensor) -> Tensor:
+        return -self.bound(x, 1).mean()
+
+
+class NearDeterministic(SampledKL):
+    """The VAE that a flow is the limit of."""
+
+    source = "Yu 2020, Section 3.3; Ho et al. 2019"
+
+    def __init__(self, flow: Flow, epsilon: float) -> None:
+        nn.Module.__init__(self)
+        self.flow, self.epsilon = flow, epsilon
+        self.title = f"full-covariance posterior, epsilon = {epsilon:g}"
+
+    def posterior(self, x: Tensor) -> Conditional:
+        flat = x.reshape(-1, 2)
+        z = self.flow.inverse(flat)[0].reshape(x.shape)
+        jacobian = torch.vmap(torch.func.jacrev(lambda point: self.flow.inverse(point)[0]))(flat)  # dz/dx
+        covariance = (self.epsilon**2 * jacobian @ jacobian.mT).reshape(*x.shape, 2)
+        first = covariance[..., 0, 0]
+        slope = covariance[..., 1, 0] / first
+        left = covariance[..., 1, 1] - slope * covariance[..., 1, 0]
+
+        def conditional(before: Tensor) -> Normal:
+            if not before.shape[-1]:
+                return Normal(z[..., 0], first.sqrt())
+            return Normal(z[..., 1] + slope * (before[..., 0] - z[..., 0]), left.sqrt())
+
+        return conditional
+
+    def likelihood(self, z: Tensor) -> Conditional:
+        mean = self.flow(z)
+        return lambda before: Normal(mean[..., before.shape[-1]], torch.full_like(mean[..., 0], self.epsilon))

@@ -1,0 +1,138 @@
+"""The columns of the table: what a model claims, and what its files take.
+
+All in bits per point, less the grid's constant, so that a uniform density on the unit square is 0.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bbans.codecs import Codec
+
+from .coding import LATENTS, POINTS, Floats, Grid, code, point_codec
+from .data import Data, midpoints
+from .deterministic import TwoPart
+from .flow import NearDeterministic
+from .model import BITS, LatentModel, draw
+
+NLL_PARTICLES = 250  # the tutorial's
+IWAE_PARTICLES = 10
+NLL_GRID = 0.5, 192  # half a side and cells a side
+ACTIVE_VARIANCE = 0.01  # of a latent's posterior mean over the data (Burda et al. 2016)
+HALF = 32  # draws of z for each of two estimates of its mean
+CHUNK = 1 << 13  # points times particles at once: what stays in the cache
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table and of tutorial.json. None: there is no such figure.
+
+    Args:
+        neg_elbo_bits: of the points that are coded, as is `iwae_bits`; `nll_bits` is of the density on a grid.
+        particles: of Monte Carlo bits-back and of `iwae_bits`; 1 is bits-back, beside the bound of 10.
+        flow_bits: of the same points by the flow that the model becomes in the limit.
+        reading: what was coded, where the objective is no code length.
+    """
+
+    dataset: str
+    model: str
+    source: str
+    entropy_bits: float
+    neg_elbo_bits: float
+    neg_elbo_error: float
+    nll_bits: float | None
+    iwae_bits: float | None
+    iwae_error: float | None
+    active_latents: int | None
+    particles: int
+    code_length_bits: float
+    code_length_error: float
+    initial_bits: int
+    points: int
+    decoded_equal: bool
+    reading: str = ""
+    flow_bits: float | None = None
+
+    def json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@contextmanager
+def default(dtype: torch.dtype) -> Iterator[None]:
+    """New tensors are of this kind."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def measure(model: LatentModel, data: Data, points: Floats, *, particles: int = 1, latents: Grid = LATENTS) -> Row:
+    """Everything about a trained model and points (N, 2) that it has not seen. The model is left as it is, in float32."""
+    model = copy.deepcopy(model).double().eval()
+    with default(torch.float64), torch.no_grad():
+        x = POINTS.middles(POINTS.cells(points))
+        elbo, iwae = bits(model, x, 1), bits(model, x, particles if particles > 1 else IWAE_PARTICLES)
+        codec: Codec = model.codec() if isinstance(model, TwoPart) else point_codec(model, particles, latents)
+        length = code(points, codec)
+        return Row(
+            dataset=data.name,
+            model=model.title,
+            source=model.source,
+            entropy_bits=data.entropy(),
+            neg_elbo_bits=float(elbo.mean()),
+            neg_elbo_error=error(elbo),
+            nll_bits=nll(model, data),
+            iwae_bits=float(iwae.mean()),
+            iwae_error=error(iwae),
+            active_latents=active(model, x),
+            particles=particles,
+            code_length_bits=length.bits,
+            code_length_error=length.error,
+            initial_bits=length.initial_bits,
+            points=length.points,
+            decoded_equal=length.decoded_equal,
+            reading=getattr(model, "reading", ""),
+            flow_bits=float(bits(model.flow, x, 1).mean()) if isinstance(model, NearDeterministic) else None,
+        )
+
+
+def bits(model: LatentModel, x: Tensor, particles: int) -> Tensor:
+    """The negative bound of each point (N, 2), in bits: (N,)."""
+    return torch.cat([-BITS * model.bound(part, particles) for part in x.split(max(1, CHUNK // particles))])
+
+
+def error(values: Tensor) -> float:
+    """The standard error of their mean."""
+    return float(values.std() / len(values) ** 0.5)
+
+
+def nll(model: LatentModel, data: Data) -> float:
+    """-log2 p(x) of the model in the mean over the data: a sum over a grid, weighted by the true density."""
+    limit, cells = NLL_GRID
+    middles = midpoints(limit, cells)
+    weights = data.density(middles, middles)
+    chosen = np.argwhere(weights > 1e-6 * weights.max())
+    x = torch.from_numpy(middles[chosen])
+    weight = torch.from_numpy(weights[tuple(chosen.T)])
+    with default(torch.float32):
+        found = bits(copy.deepcopy(model).float(), x.float(), NLL_PARTICLES).double()
+    return float((found * weight).sum() / weight.sum())
+
+
+def active(model: LatentModel, x: Tensor) -> int | None:
+    """How many latents have posterior means that move with the point."""
+    if isinstance(model, TwoPart):
+        return None
+    draws = draw(model.posterior(x), torch.Size([2 * HALF, *x.shape[:-1]])).unflatten(0, (2, HALF)).mean(1)
+    first, second = draws - draws.mean(1, keepdim=True)  # their covariance has no share of the noise of draws
+    return int(((first * second).mean(0) > ACTIVE_VARIANCE).sum())

@@ -1,0 +1,67 @@
+"""A mixture of three normals of one number: the model whose posterior is known, so that its code length is -log2 p(x) exactly.
+
+z is which of the three a number is from. With q(z|x) = p(z|x) the ELBO is log p(x) for every x and every z, not only in the mean:
+bits-back pops z for log2 p(z|x) bits, and pays p(x|z) p(z) = p(x) p(z|x).
+
+Source: Frey and Hinton, "Efficient stochastic source coding and an application to a Bayesian network source model", 1997.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.distributions import Normal
+
+from bbans import bitsback
+from bbans.codecs import Codec, categorical
+from bbans.tables import quantise_probabilities
+
+from .coding import POINTS, PRECISION, Floats, number
+
+WEIGHTS = np.array([0.5, 0.3, 0.2])
+MEANS = np.array([-0.25, 0.05, 0.3])
+STDS = np.array([0.08, 0.03, 0.1])
+
+
+def sample(rng: np.random.Generator, n: int) -> Floats:
+    """(n, 1)"""
+    z = rng.choice(3, n, p=WEIGHTS)
+    return (MEANS[z] + STDS[z] * rng.standard_normal(n))[:, None]
+
+
+def joint(x: Floats) -> Floats:
+    """p(x, z) for each z: (n, 3) of numbers (n,)."""
+    return WEIGHTS * np.exp(-0.5 * ((x[:, None] - MEANS) / STDS) ** 2) / (STDS * np.sqrt(2 * np.pi))
+
+
+def log2_density(x: Floats) -> Floats:
+    """log2 p(x): (n,)."""
+    return np.log2(joint(x).sum(1))
+
+
+def entropy(limit: float = 1.0, cells: int = 1 << 16) -> float:
+    """In bits."""
+    x = (np.arange(cells) + 0.5) * 2 * limit / cells - limit
+    p = joint(x).sum(1)
+    return -float((p[p > 0] * np.log2(p[p > 0])).sum() * 2 * limit / cells)
+
+
+def codec() -> Codec:
+    """Bits-back of numbers, as cells (1,), with the exact posterior."""
+    prior = categorical(quantise_probabilities(WEIGHTS, PRECISION))
+    likelihoods = [number(POINTS, Normal(torch.tensor(m), torch.tensor(s))) for m, s in zip(MEANS, STDS, strict=True)]
+
+    def posterior(cells: Any) -> Codec:
+        x = POINTS.middles(cells).numpy()
+        return categorical(quantise_probabilities(joint(x)[0], PRECISION))
+
+    def likelihood(z: Any) -> Codec:
+        of_number = likelihoods[int(z)]
+        return Codec(
+            lambda message, cells: of_number.push(message, cells[0]),
+            lambda message: (lambda popped: (popped[0], np.array([popped[1]])))(of_number.pop(message)),
+        )
+
+    return bitsback.bb_ans(prior, likelihood, posterior)

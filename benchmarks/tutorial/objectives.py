@@ -1,0 +1,76 @@
+"""Objectives that are no code lengths, and what their networks are worth as codes.
+
+beta times the KL term, or another distance in its place, may be better for whatever latents are wanted for, but then the loss is no
+bound of -log p(x) any more. The networks still are a prior, a likelihood and a posterior: their own ELBO is the code length.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from .model import LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, draw, log_prob, std
+from .training import Points, fit
+
+
+class BetaVAE(LatentModel):
+    """-log p(x|z) + beta KL."""
+
+    title = "beta-VAE (beta = 4)"
+    source = "Higgins et al., beta-VAE, ICLR 2017"
+    reading = "the loss is no code length; the same networks by their ELBO (beta = 1)"
+    beta = 4.0
+
+    def loss(self, x: Tensor) -> Tensor:
+        q = self.posterior(x)
+        z = draw(q, x.shape[:-1])
+        return (self.beta * self.kl(q, z) - log_prob(self.likelihood(z), x)).mean()
+
+
+class Wasserstein(LatentModel):
+    """Squared error, and the MMD of all encoded points together from p(z). The encoder has no noise, so there is no q(z|x) and no
+    code. Its valid reading: the decoder stays, and gets a variance and a posterior that are trained by the ELBO afterwards.
+    """
+
+    title = "Wasserstein auto-encoder (MMD)"
+    source = "Tolstikhin et al., Wasserstein auto-encoders, ICLR 2018"
+    reading = "no posterior, so no code; its decoder with a variance and a posterior trained afterwards"
+    weight = 0.05  # of the MMD against the squared error
+    settling_steps = 3000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = Mlp(2, 2, LATENT_UNIT)
+        self.map = Mlp(2, 2, POINT_UNIT)
+        self.raw = torch.nn.Parameter(torch.tensor(-2.0))
+        self.settled = False
+
+    def likelihood(self, z: Tensor) -> Conditional:
+        mean, deviation = self.decoder(z), std(self.raw)
+        return lambda before: Normal(mean[..., before.shape[-1]], deviation)
+
+    def loss(self, x: Tensor) -> Tensor:
+        if self.settled:
+            return super().loss(x)
+        z = self.map(x)
+        return (x - self.decoder(z)).square().sum(-1).mean() + self.weight * mmd(z, torch.randn_like(z))
+
+    def settle(self, points: Points) -> None:
+        if self.settled:
+            return
+        self.settled = True
+        self.decoder.requires_grad_(False)
+        fit(self, points, self.settling_steps)
+
+
+def mmd(a: Tensor, b: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy of two sets (B, 2), by inverse multiquadratics at several scales; unbiased."""
+
+    def kernels(u: Tensor, v: Tensor) -> Tensor:
+        distance = torch.cdist(u, v).square()
+        return sum((scale / (scale + distance) for scale in (0.2, 1.0, 4.0, 16.0)), torch.zeros(()))
+
+    n = len(a)
+    off = 1 - torch.eye(n)
+    return ((kernels(a, a) + kernels(b, b)) * off).sum() / (n * (n - 1)) - 2 * kernels(a, b).mean()

@@ -1,0 +1,277 @@
+"""The page: Markdown of tutorial.json. Every result comes from there, but for what the tutorial published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from .figures import DARK, by_dataset, title_of
+from .measuring import IWAE_PARTICLES, NLL_PARTICLES
+
+Row = Mapping[str, Any]
+
+PUBLISHED: list[dict[str, Any]] = [
+    {"dataset": "8gaussians", "model": "VAE", "neg_elbo_bits": -1.83, "nll_bits": -1.87},
+    {"dataset": "checkerboard", "model": "VAE", "neg_elbo_bits": -0.72, "nll_bits": -0.81},
+    {"dataset": "2spirals", "model": "VAE", "neg_elbo_bits": -1.99, "nll_bits": -2.15},
+    {"dataset": "8gaussians", "model": "IWAE", "iwae_bits": -1.84, "nll_bits": -1.91},
+    {"dataset": "checkerboard", "model": "IWAE", "iwae_bits": -0.81, "nll_bits": -0.87},
+    {"dataset": "2spirals", "model": "IWAE", "iwae_bits": -2.24, "nll_bits": -2.29},
+]
+"""Tables 1 and 2 of the tutorial, in bits per point. Its entropies are in `data`."""
+
+MODULES = (
+    *("data", "model", "training", "coding", "measuring", "rows"),
+    *("likelihoods", "posteriors", "priors", "objectives", "deterministic", "flow", "mixture", "figures", "page"),
+)
+"""Of this folder, in the order in which to read them."""
+
+CLOSE = 0.01  # bits, or as a share: a code length that is as near to the negative ELBO is said to agree
+FLAT = 0.01  # bits: a code length that is as near to that on the finest grid is said to be flat
+
+PAGE = """\
+# From Bayes' rule to a file
+
+The models of [R. Yu, "A tutorial on VAEs: from Bayes' rule to lossless compression", 2020](https://arxiv.org/abs/2006.10273)
+and some of their relatives, trained on points of the plane with two latent dimensions. The tutorial says that the negative ELBO
+is a code length. Here it is checked: points are coded by bits-back and decoded again, and the message is measured.
+
+`python -m benchmarks.tutorial` writes this page.
+
+## One idea, one file
+
+{modules}
+
+## Data
+
+The entropy H is what no code for the points can beat in the mean. The unit of area is the square that the points are in, so a
+uniform density has H = 0, and one that is crowded into less has less. All figures are in bits per point.
+
+{entropies}
+
+## Models and codes
+
+- **H**: the entropy of the data.
+- **-ELBO**: what bits-back should take in the mean.
+- **NLL**: -log p(x) of the model, by importance sampling with {nll_particles} draws of z. What -ELBO is above it, the posterior
+  loses; what it is above H, the model loses.
+- **IWAE**: the bound by {iwae_particles} draws of z, between -ELBO and NLL.
+- **active**: how many latents say something about the point.
+- **code length**: by which the message grew for each point, with its standard error. A point is coded as a cell of a grid of
+  2^n cells in a unit of each direction; the 2 n bits that this takes under a uniform density are taken off.
+- **initial**: bits that must be in the message before its first point. They come back when it is decoded, so code length does
+  not count them.
+- **beyond -ELBO**: code length less -ELBO. With K > 1 particles it should be negative: what they save.
+
+-ELBO, IWAE and code length are of the same points, drawn from the data. H and NLL are sums over a grid, weighted by the true
+density. Rows in italics are the tutorial's Tables 1 and 2.
+
+{verdict}
+
+{tables}
+
+## More particles, shorter codes
+
+Monte Carlo bits-back draws K latents for a point and codes it with one of them, chosen by weight. In the mean that takes the
+negative IWAE bound of K particles, which falls from -ELBO towards the NLL as K grows. Bars are standard errors: how far code
+lengths may be from the NLL by the draw of the points alone, and that is the same for all K.
+
+![code length against particles](particles.png)
+
+## Densities and latents
+
+The tutorial's Figure 1: the density of the data beside those of models.
+
+![densities](density.png)
+
+Its Figure 2: each latent has the colour of the point that it is decoded to. A point's hue is where it is, its brightness the
+true density. Dark latents are decoded to where there are no points: p(z) spends mass on them, and the data has no use for it.
+
+![colours of latents](latent_space.png)
+
+How much of p(z), over the square of the figure, is decoded to where the true density is below {dark_below} of its maximum:
+
+{dark}
+
+## Latents as a noisy channel
+
+Section 4.3: the encoder sends latents with noise, and the decoder hears them. Across is what the latents of a point cost, its
+KL term L_reg. Up is d R, what d latents can carry through such noise: the sum of log2(1/sigma) over the latents. In the mean
+over points (a cross) the two are equal where the posteriors of all points together match the prior.
+
+![cost against capacity](noisy_channel.png)
+
+## How fine a grid
+
+Section 4.2: a number of infinite accuracy would take infinitely many bits. On a grid of 2^n cells in a unit a point takes 2 n
+bits more than its density says, once a density hardly changes within a cell. Code length less 2 n stays within {flat_within}
+bits of that on the finest grid from {flat}.
+
+![code length against accuracy](accuracy.png)
+
+## One Gaussian, two optima
+
+Section 5.2: the data is one Gaussian. A VAE may ignore its latent and say everything in p(x|z), or say everything in the
+latent, with a p(x|z) whose standard deviation is a small epsilon. Both are optima of the ELBO, so both should have the same
+code length.
+
+{two_optima}
+
+![two optima](two_optima.png)
+
+## Errata
+
+What the tutorial says, and what a computation says.
+
+{errata}
+
+Measured on {processor}, {cores} cores.
+"""
+
+
+def write(results: Mapping[str, Any], folder: Path) -> None:
+    """README.md in `folder`. It links to the modules and to the figures beside it: NAME.png of the function NAME of `figures`.
+
+    Args:
+        results: rows (of `measuring.Row.json`); entropies (dataset, entropy_bits, published); dark (dataset, model, share);
+            accuracy and two_optima (as the figures of these names); errata (claim, computed); machine (processor, cores).
+    """
+    rows = results["rows"]
+    text = PAGE.format(
+        modules="\n".join(f"- [{name}.py]({name}.py): {_first_line(name)}" for name in MODULES),
+        entropies=_entropies(results["entropies"]),
+        nll_particles=NLL_PARTICLES,
+        iwae_particles=IWAE_PARTICLES,
+        verdict=_verdict(rows),
+        tables="\n\n".join(f"### {title_of(name)}\n\n{_measured(of_data)}" for name, of_data in by_dataset(rows).items()),
+        dark_below=DARK,
+        dark=_dark(results["dark"]),
+        flat_within=FLAT,
+        flat=", ".join(
+            f"n = {_flat_from(of_data)} for {title_of(name)}" for name, of_data in by_dataset(results["accuracy"]).items()
+        ),
+        two_optima=_two_optima(results["two_optima"]),
+        errata=_table(("claim", "computed"), [(row["claim"], row["computed"]) for row in results["errata"]], numbers=False),
+        processor=results["machine"]["processor"],
+        cores=results["machine"]["cores"],
+    )
+    (folder / "README.md").write_text(text)
+
+
+def _first_line(module: str) -> str:
+    doc = import_module(f".{module}", __package__).__doc__
+    return doc.splitlines()[0] if doc else ""
+
+
+def _entropies(rows: Sequence[Row]) -> str:
+    def agrees(row: Row) -> str:
+        if row["published"] is None:
+            return ""
+        off = row["entropy_bits"] - row["published"]
+        return "yes" if abs(off) <= 0.005 else f"no: {off:+.3f}"  # half of the last digit that it gives
+
+    lines = [
+        (title_of(row["dataset"]), _number(row, "entropy_bits"), _number(row, "published", ".2f"), agrees(row)) for row in rows
+    ]
+    return _table(("data set", "H", "the tutorial's", "agrees"), lines)
+
+
+def _verdict(rows: Sequence[Row]) -> str:
+    """What the tables show together: whether points came back, and whether code lengths are those promised."""
+    wrong = [row for row in rows if not row["decoded_equal"]]
+    plain = [row for row in rows if row["particles"] == 1]
+    far = [row for row in plain if abs(_beyond(row)) > CLOSE * max(1.0, abs(row["neg_elbo_bits"]))]
+    decoded = f"**not in {_named(wrong)}**" if wrong else "in every row"
+    text = f"Points came out as they went in, and left the message as it had been, {decoded}. With one particle, code length is "
+    text += f"within {CLOSE} bits or {_percent(CLOSE, 0)} of -ELBO in {len(plain) - len(far)} of {len(plain)} rows"
+    return text + (f"; the others are {_named(far)}." if far else ".")
+
+
+def _named(rows: Sequence[Row]) -> str:
+    return ", ".join(f"{row['model']} on {title_of(row['dataset'])}" for row in rows)
+
+
+def _measured(rows: Sequence[Row]) -> str:
+    """The table of a data set, published rows at its end, and below it what was coded where the objective is no code length."""
+    readings = list(dict.fromkeys(row["reading"] for row in rows if row["reading"]))
+    several = {row["model"] for row in rows if row["particles"] > 1}
+
+    def name(row: Row) -> str:
+        particles = f", K = {row['particles']}" if row["model"] in several else ""
+        note = f" <sup>{readings.index(row['reading']) + 1}</sup>" if row["reading"] else ""
+        return f"{row['model']}{particles}{note}"
+
+    bounds = {"-ELBO": "neg_elbo_bits", "NLL": "nll_bits", "IWAE": "iwae_bits"}
+    columns: dict[str, Callable[[Row], str]] = {
+        "model": name,
+        "H": partial(_number, key="entropy_bits"),
+        **{head: partial(_number, key=key) for head, key in bounds.items()},
+        "active": partial(_number, key="active_latents", form="d"),
+        "code length": lambda row: f"{row['code_length_bits']:.3f} ± {row['code_length_error']:.3f}",
+        "initial": partial(_number, key="initial_bits", form="d"),
+        "beyond -ELBO": lambda row: f"{_beyond(row):+.3f}",
+    }
+    lines = [[show(row) for show in columns.values()] for row in rows]
+    for row in PUBLISHED:
+        if row["dataset"] == rows[0]["dataset"]:
+            claimed = [_number(row, key, ".2f") for key in bounds.values()]
+            lines.append([f"*{row['model']}, published*", "", *claimed, "", "", "", ""])
+    notes = [f"<sup>{place}</sup> {reading}" for place, reading in enumerate(readings, 1)]
+    points = ", ".join(str(n) for n in sorted({row["points"] for row in rows}))
+    return "\n\n".join([_table(tuple(columns), lines), f"Of {points} points.", *notes])
+
+
+def _beyond(row: Row) -> float:
+    return float(row["code_length_bits"] - row["neg_elbo_bits"])
+
+
+def _dark(rows: Sequence[Row]) -> str:
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    lines = []
+    for name, of_data in by_dataset(rows).items():
+        shares = {row["model"]: _percent(row["share"], 1) for row in of_data}
+        lines.append([title_of(name), *(shares.get(model, "") for model in models)])
+    return _table(("data set", *models), lines)
+
+
+def _flat_from(rows: Sequence[Row]) -> int:
+    """The least n from which on code lengths are near that of the largest."""
+    finest, *coarser = sorted(rows, key=lambda row: -int(row["n"]))
+    n = int(finest["n"])
+    for row in coarser:
+        if abs(row["code_length_bits"] - finest["code_length_bits"]) > FLAT:
+            break
+        n = int(row["n"])
+    return n
+
+
+def _two_optima(rows: Sequence[Row]) -> str:
+    lines = [
+        (
+            "latent ignored" if row["epsilon"] is None else f"epsilon = {row['epsilon']:g}",
+            _number(row, "code_length_bits"),
+            _number(row, "entropy_bits"),
+            _number(row, "initial_bits", ".0f"),
+        )
+        for row in rows
+    ]
+    return _table(("optimum", "code length", "H", "initial"), lines)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> str:
+    """Markdown. Columns after the first are to the right where they are numbers."""
+    lines = [heads, ["---", *(["---:" if numbers else "---"] * (len(heads) - 1))], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _number(row: Row, key: str, form: str = ".3f") -> str:
+    """Empty where there is no such figure."""
+    value = row.get(key)
+    return "" if value is None else format(value, form)
+
+
+def _percent(share: float, digits: int) -> str:
+    return f"{100 * share:.{digits}f} %"

@@ -1,0 +1,77 @@
+"""What the encoder says of z, beyond independent normals. Each is sampled and coded number by number: z_1, then z_2 given z_1.
+
+The KL term has no closed form now, or needs none: log q(z|x) - log p(z) at the draw is an unbiased estimate.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+from torch.nn import functional as F
+
+from .model import BITS, FREE_BITS, LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, log_prob, std
+
+
+class SampledKL(LatentModel):
+    """A typical VAE but for the KL term, which is estimated at the draw."""
+
+    def kl(self, q: Conditional, z: Tensor) -> Tensor:
+        mean = (log_prob(q, z) - log_prob(self.prior(), z)).mean()
+        return F.relu(mean - 2 * FREE_BITS / BITS) + 2 * FREE_BITS / BITS
+
+
+class FullCovariance(SampledKL):
+    """q(z|x): one normal of any covariance, so z_2 given z_1 has a mean that moves with z_1."""
+
+    title = "full-covariance posterior"
+    source = "Yu 2020, Section 3.3 (the Sigma-VAE)"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Mlp(2, 5, POINT_UNIT)
+
+    def posterior(self, x: Tensor) -> Conditional:
+        output = self.encoder(x)
+        mean, deviation, slope = output[..., :2], std(output[..., 2:4]), output[..., 4]
+
+        def conditional(before: Tensor) -> Normal:
+            if not before.shape[-1]:
+                return Normal(mean[..., 0], deviation[..., 0])
+            return Normal(mean[..., 1] + slope * (before[..., 0] - mean[..., 0]), deviation[..., 1])
+
+        return conditional
+
+
+class InverseAutoregressive(SampledKL):
+    """q(z_2|z_1, x) by a network of both: any dependence on z_1, not only a linear one."""
+
+    title = "inverse-autoregressive posterior"
+    source = "Kingma et al., Improving variational inference with inverse autoregressive flow, 2016"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Mlp(2, 2, POINT_UNIT)
+        self.second = Mlp(3, 2, POINT_UNIT)
+
+    def posterior(self, x: Tensor) -> Conditional:
+        def conditional(before: Tensor) -> Normal:
+            if not before.shape[-1]:
+                mean, raw = self.encoder(x).unbind(-1)
+            else:
+                x_wide = x.expand(*before.shape[:-1], 2)
+                mean, raw = self.second(torch.cat([x_wide, before * POINT_UNIT / LATENT_UNIT], -1)).unbind(-1)
+            return Normal(mean, std(raw))
+
+        return conditional
+
+
+class ImportanceWeighted(LatentModel):
+    """Trained by the IWAE bound of several draws, which asks less of q(z|x): coded by Monte Carlo bits-back."""
+
+    title = "IWAE"
+    source = "Burda, Grosse and Salakhutdinov 2016; Yu 2020, Section 6"
+    particles, batch = 10, 128
+
+    def loss(self, x: Tensor) -> Tensor:
+        return -self.bound(x, self.particles).mean()

@@ -1,0 +1,141 @@
+"""Priors that are learned: what a fixed p(z) leaves unused, the KL term pays for.
+
+Sources: Tomczak and Welling, "VAE with a VampPrior", 2018; Bauer and Mnih, "Resampled priors for variational autoencoders", 2019.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution, MixtureSameFamily, Normal
+
+from .model import LATENT_UNIT, Conditional, Mlp, std
+from .posteriors import SampledKL
+from .training import Points
+
+COMPONENTS = 32
+
+
+def mixture(logits: Tensor, means: Tensor, deviations: Tensor) -> Conditional:
+    """A mixture of K normals with independent numbers: z_1 chooses among them, so z_2 given z_1 is a mixture with other weights.
+
+    Shapes: logits (K,), means and deviations (K, 2).
+    """
+
+    def conditional(before: Tensor) -> Distribution:
+        d = before.shape[-1]
+        weights = logits.expand(*before.shape[:-1], len(logits))
+        if d:
+            weights = weights + Normal(means[:, 0], deviations[:, 0]).log_prob(before[..., :1])
+        shape = weights.shape
+        return MixtureSameFamily(Categorical(logits=weights), Normal(means[:, d].expand(shape), deviations[:, d].expand(shape)))
+
+    return conditional
+
+
+class LearnedPrior(SampledKL):
+    """p(z): a mixture of normals, trained with the rest."""
+
+    title = "learned prior (32 Gaussians)"
+    source = "Dilokthanakul et al. 2016"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(COMPONENTS))
+        self.means = nn.Parameter(1.5 * torch.randn(COMPONENTS, 2))
+        self.raw = nn.Parameter(torch.zeros(COMPONENTS, 2))
+
+    def prior(self) -> Conditional:
+        return mixture(self.logits, self.means, std(self.raw))
+
+
+class VampPrior(SampledKL):
+    """p(z): the mean of q(z|u) over learned points u, the best of which are those of the data."""
+
+    title = "VampPrior (32 pseudo-points)"
+    source = "Tomczak and Welling 2018"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pseudo_points = nn.Parameter(0.2 * torch.randn(COMPONENTS, 2))
+        self.logits = nn.Parameter(torch.zeros(COMPONENTS))
+
+    def prior(self) -> Conditional:
+        mean, raw = self.encoder(self.pseudo_points).chunk(2, -1)
+        return mixture(self.logits, mean, std(raw))
+
+
+class ResampledPrior(SampledKL):
+    """LARS: p(z) in proportion to N(z) a(z), where a in (0, 1) is the chance to accept a draw from the normal N.
+
+    In two dimensions the normaliser is a sum over a grid, and so are p(z_1) and p(z_2|z_1): their densities are tables, constant
+    within a cell, and for the sake of a gradient linear between their middles where only log p(z) is asked for.
+    """
+
+    title = "resampled prior (LARS)"
+    source = "Bauer and Mnih 2019"
+    limit = 5.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.acceptance = Mlp(2, 1, LATENT_UNIT)
+        self.cells = 64  # a side
+        self.register_buffer("settled", torch.empty(0, 0))
+        self.settled: Tensor
+
+    @torch.no_grad()
+    def settle(self, points: Points) -> None:
+        self.cells = 400
+        self.settled = self.table()
+
+    def table(self) -> Tensor:
+        """log p of the cells of the grid: (cells, cells)."""
+        step = 2 * self.limit / self.cells
+        middles = (torch.arange(self.cells) + 0.5) * step - self.limit
+        log_normal = Normal(torch.zeros(()), torch.ones(())).log_prob(middles)
+        grid = torch.stack(torch.meshgrid(middles, middles, indexing="ij"), -1)
+        log_accepted = nn.functional.logsigmoid(self.acceptance(grid)[..., 0])
+        joint = log_normal[:, None] + log_normal + log_accepted
+        return joint - joint.logsumexp((0, 1))
+
+    def prior(self) -> Conditional:
+        joint = self.settled if self.settled.numel() else self.table()
+        first, step = joint.logsumexp(1), 2 * self.limit / self.cells
+
+        def conditional(before: Tensor) -> Distribution:
+            if not before.shape[-1]:
+                return Table(first.expand(*before.shape[:-1], self.cells), self.limit)
+            row = ((before[..., 0] + self.limit) / step).long().clamp(0, self.cells - 1)
+            return Table(joint[row] - first[row, None] if row.ndim else joint[row] - first[row], self.limit)
+
+        return conditional
+
+
+class Table(Distribution):
+    """A density of one number that is constant in each of n cells of [-limit, limit]. Shape of log masses: (..., n)."""
+
+    def __init__(self, log_mass: Tensor, limit: float) -> None:
+        self.log_mass, self.limit, self.step = log_mass, limit, 2 * limit / log_mass.shape[-1]
+        super().__init__(log_mass.shape[:-1])
+
+    def log_prob(self, value: Tensor) -> Any:
+        """Linear between the middles of cells, so that z gets a gradient."""
+        n = self.log_mass.shape[-1]
+        place = ((value + self.limit) / self.step - 0.5).clamp(0, n - 1.001)
+        cell = place.long().unsqueeze(-1)
+        log_mass = self.log_mass.expand(*value.shape, n)
+        below, above = log_mass.gather(-1, cell)[..., 0], log_mass.gather(-1, cell + 1)[..., 0]
+        share = place - cell[..., 0]
+        return below + share * (above - below) - math.log(self.step)
+
+    def cdf(self, value: Tensor) -> Any:
+        n = self.log_mass.shape[-1]
+        ends = nn.functional.pad(self.log_mass.exp().cumsum(-1), (1, 0))
+        place = ((value + self.limit) / self.step).clamp(0, n - 1e-9)
+        cell = place.long()
+        ends = ends.expand(*value.shape[:-1], n + 1)
+        below, above = ends.gather(-1, cell), ends.gather(-1, cell + 1)
+        return below + (place - cell) * (above - below)

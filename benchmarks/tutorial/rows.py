@@ -1,0 +1,62 @@
+"""The rows of the table: which models, how long they train, how they are coded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import flow
+from .coding import LATENTS, Grid
+from .deterministic import Autoencoder, VectorQuantised
+from .flow import Flow, NearDeterministic
+from .likelihoods import AutoregressiveDecoder, LogisticVAE, LogMeanSquaredError, MeanSquaredError
+from .model import LatentModel
+from .objectives import BetaVAE, Wasserstein
+from .posteriors import FullCovariance, ImportanceWeighted, InverseAutoregressive
+from .priors import LearnedPrior, ResampledPrior, VampPrior
+
+STEPS = 8000
+EPSILONS = (0.03, 0.01, 0.003)
+
+
+@dataclass(frozen=True)
+class Code:
+    """One way to code with a trained model: a row. `of` makes the model that is coded from the one that was trained."""
+
+    particles: int = 1
+    latents: Grid = LATENTS
+    of: Callable[[LatentModel], LatentModel] | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model to train and its rows."""
+
+    name: str
+    make: Callable[[], LatentModel]
+    steps: int = STEPS
+    codes: tuple[Code, ...] = (Code(),)
+
+
+def _near(epsilon: float) -> Code:
+    return Code(1, flow.LATENTS, lambda model: NearDeterministic(model, epsilon))  # type: ignore[arg-type]
+
+
+ENTRIES = (
+    Entry("typical", LatentModel, 3 * STEPS),
+    Entry("logistic", LogisticVAE),
+    Entry("mse", MeanSquaredError, codes=(Code(), Code(of=lambda model: model.read()))),  # type: ignore[operator]
+    Entry("log-mse", LogMeanSquaredError),
+    Entry("iwae", ImportanceWeighted, 2 * STEPS, tuple(Code(k) for k in (1, 2, 10, 50))),
+    Entry("full-covariance", FullCovariance),
+    Entry("flow", Flow, codes=tuple(_near(epsilon) for epsilon in EPSILONS)),
+    Entry("iaf", InverseAutoregressive),
+    Entry("learned-prior", LearnedPrior),
+    Entry("vampprior", VampPrior),
+    Entry("lars", ResampledPrior),
+    Entry("beta", BetaVAE),
+    Entry("wae", Wasserstein),
+    Entry("vq", VectorQuantised),
+    Entry("autoencoder", Autoencoder),
+    Entry("autoregressive", AutoregressiveDecoder),
+)
