@@ -47,7 +47,7 @@ class Data:
 
 def midpoints(limit: float, cells: int) -> Floats:
     """Of `cells` equal parts of [-limit, limit]. (cells,)"""
-    return (np.arange(cells) + 0.5) * (2 * limit / cells) - limit
+    return (np.arange(cells, dtype=np.float64) + 0.5) * (2 * limit / cells) - limit
 
 
 # 8 Gaussians: centres on a circle

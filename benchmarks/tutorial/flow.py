@@ -7,7 +7,7 @@ log|det J|, and what is left of the ELBO as eps -> 0 is
     log p(f^-1(x)) - log|det J|,
 
 the change of variables. All small eps give the same code length. What grows is the rate, KL(q || p), by log2(1/eps) for each
-latent: more is said by z, and got back. The grid of z has to be finer than q, so that it is the smallest eps that sets the initial bits.
+latent: more is said by z, and got back. The grid of z has to be finer than q, so the smallest eps sets the initial bits.
 
 Sources: Dinh, Sohl-Dickstein and Bengio, "Density estimation using real NVP", ICLR 2017; Ho, Lohn and Abbeel, "Compression with
 flows via local bits-back coding", NeurIPS 2019.
