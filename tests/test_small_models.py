@@ -195,7 +195,19 @@ def test_with_context_begins_as_it_was(name: str) -> None:
     assert torch.allclose(before.kl(), after.kl(), rtol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("context", {"context": 2}), ("context", {"hidden": 5}), ("rgb", {"depth": 2})])
+@pytest.mark.parametrize("name", ["context", "rgb"])
+def test_more_context_changes_nothing_at_first(name: str) -> None:
+    old, config = model_of(name), CONFIGS[name]
+    assert isinstance(config, TopDownConfig)
+    wide = with_context(old, replace(config, context=config.context + 1))
+    set_quantised(wide, True)
+    x = torch.from_numpy(images_of(config, 3)).permute(0, 3, 1, 2)
+    noise = torch.full((3, old.noise_size), 0.3)
+    with torch.no_grad():
+        assert torch.allclose(old(x, noise).likelihood(), wide(x, noise).likelihood(), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("context", {"context": 1}), ("context", {"hidden": 5}), ("rgb", {"depth": 2})])
 def test_new_pixel_layers_leave_the_rest(name: str, sizes: dict[str, int]) -> None:
     old, config = model_of(name), CONFIGS[name]
     assert isinstance(config, TopDownConfig)

@@ -194,7 +194,7 @@ def test_logistics_have_tails() -> None:
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("make", [LatentModel, priors.LearnedPrior, priors.VampPrior, priors.ResampledPrior])
 def test_priors_are_densities(make: type[LatentModel]) -> None:
-    found = make().double()
+    found = make().double().eval()
     found.settle(lambda n: torch.zeros(n, 2))
     prior = found.prior()
     check_density(prior(torch.zeros(0)), 7, tolerance=0.01)
@@ -212,7 +212,7 @@ def test_a_mixture_number_by_number_is_the_mixture() -> None:
 
 @pytest.mark.usefixtures("in_float64")
 def test_a_resampled_prior_is_the_accepted_share_of_a_normal() -> None:
-    found = priors.ResampledPrior().double()
+    found = priors.ResampledPrior().double().eval()
     found.settle(lambda n: torch.zeros(n, 2))
     z, area = latent_grid(4.9, 160)
     weight = torch.exp(-z.square().sum(-1) / 2) * torch.sigmoid(found.acceptance(z)[..., 0])
@@ -444,7 +444,7 @@ def test_a_row_takes_the_bits_that_it_claims(entry: Entry, way: Code) -> None:
     figures = [value for value in row.json().values() if isinstance(value, float | int)]
     assert np.isfinite(figures).all()
     with default(torch.float64), torch.no_grad():
-        lengths = claimed(found.double(), way, POINTS.cells(x))
+        lengths = claimed(found.double().eval(), way, POINTS.cells(x))
     tolerance = 0.05 if isinstance(found, priors.ResampledPrior) else 0.01  # its density is constant in cells
     assert row.code_length_bits == pytest.approx(np.mean(lengths), abs=tolerance)
     if way.particles == 1:  # by other latents

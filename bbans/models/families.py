@@ -60,8 +60,8 @@ def with_context(model: TopDownVAE, config: TopDownConfig) -> TopDownVAE:
     """A model of this config, which looks at the pixels around, from one without or with another context.
 
     Trained with context from the start, a model learns to use that alone and then never finds a use for its latents. Pixel layers
-    that only get a context do at first what they did. They begin anew with another ``hidden`` or ``depth``, with another context
-    than they had, and for colours, whose means become relative to the pixels around. A model of binary images without pixel layers
+    that only get more context do at first what they did. They begin anew with another ``hidden`` or ``depth``, with less context,
+    and for colours that had none, whose means become relative to the pixels around. A model of binary images without pixel layers
     gets two features, by which the new ones pass its logits on.
 
     Raises: ModelError when the configs differ in anything but the pixel layers, or in their features otherwise.
@@ -76,14 +76,23 @@ def with_context(model: TopDownVAE, config: TopDownConfig) -> TopDownVAE:
     wide, weights = TopDownVAE(config), model.state_dict()
     if passing:
         _pass_logits_on(wide, weights)
-    elif old.context or old.reference != config.reference or (old.hidden, old.depth) != (config.hidden, config.depth):
+    elif (old.hidden, old.depth, old.reference) != (config.hidden, config.depth, config.reference) or config.context < old.context:
         weights |= {f"pixel.{name}": value for name, value in wide.pixel.state_dict().items()}
     else:
-        entering = weights["pixel.enter.weight"]
-        taps = wide.pixel.enter.weight.shape[1] - entering.shape[1]
-        weights["pixel.enter.weight"] = torch.cat([entering.new_zeros(len(entering), taps, 1, 1), entering], 1)
+        weights["pixel.enter.weight"] = _see_more(old, config, weights["pixel.enter.weight"])
     wide.load_state_dict({name: weights[name] for name in wide.state_dict()})
     return wide
+
+
+def _see_more(old: TopDownConfig, config: TopDownConfig, entering: Tensor) -> Tensor:
+    """The weights of the first pixel layer, with zeros for the taps that it did not see: (hidden, taps and features, 1, 1)."""
+    channels = config.channels
+    wider = entering.new_zeros(len(entering), len(config.taps) * channels + config.features, 1, 1)
+    for index, tap in enumerate(old.taps):
+        place = config.taps.index(tap) * channels
+        wider[:, place : place + channels] = entering[:, index * channels : (index + 1) * channels]
+    wider[:, len(config.taps) * channels :] = entering[:, len(old.taps) * channels :]
+    return wider
 
 
 def _pass_logits_on(wide: TopDownVAE, weights: dict[str, Tensor]) -> None:
