@@ -4,7 +4,7 @@ A number is coded as the cell of a grid that it lies in, in two digits: which of
 digit has a table of integer freqs from the distribution's cumulative function, so one table of 2**14 cells becomes two of 2**7.
 
 Points and latents are decoded as cells, and a model is asked about the middles of cells. A point's code length less ``2 n`` bits,
-for a grid of 2**n cells in a unit, compares with a density: see `figures.accuracy` for how fine is fine enough.
+for a grid of 2**n cells in a unit, compares with a density: see `experiments.accuracy` for how fine is fine enough.
 
 Networks run in float64, one point at a time, in coding as in decoding; that is exact in one process on one machine only, which is
 what a page of figures needs. The product's networks are exact everywhere (`bbans.exact`).

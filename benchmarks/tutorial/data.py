@@ -52,17 +52,17 @@ def midpoints(limit: float, cells: int) -> Floats:
 
 # 8 Gaussians: centres on a circle
 
-_CENTRES = 4 / (ROOT * 8) * np.stack([np.cos(np.arange(8) * math.pi / 4), np.sin(np.arange(8) * math.pi / 4)], 1)
-_GAUSSIAN_STD = 0.5 / (ROOT * 8)
+CENTRES = 4 / (ROOT * 8) * np.stack([np.cos(np.arange(8) * math.pi / 4), np.sin(np.arange(8) * math.pi / 4)], 1)
+GAUSSIAN_STD = 0.5 / (ROOT * 8)
 
 
 def _sample_gaussians(rng: np.random.Generator, n: int) -> Floats:
-    points: Floats = _CENTRES[rng.integers(0, 8, n)] + _GAUSSIAN_STD * rng.standard_normal((n, 2))
+    points: Floats = CENTRES[rng.integers(0, 8, n)] + GAUSSIAN_STD * rng.standard_normal((n, 2))
     return points
 
 
 def _gaussians(xs: Floats, ys: Floats) -> Floats:
-    return np.mean([np.outer(_normal(xs - cx, _GAUSSIAN_STD), _normal(ys - cy, _GAUSSIAN_STD)) for cx, cy in _CENTRES], axis=0)
+    return np.mean([np.outer(_normal(xs - cx, GAUSSIAN_STD), _normal(ys - cy, GAUSSIAN_STD)) for cx, cy in CENTRES], axis=0)
 
 
 def _normal(x: Floats, std: float) -> Floats:

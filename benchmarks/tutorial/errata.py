@@ -15,7 +15,7 @@ from torch.distributions import Normal, kl_divergence
 from bbans.codecs import repeat
 
 from .coding import POINTS, CodeLength, Floats, Grid, code, number, vector
-from .data import _CENTRES, _GAUSSIAN_STD, GAUSSIANS
+from .data import CENTRES, GAUSSIAN_STD, GAUSSIANS
 from .model import BITS
 from .priors import mixture
 
@@ -91,8 +91,8 @@ def error_of_a_hundredth(points: int) -> Erratum:
 
 def signs(points: int) -> Erratum:
     """Points of the 8 Gaussians, coded by their own density: the first number by its mixture, the second given the first."""
-    centres = torch.from_numpy(_CENTRES)
-    density = mixture(torch.zeros(8, dtype=torch.float64), centres, torch.full_like(centres, _GAUSSIAN_STD))
+    centres = torch.from_numpy(CENTRES)
+    density = mixture(torch.zeros(8, dtype=torch.float64), centres, torch.full_like(centres, GAUSSIAN_STD))
     length = code(GAUSSIANS.sample(np.random.default_rng(4), points), vector(POINTS, density))
     n, entropy = round(-math.log2(POINTS.step)), GAUSSIANS.entropy()
     return Erratum(

@@ -120,14 +120,20 @@ def accuracy(rows: Rows, path: Path) -> None:
 
 
 def two_optima(rows: Rows, path: Path) -> None:
-    """Section 5.2: one Gaussian and its two optima. Left: code lengths, which are equal. Right: the initial bits that they take.
+    """Section 5.2: one Gaussian and its two optima. Code lengths, which are equal; the KL term, which grows by a bit when epsilon
+    halves; and the initial bits, which on one grid of latents fall by as much.
 
-    Rows: epsilon (None where the latent is ignored), code_length_bits, entropy_bits, initial_bits.
+    Rows: epsilon (None where the latent is ignored), code_length_bits, entropy_bits, kl_bits, initial_bits.
     """
     near = sorted((row for row in rows if row["epsilon"] is not None), key=lambda row: float(row["epsilon"]))
     ignored = [row for row in rows if row["epsilon"] is None]
-    with _panels(1, 2, path, side=3.8) as [[lengths, initial]]:
-        for axes, key, label in ((lengths, "code_length_bits", "code length, bits"), (initial, "initial_bits", "initial bits")):
+    with _panels(1, 3, path, side=3.4) as [[lengths, kl, initial]]:
+        columns = (
+            (lengths, "code_length_bits", "code length, bits"),
+            (kl, "kl_bits", "KL(q || p), bits"),
+            (initial, "initial_bits", "initial bits"),
+        )
+        for axes, key, label in columns:
             axes.plot([row["epsilon"] for row in near], [row[key] for row in near], "o-", label="near-deterministic")
             for row in ignored:
                 axes.axhline(row[key], color="tab:orange", linestyle="--", label="latent ignored")

@@ -119,8 +119,9 @@ class AutoregressiveDecoder(LatentModel):
             if not before.shape[-1]:
                 mean, raw = self.decoder(z).unbind(-1)
             else:
-                latents = z.expand(*before.shape[:-1], 2) * POINT_UNIT / LATENT_UNIT
-                mean, raw = self.second(torch.cat([before, latents], -1)).unbind(-1)
+                shape = torch.broadcast_shapes(before.shape[:-1], z.shape[:-1])
+                latents = z.expand(*shape, 2) * POINT_UNIT / LATENT_UNIT
+                mean, raw = self.second(torch.cat([before.expand(*shape, 1), latents], -1)).unbind(-1)
             return Normal(mean, std(raw))
 
         return conditional

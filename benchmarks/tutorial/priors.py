@@ -17,6 +17,7 @@ from .posteriors import SampledKL
 from .training import Points
 
 COMPONENTS = 32
+TRAINING_CELLS, SETTLED_CELLS = 64, 400  # a side of the grid of the resampled prior
 
 
 def mixture(logits: Tensor, means: Tensor, deviations: Tensor) -> Conditional:
@@ -82,19 +83,16 @@ class ResampledPrior(SampledKL):
     def __init__(self) -> None:
         super().__init__()
         self.acceptance = Mlp(2, 1, LATENT_UNIT)
-        self.cells = 64  # a side
-        self.register_buffer("settled", torch.empty(0, 0))
+        self.register_buffer("settled", torch.zeros(SETTLED_CELLS, SETTLED_CELLS))
         self.settled: Tensor
 
     @torch.no_grad()
     def settle(self, points: Points) -> None:
-        self.cells = 400
-        self.settled = self.table()
+        self.settled.copy_(self.table(SETTLED_CELLS))
 
-    def table(self) -> Tensor:
-        """log p of the cells of the grid: (cells, cells)."""
-        step = 2 * self.limit / self.cells
-        middles = (torch.arange(self.cells) + 0.5) * step - self.limit
+    def table(self, cells: int) -> Tensor:
+        """log p of the cells of a grid: (cells, cells)."""
+        middles = (torch.arange(cells) + 0.5) * (2 * self.limit / cells) - self.limit
         log_normal = Normal(torch.zeros(()), torch.ones(())).log_prob(middles)
         grid = torch.stack(torch.meshgrid(middles, middles, indexing="ij"), -1)
         log_accepted = nn.functional.logsigmoid(self.acceptance(grid)[..., 0])
@@ -102,13 +100,13 @@ class ResampledPrior(SampledKL):
         return joint - joint.logsumexp((0, 1))
 
     def prior(self) -> Conditional:
-        joint = self.settled if self.settled.numel() else self.table()
-        first, step = joint.logsumexp(1), 2 * self.limit / self.cells
+        joint = self.table(TRAINING_CELLS) if self.training else self.settled
+        first, cells, step = joint.logsumexp(1), len(joint), 2 * self.limit / len(joint)
 
         def conditional(before: Tensor) -> Distribution:
             if not before.shape[-1]:
-                return Table(first.expand(*before.shape[:-1], self.cells), self.limit)
-            row = ((before[..., 0] + self.limit) / step).long().clamp(0, self.cells - 1)
+                return Table(first.expand(*before.shape[:-1], cells), self.limit)
+            row = ((before[..., 0] + self.limit) / step).long().clamp(0, cells - 1)
             return Table(joint[row] - first[row, None] if row.ndim else joint[row] - first[row], self.limit)
 
         return conditional
