@@ -15,7 +15,7 @@ from .objectives import BetaVAE, Wasserstein
 from .posteriors import FullCovariance, ImportanceWeighted, InverseAutoregressive
 from .priors import LearnedPrior, ResampledPrior, VampPrior
 
-STEPS = 8000
+STEPS = 6000
 EPSILONS = (0.03, 0.01, 0.003)
 
 
@@ -43,11 +43,11 @@ def _near(epsilon: float) -> Code:
 
 
 ENTRIES = (
-    Entry("typical", LatentModel, 3 * STEPS),
+    Entry("typical", LatentModel, 4 * STEPS),
     Entry("logistic", LogisticVAE),
     Entry("mse", MeanSquaredError, codes=(Code(), Code(of=lambda model: model.read()))),  # type: ignore[operator]
     Entry("log-mse", LogMeanSquaredError),
-    Entry("iwae", ImportanceWeighted, 2 * STEPS, tuple(Code(k) for k in (1, 2, 10, 50))),
+    Entry("iwae", ImportanceWeighted, 2 * STEPS, tuple(Code(k) for k in (1, 2, 5, 10))),
     Entry("full-covariance", FullCovariance),
     Entry("flow", Flow, codes=tuple(_near(epsilon) for epsilon in EPSILONS)),
     Entry("iaf", InverseAutoregressive),
