@@ -35,7 +35,6 @@ bbans.craystack).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numpy as np
@@ -193,39 +192,25 @@ class Batch:
     Codecs take a Batch wherever they take a Message. The first axis of symbols and of parameters is then the message: row i goes
     on message i, which becomes the same, to the bit, as a lone Message that row i alone is coded on. `batch[:n]` is a Batch
     of the first n, the same messages, for when the others are complete.
-
-    Args: pool, whose threads `each` shares its messages among; it must not be called on one of them.
     """
 
-    __slots__ = ("messages", "pool")
+    __slots__ = ("messages",)
 
-    def __init__(self, messages: Sequence[Message], pool: ThreadPoolExecutor | None = None) -> None:
+    def __init__(self, messages: Sequence[Message]) -> None:
         self.messages = messages
-        self.pool = pool
 
     def __len__(self) -> int:
         return len(self.messages)
 
     def __getitem__(self, rows: slice) -> Batch:
-        return Batch(self.messages[rows], self.pool)
+        return Batch(self.messages[rows])
 
     def each(self, function: Callable[..., Result], *rows: Iterable[Any]) -> list[Result]:
-        """[function(message i, row i of each of `rows`) for all i]; the calls for different messages may run side by side.
+        """[function(message i, row i of each of `rows`) for all i].
 
-        Raises: ValueError when there are not as many rows as messages; else the first exception of `function`, once
-        no call is running any more.
+        Raises: ValueError when there are not as many rows as messages.
         """
-        items = list(zip(self.messages, *rows, strict=True))
-        if self.pool is None or len(items) < 2:
-            return [function(*item) for item in items]
-
-        def share(begin: int) -> list[Result]:
-            return [function(*item) for item in items[begin : begin + size]]
-
-        size = -(-len(items) // self.pool._max_workers)  # one task for each thread: a task costs more than many a row
-        tasks = [self.pool.submit(share, begin) for begin in range(0, len(items), size)]
-        wait(tasks)
-        return [result for task in tasks for result in task.result()]
+        return [function(*item) for item in list(zip(self.messages, *rows, strict=True))]
 
     def __repr__(self) -> str:
         return f"<Batch of {len(self)} messages>"

@@ -1,7 +1,6 @@
 """Checks that carry most tests of the coder."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -23,14 +22,14 @@ def check_codec(codec: Codec, symbol: Any, lanes: int = 1, words: int = 300, see
     return net_bits
 
 
-def check_batch(codec_of: Callable[[Any], Codec], rows: Any, words: int = 300, pool: ThreadPoolExecutor | None = None) -> None:
+def check_batch(codec_of: Callable[[Any], Codec], rows: Any, words: int = 300) -> None:
     """A batch does on each message what a lone message does, to the bit, and pop restores all of them.
 
     `codec_of` makes the codec of the parameters rows[a:b], or of those of one row, rows[i]; its symbols are rows themselves.
     """
     count = len(rows)
     started = [Message.primed(words, seed=i) for i in range(count)]
-    batch = codec_of(slice(0, count)).push(Batch([message.copy() for message in started], pool), rows)
+    batch = codec_of(slice(0, count)).push(Batch([message.copy() for message in started]), rows)
     for i, message in enumerate(batch.messages):
         lone = codec_of(i).push(started[i].copy(), rows[i])
         assert message == lone

@@ -1,8 +1,5 @@
 """The rANS message: exact words, inverse operations, damage."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -234,37 +231,14 @@ def test_a_copy_knows_its_lowest_size():
 # Batches.
 
 
-@pytest.mark.parametrize("threads", [0, 1, 3, 9])
-def test_each(threads):
+def test_each():
     messages = [Message.primed(0, seed=i) for i in range(7)]
-    pool = ThreadPoolExecutor(threads) if threads else None
-    batch = Batch(messages, pool)
-    assert len(batch) == 7
+    batch = Batch(messages)
+    assert len(batch) == 7 and repr(batch) == "<Batch of 7 messages>"
     rows = np.arange(14).reshape(7, 2)
     results = batch.each(lambda message, row, letter: (message, row.tolist(), letter), rows, "abcdefg")
     assert results == [(messages[i], [2 * i, 2 * i + 1], "abcdefg"[i]) for i in range(7)]
     assert batch[:3].messages == messages[:3]
-    assert batch[:3].pool is pool
     assert Batch([]).each(lambda message: 1) == []
     with pytest.raises(ValueError):
         batch.each(lambda message, row: None, rows[:6])
-    if pool:
-        pool.shutdown()
-
-
-def test_each_waits_for_all_before_it_fails():
-    failed, done = threading.Event(), []
-
-    def work(message, i):
-        if i == 0:
-            failed.set()
-            raise CorruptDataError("dry")
-        assert failed.wait(10)
-        done.append(i)
-
-    with ThreadPoolExecutor(2) as pool:
-        batch = Batch([Message.empty() for _ in range(4)], pool)
-        with pytest.raises(CorruptDataError, match="dry"):
-            batch.each(work, range(4))
-        assert done == [2, 3]
-    assert repr(batch) == "<Batch of 4 messages>"
