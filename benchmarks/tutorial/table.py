@@ -1,0 +1,162 @@
+"""Train, measure and keep everything that the page shows; see ``__main__`` for the command."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from .. import machine
+from . import errata, experiments, figures, mixture
+from .coding import code
+from .data import PLANE, SPIRALS, Data
+from .measuring import Row, error, measure
+from .model import LatentModel
+from .rows import ENTRIES, Entry
+from .training import fit, points_of
+
+POINTS = 10_000
+TEST_SEED, TRAINING_SEED = 1, 2
+DRAWN = ("typical", "iwae", "beta")  # models that figures need
+PUBLISHED = ("8gaussians", "checkerboard", "2spirals")
+ACCURACIES = tuple(range(1, 15))
+ACCURACY_POINTS = 1000
+EPSILONS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+
+Results = dict[str, Any]
+
+
+def train(entry: Entry, dataset: str, share: float) -> LatentModel:
+    """The model of an entry, trained on a data set. The same each time on one machine."""
+    torch.manual_seed(TRAINING_SEED)
+    model = entry.make()
+    fit(model, points_of(PLANE[dataset], TRAINING_SEED), max(1, round(share * entry.steps)))
+    return model
+
+
+def rows_of(task: tuple[str, str, float, int, Path]) -> list[dict[str, Any]]:
+    """Train one entry on one data set and measure its rows; weights that figures need are saved."""
+    name, dataset, share, points, weights = task
+    torch.set_num_threads(1)
+    entry = next(entry for entry in ENTRIES if entry.name == name)
+    data = PLANE[dataset]
+    began = time.perf_counter()
+    model = train(entry, dataset, share)
+    seconds = time.perf_counter() - began
+    if name in DRAWN and dataset in PUBLISHED:
+        weights.mkdir(parents=True, exist_ok=True)
+        save_file(model.state_dict(), path_of(weights, name, dataset))
+    unseen = data.sample(np.random.default_rng(TEST_SEED), points)
+    rows: list[dict[str, Any]] = []
+    for way in entry.codes:
+        coded = way.of(model) if way.of else model
+        known = rows[0]["nll_bits"] if rows and coded is model else None
+        row = measure(coded, data, unseen, particles=way.particles, latents=way.latents, nll_bits=known)
+        rows.append({"entry": name, **row.json(), "training_s": round(seconds, 1), "share": share})
+    return rows
+
+
+def mixture_row(points: int) -> dict[str, Any]:
+    """The row of the model whose posterior is exact: three normals of one number."""
+    x = mixture.sample(np.random.default_rng(TEST_SEED), points)
+    bits = -mixture.log2_density(x[:, 0])
+    length = code(x, mixture.codec())
+    row = Row(
+        dataset="3gaussians",
+        model="mixture with its exact posterior",
+        source="Frey and Hinton 1997",
+        entropy_bits=mixture.entropy(),
+        neg_elbo_bits=float(bits.mean()),
+        neg_elbo_error=error(torch.from_numpy(bits)),
+        nll_bits=float(bits.mean()),
+        iwae_bits=None,
+        iwae_error=None,
+        active_latents=None,
+        particles=1,
+        code_length_bits=length.bits,
+        code_length_error=length.error,
+        initial_bits=length.initial_bits,
+        points=length.points,
+        decoded_equal=length.decoded_equal,
+    )
+    return {"entry": "mixture", **row.json(), "training_s": 0.0, "share": 1.0}
+
+
+def path_of(weights: Path, name: str, dataset: str) -> Path:
+    return weights / f"{name}-{dataset}.safetensors"
+
+
+def drawn(weights: Path) -> dict[str, dict[str, LatentModel]]:
+    """The trained models that figures need: by entry, by data set."""
+    found: dict[str, dict[str, LatentModel]] = {}
+    for entry in ENTRIES:
+        if entry.name in DRAWN:
+            for dataset in PUBLISHED:
+                model = entry.make()
+                model.load_state_dict(load_file(path_of(weights, entry.name, dataset)))
+                found.setdefault(entry.name, {})[dataset] = model.eval()
+    return found
+
+
+def compute(results: Results, share: float, points: int, processes: int, path: Path, weights: Path) -> None:
+    """Fill in all of `results`, and save them after each model. Rows that are there are kept."""
+    done = {(row["entry"], row["dataset"]) for row in results["rows"] if row["share"] == share and row["points"] == points}
+    results["rows"] = [row for row in results["rows"] if (row["entry"], row["dataset"]) in done]
+    tasks = [
+        (entry.name, dataset, share, points, weights)
+        for entry in sorted(ENTRIES, key=lambda entry: -entry.steps)
+        for dataset in PLANE
+        if (entry.name, dataset) not in done
+    ]
+    results |= machine.about()
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for rows in pool.imap_unordered(rows_of, tasks):
+            results["rows"] += rows
+            save(results, path)
+            for row in rows:
+                figures_of_row = f"-ELBO {row['neg_elbo_bits']:7.3f}, coded {row['code_length_bits']:7.3f}"
+                click.echo(f"{row['dataset']:13s} {row['model']:45s} {figures_of_row}", err=True)
+    if ("mixture", "3gaussians") not in done:
+        results["rows"].append(mixture_row(points))
+    models = drawn(weights)
+    unseen = SPIRALS.sample(np.random.default_rng(TEST_SEED), ACCURACY_POINTS)
+    results["entropies"] = [
+        {"dataset": data.name, "entropy_bits": data.entropy(), "published": data.published_entropy} for data in PLANE.values()
+    ]
+    results["accuracy"] = experiments.accuracy(models["typical"][SPIRALS.name], SPIRALS, unseen, ACCURACIES)
+    results["two_optima"] = experiments.two_optima(EPSILONS)
+    results["errata"] = [{"claim": erratum.claim, "computed": erratum.computed} for erratum in errata.errata()]
+    results["dark"] = [
+        {"dataset": dataset, "model": model.title, "share": figures.dark_share(model, PLANE[dataset])}
+        for name in ("typical", "iwae")
+        for dataset, model in models[name].items()
+    ]
+    save(results, path)
+
+
+def save(results: Results, path: Path) -> None:
+    order = {entry.name: index for index, entry in enumerate(ENTRIES)}
+    results["rows"].sort(key=lambda row: (row["dataset"], order.get(row["entry"], len(order)), row["particles"]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+
+
+def draw(results: Results, models: dict[str, dict[str, LatentModel]], folder: Path) -> None:
+    """All figures of the page."""
+
+    def by_dataset(*names: str) -> list[tuple[Data, list[LatentModel]]]:
+        return [(PLANE[dataset], [models[name][dataset] for name in names]) for dataset in PUBLISHED]
+
+    figures.density(by_dataset("typical", "iwae"), folder / "density.png")
+    figures.latent_space(by_dataset("typical", "iwae"), folder / "latent_space.png")
+    figures.noisy_channel(by_dataset("typical", "beta"), folder / "noisy_channel.png")
+    figures.accuracy(results["accuracy"], folder / "accuracy.png")
+    figures.two_optima(results["two_optima"], folder / "two_optima.png")
+    figures.particles([row for row in results["rows"] if row["entry"] == "iwae"], folder / "particles.png")
