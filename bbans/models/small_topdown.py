@@ -180,12 +180,15 @@ class TopDownVAE(Quantised):
                     bits.data = sample_bits(x, out, None, c, q)
                 return bits
             state = F.pixel_shuffle(down.leave(state), c.ratio(grid))
-        h, reference = torch.cat([*self._context(samples), state], 1), self._reference(x)
+        reference = self._reference(x)
         if self.pixel_share < 1:
             chosen = self._chosen(noise_of_step, c.height * c.width)
-            h, x = (a.flatten(2)[:, :, chosen, None] for a in (h, x))
+            context = self._context_at(samples, chosen)
+            state, x = (a.flatten(2)[:, :, chosen, None] for a in (state, x))
             reference = None if reference is None else reference.flatten(2)[:, :, chosen, None]
-        h = self.pixel.enter(h)
+        else:
+            context = self._context(samples)
+        h = self.pixel.enter(torch.cat([context, state], 1))
         for hidden in self.pixel.hidden:
             h = hidden(h, skip=h)
         h = h.float()
@@ -216,12 +219,25 @@ class TopDownVAE(Quantised):
             seen.insert(0, x)
         return seen
 
-    def _context(self, samples: Tensor) -> list[Tensor]:
-        """For each tap the samples seen from every pixel, 0 outside of the image. (B, C, H, W) each."""
+    def _context(self, samples: Tensor) -> Tensor:
+        """For each tap the samples seen from every pixel, 0 outside of the image: (B, taps C, H, W), the channels within a tap."""
         r = self.config.context
         height, width = samples.shape[-2:]
         padded = F.pad(samples, (r, r, r, 0))
-        return [padded[..., r + dy : r + dy + height, r + dx : r + dx + width] for dy, dx in self.config.taps]
+        seen = [padded[..., r + dy : r + dy + height, r + dx : r + dx + width] for dy, dx in self.config.taps]
+        return torch.cat(seen, 1) if seen else samples[:, :0]
+
+    def _context_at(self, samples: Tensor, chosen: Tensor) -> Tensor:
+        """`_context` of some pixels only, (n,) of the flattened image: (B, taps C, n, 1)."""
+        r, width = self.config.context, samples.shape[-1]
+        padded = F.pad(samples, (r, r, r, 0))
+        across = width + 2 * r
+        row, column = chosen // width, chosen % width
+        taps = [(row + r + dy) * across + column + r + dx for dy, dx in self.config.taps]
+        if not taps:
+            return samples.flatten(2)[:, :0, chosen, None]
+        seen = padded.flatten(2)[:, :, torch.stack(taps)]  # (B, C, taps, n)
+        return seen.transpose(1, 2).flatten(1, 2).unsqueeze(-1)
 
     def _reference(self, x: Tensor) -> Tensor | None:
         """Twice the pixels at the left and above, at the borders the other or 128: (B, C, H, W), four times a mean."""
