@@ -212,12 +212,12 @@ def test_orthogonal(shape: tuple[int, int, int]) -> None:
     x = torch.randn(shape)
     y = orthogonal(x)
     assert y.shape == shape
-    assert torch.allclose(y, orthogonal(100 * x), atol=1e-4)
+    assert torch.allclose(y, orthogonal(100 * x), atol=0.03)
     values = torch.linalg.svdvals(y)
     assert 0.3 < values.min() <= values.max() < 1.3
     u, _, v = torch.linalg.svd(x, full_matrices=False)
     turned = u.mT @ y @ v.mT
-    assert torch.allclose(turned, torch.diag_embed(turned.diagonal(dim1=1, dim2=2)), atol=1e-3)
+    assert torch.allclose(turned, torch.diag_embed(turned.diagonal(dim1=1, dim2=2)), atol=0.05)  # bfloat16
 
 
 def test_muon_treats_equal_shapes_together_and_alone_alike() -> None:
