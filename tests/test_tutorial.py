@@ -22,7 +22,7 @@ from benchmarks.tutorial import (
     priors,
     training,
 )
-from benchmarks.tutorial.coding import LATENTS, POINTS, Grid, bits_of, code, number, point_codec, vector
+from benchmarks.tutorial.coding import LATENTS, POINTS, Grid, code, number, point_codec, vector
 from benchmarks.tutorial.data import GAUSSIANS, PLANE, Data, midpoints
 from benchmarks.tutorial.deterministic import TwoPart, VectorQuantised
 from benchmarks.tutorial.errata import errata
@@ -343,10 +343,10 @@ def test_every_cell_has_a_code(name: str) -> None:
     assert codec.log_freqs is not None
     message = Message.primed(200)
     before = message.copy()
-    lengths, shares = [bits_of(message)], []
+    lengths, shares = [message.bits], []
     for cell in range(1 << COARSE.bits):
         message = codec.push(message, cell)
-        lengths.append(bits_of(message))
+        lengths.append(message.bits)
         shares.append(codec.log_freqs(cell, False) / 2**16)
     assert np.diff(lengths) == pytest.approx(-np.array(shares), abs=0.01)
     assert np.exp2(shares).sum() == pytest.approx(1, abs=1e-3)
@@ -380,7 +380,7 @@ def test_cells_at_the_ends_of_fine_grids_have_codes() -> None:
         cells = [0, 1, (1 << grid.bits - 1) - 1, 1 << grid.bits - 1, (1 << grid.bits) - 2, (1 << grid.bits) - 1]
         for cell in cells:
             message = codec.push(message, cell)
-        assert bits_of(message) - bits_of(before) < 4 * 2 * coding.PRECISION + 40
+        assert message.bits - before.bits < 4 * 2 * coding.PRECISION + 40
         for cell in reversed(cells):
             message, popped = codec.pop(message)
             assert popped == cell
@@ -480,10 +480,10 @@ def test_two_part_codes_take_what_the_code_and_the_point_take() -> None:
     codec, message = found.codec(), Message.primed(8)
     cells = POINTS.cells(points(GAUSSIANS, 20))
     x = POINTS.middles(cells)
-    lengths = [bits_of(message)]
+    lengths = [message.bits]
     for row in cells:
         message = codec.push(message, row)
-        lengths.append(bits_of(message))
+        lengths.append(message.bits)
     assert message.lowest == 8  # nothing to get back
     grid = 2 * math.log2(1 / POINTS.step)
     assert np.diff(lengths) - grid == pytest.approx((-BITS * found.bound(x, 1)).numpy(), abs=0.01)
@@ -499,10 +499,10 @@ def test_the_mixture_takes_its_log_density_point_by_point() -> None:
     codec, x = mixture.codec(), mixture.sample(np.random.default_rng(1), 200)
     cells = POINTS.cells(x)
     message, grid = Message.primed(8), math.log2(1 / POINTS.step)
-    lengths = [bits_of(message)]
+    lengths = [message.bits]
     for row in cells:
         message = codec.push(message, row)
-        lengths.append(bits_of(message))
+        lengths.append(message.bits)
     excess = np.diff(lengths) - grid + mixture.log2_density(POINTS.middles(cells).numpy()[:, 0])
     assert np.abs(excess).max() < 0.02
     assert abs(excess.mean()) < 0.001

@@ -12,7 +12,7 @@ what a page of figures needs. The product's networks are exact everywhere (`bban
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +27,13 @@ from bbans.ans import AnyMessage, Message
 from bbans.codecs import Codec, categorical
 from bbans.tables import quantise_probabilities
 
+from .data import Floats
 from .model import Conditional, LatentModel
 
 PRECISION = 24  # of the freqs of a digit
 PRIMED_WORDS = 4096  # of initial bits that are there; what is used of them is measured
 LEAST = 1e-30  # stands for the mass of cells so unlikely that their differences vanish
 
-Floats = NDArray[np.float64]
 Cells = NDArray[np.int64]
 
 
@@ -164,22 +164,15 @@ def code(points: Floats, codec: Codec, grid: Grid = POINTS) -> CodeLength:
     """Push points (N, D) one by one on one message, pop them, compare."""
     cells = grid.cells(points)
     message = Message.primed(PRIMED_WORDS)
-    lengths = [bits_of(message)]
+    lengths = [message.bits]
     for row in cells:
         message = codec.push(message, row)
-        lengths.append(bits_of(message))
+        lengths.append(message.bits)
     initial = 31 + 32 * (PRIMED_WORDS - message.lowest)
     equal = True
     for row in reversed(cells):
         message, came = codec.pop(message)
         equal = equal and bool(np.array_equal(came, row))
-    equal = equal and message.is_primed(0) and bits_of(message) == lengths[0]
+    equal = equal and message.is_primed(0) and message.bits == lengths[0]
     grown = np.diff(lengths) - points.shape[1] * np.log2(1 / grid.step)
     return CodeLength(float(grown.mean()), float(grown.std() / len(grown) ** 0.5), initial, len(grown), equal)
-
-
-def bits_of(message: Message) -> float:
-    return 32.0 * message.size + float(np.log2(message.head.astype(np.float64)).sum())
-
-
-Coder = Callable[[Floats], CodeLength]

@@ -14,8 +14,8 @@ from torch.distributions import Normal, kl_divergence
 
 from bbans.codecs import repeat
 
-from .coding import POINTS, CodeLength, Floats, Grid, code, number, vector
-from .data import CENTRES, GAUSSIAN_STD, GAUSSIANS
+from .coding import POINTS, CodeLength, Grid, code, number, vector
+from .data import CENTRES, GAUSSIAN_STD, GAUSSIANS, Floats
 from .model import BITS
 from .priors import mixture
 

@@ -16,8 +16,8 @@ from bbans.ans import Message
 from bbans.codecs import Codec, repeat
 
 from . import flow
-from .coding import Floats, Grid, bits_of, code, number, point_codec, vector
-from .data import Data
+from .coding import Grid, code, number, point_codec, vector
+from .data import Data, Floats
 from .measuring import bits, default
 from .model import LatentModel
 
@@ -102,8 +102,8 @@ def latent_bits(prior: Codec, posterior: bitsback.Conditional, x: Floats) -> tup
     taken, given = [], []
     for seed, row in enumerate(FINE_POINTS.cells(x)):
         message = Message.primed(4, seed=seed)
-        before = bits_of(message)
+        before = message.bits
         message, z = posterior(row).pop(message)
-        taken.append(before - bits_of(message))
-        given.append(bits_of(prior.push(message, z)) - before)
+        taken.append(before - message.bits)
+        given.append(prior.push(message, z).bits - before)
     return float(np.mean(taken)), float(np.mean(given))

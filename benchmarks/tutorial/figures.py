@@ -22,7 +22,7 @@ from torch.distributions import kl_divergence
 
 from ..plots import DPI, pyplot
 from .data import CHECKERBOARD, GAUSSIANS, PLANE, SPIRALS, Data, Floats, midpoints
-from .measuring import IWAE_PARTICLES, bits
+from .measuring import bits
 from .model import BITS, LatentModel, draw, log_prob
 
 Entries = Sequence[tuple[Data, Sequence[LatentModel]]]  # data sets, each with models that were trained on it
@@ -151,9 +151,9 @@ def two_optima(rows: Rows, path: Path) -> None:
 def particles(rows: Rows, path: Path) -> None:
     """Monte Carlo bits-back with an IWAE: code length, net of initial bits, against the number K of particles.
 
-    Bounds are those that rows have: the negative ELBO at K = 1 and the IWAE bound at IWAE_PARTICLES. The line is the NLL. Bars are
-    standard errors of the code length; they are due to which points were drawn, the same ones for all K, so the fall from one K to
-    the next is known better than they say.
+    Bounds are the negative ELBO at K = 1 and each other row's IWAE bound at its K. The line is the NLL. Bars are standard errors
+    of the code length; they are due to which points were drawn, the same ones for all K, so the fall from one K to the next is
+    known better than they say.
 
     Rows: all of a model's, with dataset, particles and the rest as `measuring.Row`.
     """
@@ -162,12 +162,13 @@ def particles(rows: Rows, path: Path) -> None:
         for axes, (name, of_data) in zip(row_of_axes, found.items(), strict=True):
             ordered = sorted(of_data, key=lambda row: int(row["particles"]))
             lengths, errors = ([row[key] for row in ordered] for key in ("code_length_bits", "code_length_error"))
-            axes.errorbar([row["particles"] for row in ordered], lengths, errors, fmt="o-", capsize=3, label="code length")
-            bounds = [np.mean([row[key] for row in ordered]) for key in ("neg_elbo_bits", "iwae_bits")]
-            axes.plot([1, IWAE_PARTICLES], bounds, "x", color="tab:red", markersize=8, zorder=3, label="-ELBO, IWAE bound")
+            counts = [row["particles"] for row in ordered]
+            axes.errorbar(counts, lengths, errors, fmt="o-", capsize=3, label="code length")
+            bounds = [row["iwae_bits" if row["particles"] > 1 else "neg_elbo_bits"] for row in ordered]
+            axes.plot(counts, bounds, "x", color="tab:red", markersize=8, zorder=3, label="-ELBO, IWAE bound")
             axes.axhline(np.mean([row["nll_bits"] for row in ordered]), color="black", linewidth=0.8, label="NLL")
             axes.set(xlabel="particles K", ylabel="bits per point", title=title_of(name))
-            _log_axis(axes, [row["particles"] for row in ordered])
+            _log_axis(axes, counts)
             axes.legend(fontsize=7)
 
 

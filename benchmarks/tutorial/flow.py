@@ -21,7 +21,7 @@ from torch.distributions import Normal
 
 from .coding import Grid
 from .model import POINT_UNIT, Conditional, LatentModel, Mlp, log_prob
-from .posteriors import SampledKL
+from .posteriors import SampledKL, correlated
 
 COUPLINGS = 8
 LATENTS = Grid(-8.0, 8.0, 20)  # fine enough for the posteriors of the smallest epsilon
@@ -89,13 +89,7 @@ class NearDeterministic(SampledKL):
         first = covariance[..., 0, 0]
         slope = covariance[..., 1, 0] / first
         left = covariance[..., 1, 1] - slope * covariance[..., 1, 0]
-
-        def conditional(before: Tensor) -> Normal:
-            if not before.shape[-1]:
-                return Normal(z[..., 0], first.sqrt())
-            return Normal(z[..., 1] + slope * (before[..., 0] - z[..., 0]), left.sqrt())
-
-        return conditional
+        return correlated(z, torch.stack([first, left], -1).sqrt(), slope)
 
     def likelihood(self, z: Tensor) -> Conditional:
         mean = self.flow(z)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 from torch.nn import functional as F
 
-from .model import LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, draw, std
+from .model import LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, chained, draw, std
 from .training import Points
 
 SETTLING_POINTS = 1 << 16
@@ -52,7 +52,6 @@ class MeanSquaredError(LatentModel):
 
     title = "VAE by MSE, as trained (variance 1/2)"
     source = "Yu 2020, Section 5.1"
-    reading = ""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,16 +111,7 @@ class AutoregressiveDecoder(LatentModel):
     def __init__(self) -> None:
         super().__init__()
         self.decoder = Mlp(2, 2, LATENT_UNIT)
-        self.second = Mlp(3, 2, POINT_UNIT)
+        self.second = Mlp(3, 2, 1.0)
 
     def likelihood(self, z: Tensor) -> Conditional:
-        def conditional(before: Tensor) -> Normal:
-            if not before.shape[-1]:
-                mean, raw = self.decoder(z).unbind(-1)
-            else:
-                shape = torch.broadcast_shapes(before.shape[:-1], z.shape[:-1])
-                latents = z.expand(*shape, 2) * POINT_UNIT / LATENT_UNIT
-                mean, raw = self.second(torch.cat([before.expand(*shape, 1), latents], -1)).unbind(-1)
-            return Normal(mean, std(raw))
-
-        return conditional
+        return chained(self.decoder, self.second, z, LATENT_UNIT, POINT_UNIT)

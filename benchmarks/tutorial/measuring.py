@@ -17,8 +17,8 @@ from torch import Tensor
 
 from bbans.codecs import Codec
 
-from .coding import LATENTS, POINTS, Floats, Grid, code, point_codec
-from .data import Data, midpoints
+from .coding import LATENTS, POINTS, Grid, code, point_codec
+from .data import Data, Floats, midpoints
 from .deterministic import TwoPart
 from .flow import NearDeterministic
 from .model import BITS, LatentModel, draw
@@ -106,7 +106,7 @@ def measure(
             initial_bits=length.initial_bits,
             points=length.points,
             decoded_equal=length.decoded_equal,
-            reading=getattr(model, "reading", ""),
+            reading=model.reading,
             flow_bits=float(bits(model.flow, x, 1).mean()) if isinstance(model, NearDeterministic) else None,
         )
 

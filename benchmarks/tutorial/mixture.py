@@ -15,10 +15,11 @@ import torch
 from torch.distributions import Normal
 
 from bbans import bitsback
-from bbans.codecs import Codec, categorical
+from bbans.codecs import Codec, categorical, repeat
 from bbans.tables import quantise_probabilities
 
-from .coding import POINTS, PRECISION, Floats, number
+from .coding import POINTS, PRECISION, number
+from .data import Floats, midpoints, normal
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
 MEANS = np.array([-0.25, 0.05, 0.3])
@@ -33,7 +34,7 @@ def sample(rng: np.random.Generator, n: int) -> Floats:
 
 def joint(x: Floats) -> Floats:
     """p(x, z) for each z: (n, 3) of numbers (n,)."""
-    return WEIGHTS * np.exp(-0.5 * ((x[:, None] - MEANS) / STDS) ** 2) / (STDS * np.sqrt(2 * np.pi))
+    return WEIGHTS * normal(x[:, None] - MEANS, STDS)
 
 
 def log2_density(x: Floats) -> Floats:
@@ -43,25 +44,17 @@ def log2_density(x: Floats) -> Floats:
 
 def entropy(limit: float = 1.0, cells: int = 1 << 16) -> float:
     """In bits."""
-    x = (np.arange(cells) + 0.5) * 2 * limit / cells - limit
-    p = joint(x).sum(1)
+    p = joint(midpoints(limit, cells)).sum(1)
     return -float((p[p > 0] * np.log2(p[p > 0])).sum() * 2 * limit / cells)
 
 
 def codec() -> Codec:
     """Bits-back of numbers, as cells (1,), with the exact posterior."""
     prior = categorical(quantise_probabilities(WEIGHTS, PRECISION))
-    likelihoods = [number(POINTS, Normal(torch.tensor(m), torch.tensor(s))) for m, s in zip(MEANS, STDS, strict=True)]
+    likelihoods = [repeat(number(POINTS, Normal(torch.tensor(m), torch.tensor(s))), 1) for m, s in zip(MEANS, STDS, strict=True)]
 
     def posterior(cells: Any) -> Codec:
         x = POINTS.middles(cells).numpy()
         return categorical(quantise_probabilities(joint(x)[0], PRECISION))
 
-    def likelihood(z: Any) -> Codec:
-        of_number = likelihoods[int(z)]
-        return Codec(
-            lambda message, cells: of_number.push(message, cells[0]),
-            lambda message: (lambda popped: (popped[0], np.array([popped[1]])))(of_number.pop(message)),
-        )
-
-    return bitsback.bb_ans(prior, likelihood, posterior)
+    return bitsback.bb_ans(prior, likelihoods.__getitem__, posterior)

@@ -72,12 +72,29 @@ def log_prob(conditional: Conditional, numbers: Tensor) -> Tensor:
     return total
 
 
+def chained(first: Mlp, second: Mlp, given: Tensor, given_unit: float, before_unit: float) -> Conditional:
+    """Two normals: the first network knows what is `given` (..., 2), the second the number before as well. Its unit is 1."""
+
+    def conditional(before: Tensor) -> Normal:
+        if not before.shape[-1]:
+            mean, raw = first(given).unbind(-1)
+        else:
+            shape = torch.broadcast_shapes(before.shape[:-1], given.shape[:-1])
+            known = [given.expand(*shape, 2) / given_unit, before.expand(*shape, 1) / before_unit]
+            mean, raw = second(torch.cat(known, -1)).unbind(-1)
+        return Normal(mean, std(raw))
+
+    return conditional
+
+
 class LatentModel(nn.Module):
     """The typical VAE. The other rows change what they are about and nothing else."""
 
     title = "typical VAE"
     source = "Kingma and Welling 2014; Yu 2020, Section 2"
+    reading = ""  # what is coded, where the objective is no code length
     batch = 512  # points of a training step
+    beta = 1.0  # what training counts the KL term for
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +119,7 @@ class LatentModel(nn.Module):
         """What training makes small, in nats, from points (B, 2)."""
         q = self.posterior(x)
         z = draw(q, x.shape[:-1])
-        return (self.kl(q, z) - log_prob(self.likelihood(z), x)).mean()
+        return (self.beta * self.kl(q, z) - log_prob(self.likelihood(z), x)).mean()
 
     def kl(self, q: Conditional, z: Tensor) -> Tensor:
         """KL(q(z|x) || p(z)) in closed form, latent by latent. (B,)"""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from .model import LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, draw, log_prob, std
+from .model import LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, std
 from .training import Points, fit
 
 
@@ -21,11 +21,6 @@ class BetaVAE(LatentModel):
     source = "Higgins et al., beta-VAE, ICLR 2017"
     reading = "the loss is no code length; the same networks by their ELBO (beta = 1)"
     beta = 4.0
-
-    def loss(self, x: Tensor) -> Tensor:
-        q = self.posterior(x)
-        z = draw(q, x.shape[:-1])
-        return (self.beta * self.kl(q, z) - log_prob(self.likelihood(z), x)).mean()
 
 
 class Wasserstein(LatentModel):

@@ -58,7 +58,7 @@ uniform density has H = 0, and one that is crowded into less has less. All figur
 - **-ELBO**: what bits-back should take in the mean.
 - **NLL**: -log p(x) of the model, by importance sampling with {nll_particles} draws of z. What -ELBO is above it, the posterior
   loses; what it is above H, the model loses.
-- **IWAE**: the bound by {iwae_particles} draws of z, between -ELBO and NLL.
+- **IWAE**: the bound by {iwae_particles} draws of z, or by K where a row has K > 1, between -ELBO and NLL.
 - **active**: how many latents say something about the point.
 - **code length**: by which the message grew for each point, with its standard error. A point is coded as a cell of a grid of
   2^n cells in a unit of each direction; the 2 n bits that this takes under a uniform density are taken off.

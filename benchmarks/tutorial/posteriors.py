@@ -5,12 +5,11 @@ The KL term has no closed form now, or needs none: log q(z|x) - log p(z) at the 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from .model import BITS, FREE_BITS, LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, log_prob, std
+from .model import BITS, FREE_BITS, LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, chained, log_prob, std
 
 
 class SampledKL(LatentModel):
@@ -19,6 +18,20 @@ class SampledKL(LatentModel):
     def kl(self, q: Conditional, z: Tensor) -> Tensor:
         mean = (log_prob(q, z) - log_prob(self.prior(), z)).mean()
         return F.relu(mean - 2 * FREE_BITS / BITS) + 2 * FREE_BITS / BITS
+
+
+def correlated(mean: Tensor, deviation: Tensor, slope: Tensor) -> Conditional:
+    """A normal of two numbers: z_1, and z_2 whose mean moves by `slope` with z_1, and whose deviation is that given z_1.
+
+    Shapes: mean, deviation (..., 2); slope (...).
+    """
+
+    def conditional(before: Tensor) -> Normal:
+        if not before.shape[-1]:
+            return Normal(mean[..., 0], deviation[..., 0])
+        return Normal(mean[..., 1] + slope * (before[..., 0] - mean[..., 0]), deviation[..., 1])
+
+    return conditional
 
 
 class FullCovariance(SampledKL):
@@ -33,14 +46,7 @@ class FullCovariance(SampledKL):
 
     def posterior(self, x: Tensor) -> Conditional:
         output = self.encoder(x)
-        mean, deviation, slope = output[..., :2], std(output[..., 2:4]), output[..., 4]
-
-        def conditional(before: Tensor) -> Normal:
-            if not before.shape[-1]:
-                return Normal(mean[..., 0], deviation[..., 0])
-            return Normal(mean[..., 1] + slope * (before[..., 0] - mean[..., 0]), deviation[..., 1])
-
-        return conditional
+        return correlated(output[..., :2], std(output[..., 2:4]), output[..., 4])
 
 
 class InverseAutoregressive(SampledKL):
@@ -52,18 +58,10 @@ class InverseAutoregressive(SampledKL):
     def __init__(self) -> None:
         super().__init__()
         self.encoder = Mlp(2, 2, POINT_UNIT)
-        self.second = Mlp(3, 2, POINT_UNIT)
+        self.second = Mlp(3, 2, 1.0)
 
     def posterior(self, x: Tensor) -> Conditional:
-        def conditional(before: Tensor) -> Normal:
-            if not before.shape[-1]:
-                mean, raw = self.encoder(x).unbind(-1)
-            else:
-                x_wide = x.expand(*before.shape[:-1], 2)
-                mean, raw = self.second(torch.cat([x_wide, before * POINT_UNIT / LATENT_UNIT], -1)).unbind(-1)
-            return Normal(mean, std(raw))
-
-        return conditional
+        return chained(self.encoder, self.second, x, POINT_UNIT, LATENT_UNIT)
 
 
 class ImportanceWeighted(LatentModel):

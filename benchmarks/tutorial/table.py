@@ -25,7 +25,7 @@ from .training import fit, points_of
 POINTS = 10_000
 TEST_SEED, TRAINING_SEED = 1, 2
 DRAWN = ("typical", "iwae", "beta")  # models that figures need
-PUBLISHED = ("8gaussians", "checkerboard", "2spirals")
+PUBLISHED = tuple(data.name for data in PLANE.values() if data.published_entropy is not None)
 ACCURACIES = tuple(range(1, 15))
 ACCURACY_POINTS = 1000
 EPSILONS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
