@@ -115,6 +115,23 @@ def test_a_set_is_written_for_pack(tmp_path: Path) -> None:
     assert np.load(tmp_path / "x.npy").shape == (500, 28, 28)
 
 
+def test_no_contact_sheet_is_larger_than_its_limit() -> None:
+    assert jobs.sheets((28, 28, 1), 10_000) == 2
+    assert jobs.sheets((28, 28, 1), 73**2) == 1
+    assert jobs.sheets((32, 64, 3), 32**2 + 1) == 2
+    assert jobs.sheets((5000, 10, 1), 3) == 3
+    images = np.zeros((-(-10_000 // 2), 28, 28, 1), np.uint8)
+    assert max(jobs.contact_sheet(images).shape) <= jobs.SHEET_SIDE
+
+
+def test_sheets_together_hold_all_images(monkeypatch: pytest.MonkeyPatch, small: DataSet) -> None:
+    monkeypatch.setattr(jobs, "SHEET_SIDE", 12)  # two images of 5 x 6 a side
+    [row] = jobs.measure([jobs.PeerJob(raw(), small, SHEET, threads=2)])
+    assert row["verified"]
+    four = [jobs.contact_sheet(small.images[at : at + 4]) for at in (0, 4, 8)]  # type: ignore[arg-type]
+    assert row["bytes"] == sum(len(zlib.compress(sheet.tobytes())) for sheet in four)
+
+
 @pytest.mark.parametrize("shape", [(1, 2, 3, 1), (4, 2, 3, 3), (7, 3, 2, 1)])
 def test_tiles_are_the_inverse_of_the_contact_sheet(shape: tuple[int, ...]) -> None:
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
