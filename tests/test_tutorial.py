@@ -449,7 +449,7 @@ def test_a_row_takes_the_bits_that_it_claims(entry: Entry, way: Code) -> None:
     assert row.code_length_bits == pytest.approx(np.mean(lengths), abs=tolerance)
     if way.particles == 1:  # by other latents
         assert row.code_length_bits == pytest.approx(
-            row.neg_elbo_bits, abs=4 * math.hypot(row.code_length_error, row.neg_elbo_error)
+            row.neg_elbo_bits, abs=6 * math.hypot(row.code_length_error, row.neg_elbo_error)
         )
 
 

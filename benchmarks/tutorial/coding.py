@@ -1,7 +1,7 @@
 """From a model to a code: numbers on grids, distributions on them as codecs, and bits-back over these.
 
-A number is coded as the cell of a grid that it lies in, in two digits: which of the coarse cells, then which part of that. Each
-digit has a table of integer freqs from the distribution's cumulative function, so one table of 2**14 cells becomes two of 2**7.
+A number is coded as the cell of a grid that it lies in, in two digits: which run of cells, then which of these. A digit's interval
+is a difference of the distribution's cumulative function, made an integer, so what is pushed needs no table.
 
 Points and latents are decoded as cells, and a model is asked about the middles of cells. A point's code length less ``2 n`` bits,
 for a grid of 2**n cells in a unit, compares with a density: see `experiments.accuracy` for how fine is fine enough.
@@ -12,7 +12,7 @@ what a page of figures needs. The product's networks are exact everywhere (`bban
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Distribution
 
-from bbans import bitsback
+from bbans import ans, bitsback
 from bbans.ans import AnyMessage, Message
-from bbans.codecs import Codec, categorical
-from bbans.tables import quantise_probabilities
+from bbans.codecs import Codec
+from bbans.tables import LOG_BITS, log2, log2_table
 
 from .data import Floats
 from .model import Conditional, LatentModel
 
 PRECISION = 24  # of the freqs of a digit
+LEAST_FREQ = 2  # of a digit: 1, should rounding make a cumulative function fall
 PRIMED_WORDS = 4096  # of initial bits that are there; what is used of them is measured
-LEAST = 1e-30  # stands for the mass of cells so unlikely that their differences vanish
 
 Cells = NDArray[np.int64]
 
@@ -62,44 +62,77 @@ POINTS = Grid(-1.0, 1.0, 13)  # 2**12 cells in a unit: their logarithms are the 
 LATENTS = Grid(-8.0, 8.0, 14)
 
 
+Interval = tuple[int, int]  # start and freq
+
+
 def number(grid: Grid, distribution: Distribution) -> Codec:
     """The codec of a cell, by a distribution of one number."""
-    low_bits = grid.bits // 2
-    coarse, parts = 1 << (grid.bits - low_bits), 1 << low_bits
+    run = 1 << grid.bits // 2
+    count = 1 << grid.bits
 
-    def digit(first: int, count: int, stride: int) -> Codec:
-        """Which of `count` runs of `stride` cells, from cell `first` on."""
-        edges = grid.low + grid.step * (first + stride * np.arange(count + 1, dtype=np.float64))
-        below = distribution.cdf(torch.from_numpy(edges)).numpy().astype(np.float64)
-        if first == 0:
-            below[0] = 0.0
-        if first + count * stride == 1 << grid.bits:
-            below[-1] = 1.0
-        return categorical(quantise_probabilities(np.maximum(np.diff(below), LEAST), PRECISION))
+    def below(cells: Cells) -> Floats:
+        """The cumulative function at the lower edges of cells (n,)."""
+        found = distribution.cdf(torch.from_numpy(grid.low + grid.step * cells)).numpy()
+        return np.where(cells <= 0, 0.0, np.where(cells >= count, 1.0, found))
 
-    upper = digit(0, coarse, parts)
+    def intervals(cell: int) -> tuple[Interval, Interval]:
+        """Of the run that the cell is in, and of the cell in its run."""
+        first = cell - cell % run
+        low, high, *edges = below(np.array([first, first + run, cell, cell + 1])).tolist()
+        place = np.array([first // run, first // run + 1])
+        start, end = _starts(np.array([low, high]), place, count // run)
+        inside, beyond = _starts(_within(np.array(edges), low, high), np.array([cell - first, cell - first + 1]), run)
+        return (int(start), int(end - start)), (int(inside), int(beyond - inside))
 
-    def lower(chosen: Any) -> Codec:
-        return digit(int(chosen) * parts, parts, 1)
+    def push(message: Any, cell: Any) -> Any:
+        upper, lower = intervals(int(cell))
+        return ans.push(ans.push(message, *lower, PRECISION), *upper, PRECISION)
 
-    def push(message: AnyMessage, cell: Any) -> AnyMessage:
-        high, low = divmod(int(cell), parts)
-        return upper.push(lower(high).push(message, low), high)
-
-    def pop(message: AnyMessage) -> tuple[AnyMessage, Any]:
-        message, high = upper.pop(message)
-        message, low = lower(high).pop(message)
-        return message, int(high) * parts + int(low)
+    def pop(message: Any) -> tuple[Any, Any]:
+        runs = np.arange(count // run + 1)
+        shares = below(run * runs)
+        chosen, upper = _digit(
+            ans.peek(message, PRECISION).item(), _starts(shares, runs, count // run), lambda r: intervals(run * r)[0]
+        )
+        message = ans.pop(message, *upper, PRECISION)
+        first, parts = run * chosen, np.arange(run + 1)
+        shares = _within(below(first + parts), float(shares[chosen]), float(shares[chosen + 1]))
+        part, lower = _digit(ans.peek(message, PRECISION).item(), _starts(shares, parts, run), lambda i: intervals(first + i)[1])
+        return ans.pop(message, *lower, PRECISION), first + part
 
     def log_freqs(cell: Any, rows: bool) -> Any:
-        high, low = divmod(int(cell), parts)
-        return _log_freq(upper, high) + _log_freq(lower(high), low)
+        return sum(log2(freq, log2_table()) - (PRECISION << LOG_BITS) for _, freq in intervals(int(cell)))
 
     return Codec(push, pop, log_freqs)
 
 
+def _within(below: Floats, low: float, high: float) -> Floats:
+    """Shares of the mass between `low` and `high`, of which there may be none."""
+    return (below - low) / (high - low) if high > low else np.zeros_like(below)
+
+
+def _starts(shares: Floats, places: Cells, count: int) -> Cells:
+    """Where the digits at `places` of 0 .. count begin, (n,), by the shares of all below them, (n,): 0 .. 2**PRECISION."""
+    shares = np.where(places == 0, 0.0, np.where(places == count, 1.0, np.clip(shares, 0.0, 1.0)))
+    starts: Cells = np.floor(shares * ((1 << PRECISION) - LEAST_FREQ * count)).astype(np.int64) + LEAST_FREQ * places
+    return starts
+
+
+def _digit(place: int, starts: Cells, interval: Callable[[int], Interval]) -> tuple[int, Interval]:
+    """The digit whose interval holds `place`, and that interval.
+
+    `starts`, of all digits at once, may be off by 1: a function of many numbers may round otherwise than one of a few.
+    """
+    digit = int(np.searchsorted(starts, place, "right")) - 1
+    start, freq = interval(digit)
+    while not start <= place < start + freq:
+        digit += 1 if place >= start + freq else -1
+        start, freq = interval(digit)
+    return digit, (start, freq)
+
+
 def _log_freq(codec: Codec, symbol: int) -> Any:
-    assert codec.log_freqs is not None  # categorical has them
+    assert codec.log_freqs is not None  # those of numbers have them
     return codec.log_freqs(symbol, False)
 
 
