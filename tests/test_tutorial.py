@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
 
-from bbans.ans import Message
+from bbans.ans import Batch, Message
 from benchmarks.tutorial import (
     coding,
     deterministic,
@@ -22,7 +22,7 @@ from benchmarks.tutorial import (
     priors,
     training,
 )
-from benchmarks.tutorial.coding import LATENTS, POINTS, Grid, code, number, point_codec, vector
+from benchmarks.tutorial.coding import LATENTS, POINTS, Grid, code, number, vector
 from benchmarks.tutorial.data import GAUSSIANS, PLANE, Data, midpoints
 from benchmarks.tutorial.deterministic import TwoPart, VectorQuantised
 from benchmarks.tutorial.errata import errata
@@ -336,24 +336,27 @@ DISTRIBUTIONS = {
 }
 
 
+def chains(count: int, words: int = 8) -> Batch:
+    return Batch([Message.primed(words, seed=seed) for seed in range(count)])
+
+
+def sizes(batch: Batch) -> np.ndarray:
+    return np.array([message.bits for message in batch.messages])
+
+
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_every_cell_has_a_code(name: str) -> None:
     """The most unlikely ones too; and the shares of all are 1."""
-    codec = number(COARSE, DISTRIBUTIONS[name])
+    codec, cells = number(COARSE, DISTRIBUTIONS[name]), np.arange(1 << COARSE.bits)
     assert codec.log_freqs is not None
-    message = Message.primed(200)
-    before = message.copy()
-    lengths, shares = [message.bits], []
-    for cell in range(1 << COARSE.bits):
-        message = codec.push(message, cell)
-        lengths.append(message.bits)
-        shares.append(codec.log_freqs(cell, False) / 2**16)
-    assert np.diff(lengths) == pytest.approx(-np.array(shares), abs=0.01)
+    shares = codec.log_freqs(cells, True) / 2**16
+    batch = chains(len(cells))
+    before = sizes(batch)
+    codec.push(batch, cells)
+    assert sizes(batch) - before == pytest.approx(-shares, abs=0.01)
     assert np.exp2(shares).sum() == pytest.approx(1, abs=1e-3)
-    for cell in reversed(range(1 << COARSE.bits)):
-        message, popped = codec.pop(message)
-        assert popped == cell
-    assert message == before
+    assert codec.pop(batch)[1].tolist() == cells.tolist()
+    assert batch.messages == chains(len(cells)).messages
 
 
 @pytest.mark.parametrize("name", ["normal", "wide", "logistic", "mixture"])
@@ -366,7 +369,7 @@ def test_shares_of_cells_are_those_of_the_distribution(name: str) -> None:
     below = distribution.cdf(edges).double()
     below[0], below[-1] = 0, 1
     mass = below.diff().numpy()
-    log_shares = np.array([codec.log_freqs(cell, False) for cell in range(1 << COARSE.bits)]) / 2**16
+    log_shares = codec.log_freqs(np.arange(1 << COARSE.bits), True) / 2**16
     likely = mass > 1e-4
     assert likely.sum() > 2
     assert log_shares[likely] == pytest.approx(np.log2(mass[likely]), abs=0.002)
@@ -375,16 +378,13 @@ def test_shares_of_cells_are_those_of_the_distribution(name: str) -> None:
 def test_cells_at_the_ends_of_fine_grids_have_codes() -> None:
     for grid in (POINTS, LATENTS):
         codec = number(grid, Normal(torch.zeros((), dtype=torch.float64), 0.001))
-        message = Message.primed(8)
-        before = message.copy()
-        cells = [0, 1, (1 << grid.bits - 1) - 1, 1 << grid.bits - 1, (1 << grid.bits) - 2, (1 << grid.bits) - 1]
-        for cell in cells:
-            message = codec.push(message, cell)
-        assert message.bits - before.bits < 4 * 2 * coding.PRECISION + 40
-        for cell in reversed(cells):
-            message, popped = codec.pop(message)
-            assert popped == cell
-        assert message == before
+        cells = np.array([0, 1, (1 << grid.bits - 1) - 1, 1 << grid.bits - 1, (1 << grid.bits) - 2, (1 << grid.bits) - 1])
+        batch = chains(len(cells))
+        before = sizes(batch)
+        codec.push(batch, cells)
+        assert (sizes(batch) - before).max() <= 2 * coding.PRECISION + 0.01
+        assert codec.pop(batch)[1].tolist() == cells.tolist()
+        assert batch.messages == chains(len(cells)).messages
 
 
 def test_cells_hold_their_numbers() -> None:
@@ -401,33 +401,28 @@ def test_a_vector_is_coded_number_by_number() -> None:
         return Normal(before[..., 0] / 2, 1e-5) if before.shape[-1] else Normal(torch.tensor(0.2), 0.1)
 
     codec = vector(POINTS, conditional)
-    message = Message.primed(8)
-    message, cells = codec.pop(message)
+    batch, cells = codec.pop(chains(5))
     x = POINTS.middles(cells)
-    assert abs(x[1] - x[0] / 2) < POINTS.step
-    assert codec.push(message, cells) == Message.primed(8)
+    assert cells.shape == (5, 2)
+    assert (x[:, 1] - x[:, 0] / 2).abs().max() < POINTS.step
+    assert codec.push(batch, cells).messages == chains(5).messages
 
 
 # Rows: what they say of themselves, and what is coded
 
 
-def claimed(found: LatentModel, way: Code, cells: np.ndarray) -> list[float]:
+def claimed(found: LatentModel, way: Code, cells: np.ndarray) -> np.ndarray:
     """The bits of each point less the grid's, by the log probabilities of the very latents that bits-back will draw."""
+    x = POINTS.middles(cells)
     if isinstance(found, TwoPart):
-        return (-BITS * found.bound(POINTS.middles(cells), 1)).tolist()
-    message, codec = Message.primed(coding.PRIMED_WORDS), point_codec(found, way.particles, way.latents)
-    lengths = []
-    for row in cells:
-        x = POINTS.middles(row).expand(way.particles, 2)
-        q, ahead, drawn = vector(way.latents, found.posterior(x[0])), message.copy(), []
-        for _ in range(way.particles):
-            ahead, latent = q.pop(ahead)
-            drawn.append(way.latents.middles(latent))
-        z = torch.stack(drawn)
-        weights = log_prob(found.likelihood(z), x) + log_prob(found.prior(), z) - log_prob(found.posterior(x), z)
-        lengths.append(-BITS * (torch.logsumexp(weights, 0).item() - math.log(way.particles)))
-        message = codec.push(message, row)
-    return lengths
+        return (-BITS * found.bound(x, 1)).numpy()
+    batch, q, drawn = chains(len(x), coding.PRIMED_WORDS), vector(way.latents, found.posterior(x)), []
+    for _ in range(way.particles):
+        batch, latent = q.pop(batch)
+        drawn.append(way.latents.middles(latent))
+    z = torch.stack(drawn)
+    weights = log_prob(found.likelihood(z), x) + log_prob(found.prior(), z) - log_prob(found.posterior(x), z)
+    return (-BITS * (torch.logsumexp(weights, 0) - math.log(way.particles))).numpy()
 
 
 @pytest.mark.parametrize(("entry", "way"), ROWS)
@@ -477,38 +472,33 @@ def test_two_part_codes_take_what_the_code_and_the_point_take() -> None:
     with default(torch.float32), torch.enable_grad():
         found = trained(Entry("vq", VectorQuantised)).double()
     assert isinstance(found, TwoPart)
-    codec, message = found.codec(), Message.primed(8)
+    codec, batch = found.codec(), chains(20)
     cells = POINTS.cells(points(GAUSSIANS, 20))
     x = POINTS.middles(cells)
-    lengths = [message.bits]
-    for row in cells:
-        message = codec.push(message, row)
-        lengths.append(message.bits)
-    assert message.lowest == 8  # nothing to get back
+    before = sizes(batch)
+    codec.push(batch, cells)
+    assert all(message.lowest == 8 for message in batch.messages)  # nothing to get back
     grid = 2 * math.log2(1 / POINTS.step)
-    assert np.diff(lengths) - grid == pytest.approx((-BITS * found.bound(x, 1)).numpy(), abs=0.01)
+    assert sizes(batch) - before - grid == pytest.approx((-BITS * found.bound(x, 1)).numpy(), abs=0.01)
     assert torch.all(found.bound(x, 2) >= found.bound(x, 1))  # the sum over all codes
     assert found.log_prior.exp().sum().item() == pytest.approx(1)
-    for row in reversed(cells):
-        message, popped = codec.pop(message)
-        assert popped.tolist() == row.tolist()
-    assert message == Message.primed(8)
+    assert codec.pop(batch)[1].tolist() == cells.tolist()
+    assert batch.messages == chains(20).messages
 
 
 def test_the_mixture_takes_its_log_density_point_by_point() -> None:
     codec, x = mixture.codec(), mixture.sample(np.random.default_rng(1), 200)
     cells = POINTS.cells(x)
-    message, grid = Message.primed(8), math.log2(1 / POINTS.step)
-    lengths = [message.bits]
-    for row in cells:
-        message = codec.push(message, row)
-        lengths.append(message.bits)
-    excess = np.diff(lengths) - grid + mixture.log2_density(POINTS.middles(cells).numpy()[:, 0])
+    batch, grid = chains(len(x)), math.log2(1 / POINTS.step)
+    before = sizes(batch)
+    codec.push(batch, cells)
+    lengths = sizes(batch) - before - grid
+    excess = lengths + mixture.log2_density(POINTS.middles(cells).numpy()[:, 0])
     assert np.abs(excess).max() < 0.02
     assert abs(excess.mean()) < 0.001
     length = code(x, codec)
     assert length.decoded_equal
-    assert length.bits == pytest.approx(np.diff(lengths).mean() - grid, abs=0.01)  # more initial bits, other latents
+    assert length.bits == pytest.approx(lengths.mean(), abs=0.01)  # fewer messages, other latents
 
 
 def test_a_point_that_comes_back_changed_is_seen() -> None:

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from bbans.ans import AnyMessage
 from bbans.codecs import Codec, categorical
 from bbans.tables import quantise_probabilities
 
-from .coding import POINTS, PRECISION, vector
+from .coding import POINTS, PRECISION, sized, vector
 from .model import LATENT_UNIT, POINT_UNIT, LatentModel, Mlp, std
 from .training import Points
 
@@ -57,20 +56,21 @@ class TwoPart(LatentModel):
         self.log_prior.copy_((counts / counts.sum()).log())
 
     def codec(self) -> Codec:
-        """Of points as cells (2,)."""
-        prior = categorical(quantise_probabilities(self.log_prior.double().exp().numpy(), PRECISION))
+        """Of points as cells (rows, 2)."""
+        freqs = quantise_probabilities(self.log_prior.double().exp().numpy(), PRECISION)
+        prior = sized(lambda rows: categorical(freqs, (rows,)))
 
-        def likelihood(k: int) -> Codec:
-            mean, deviation = self.given(torch.tensor(k))
-            return vector(POINTS, lambda before: Normal(mean[before.shape[-1]], deviation[before.shape[-1]]))
+        def likelihood(k: Any) -> Codec:
+            mean, deviation = self.given(torch.as_tensor(k))
+            return vector(POINTS, lambda before: Normal(mean[:, before.shape[-1]], deviation[:, before.shape[-1]]))
 
-        def push(message: AnyMessage, cells: Any) -> AnyMessage:
-            k = int(self.assign(POINTS.middles(cells)))
+        def push(message: Any, cells: Any) -> Any:
+            k = self.assign(POINTS.middles(cells)).numpy()
             return prior.push(likelihood(k).push(message, cells), k)
 
-        def pop(message: AnyMessage) -> tuple[AnyMessage, Any]:
+        def pop(message: Any) -> tuple[Any, Any]:
             message, k = prior.pop(message)
-            return likelihood(int(k)).pop(message)
+            return likelihood(k).pop(message)
 
         return Codec(push, pop)
 

@@ -12,9 +12,7 @@ import numpy as np
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from bbans.codecs import repeat
-
-from .coding import POINTS, CodeLength, Grid, code, number, vector
+from .coding import POINTS, CodeLength, Grid, code, vector
 from .data import CENTRES, GAUSSIAN_STD, GAUSSIANS, Floats
 from .model import BITS
 from .priors import mixture
@@ -107,4 +105,4 @@ def coded(true: float, claimed: float, grid: Grid, points: int, seed: int) -> Co
     """Of normal numbers of standard deviation `true`, one a point, by a normal of `claimed`."""
     residuals: Floats = true * np.random.default_rng(seed).standard_normal((points, 1))
     normal = Normal(torch.zeros((), dtype=torch.float64), claimed)
-    return code(residuals, repeat(number(grid, normal), 1), grid)
+    return code(residuals, vector(grid, lambda before: normal, 1), grid)

@@ -12,11 +12,11 @@ import torch
 from torch.distributions import Normal
 
 from bbans import bitsback
-from bbans.ans import Message
-from bbans.codecs import Codec, repeat
+from bbans.ans import Batch, Message
+from bbans.codecs import Codec
 
 from . import flow
-from .coding import Grid, code, number, point_codec, vector
+from .coding import Grid, code, point_codec, vector
 from .data import Data, Floats
 from .measuring import default, neg_elbo
 from .model import LatentModel
@@ -76,19 +76,19 @@ def two_optima(epsilons: Sequence[float], points: int = 2000) -> list[dict[str, 
 
 
 def linear_vae(epsilon: float) -> tuple[Codec, bitsback.Conditional, bitsback.Conditional]:
-    """Prior, likelihood and posterior of cells (1,): of FINE_POINTS for x, of flow.LATENTS for z."""
+    """Prior, likelihood and posterior of cells (rows, 1): of FINE_POINTS for x, of flow.LATENTS for z."""
     k, s = math.sqrt(1 - epsilon**2), GAUSSIAN_STD
 
     def likelihood(z: Any) -> Codec:
         mean = k * s * flow.LATENTS.middles(z)
-        return vector(FINE_POINTS, lambda before: Normal(mean[0], epsilon * s), 1)
+        return vector(FINE_POINTS, lambda before: Normal(mean[:, 0], epsilon * s), 1)
 
     def posterior(x: Any) -> Codec:
         mean = k / s * FINE_POINTS.middles(x)
-        return vector(flow.LATENTS, lambda before: Normal(mean[0], epsilon), 1)
+        return vector(flow.LATENTS, lambda before: Normal(mean[:, 0], epsilon), 1)
 
     normal = Normal(torch.zeros((), dtype=torch.float64), 1.0)
-    return repeat(number(flow.LATENTS, normal), 1), likelihood, posterior
+    return vector(flow.LATENTS, lambda before: normal, 1), likelihood, posterior
 
 
 def latent_bits(prior: Codec, posterior: bitsback.Conditional, x: Floats) -> tuple[float, float]:
@@ -97,11 +97,10 @@ def latent_bits(prior: Codec, posterior: bitsback.Conditional, x: Floats) -> tup
     The first is the entropy of q on the grid of z, log2(epsilon / cell) and 2.05, the second log2(1/epsilon). In the mean over
     points (N, 1), each on a message of its own. (On one message at epsilon 1, every z would be the one that was pushed last.)
     """
-    taken, given = [], []
-    for seed, row in enumerate(FINE_POINTS.cells(x)):
-        message = Message.primed(4, seed=seed)
-        before = message.bits
-        message, z = posterior(row).pop(message)
-        taken.append(before - message.bits)
-        given.append(prior.push(message, z).bits - before)
-    return float(np.mean(taken)), float(np.mean(given))
+    batch = Batch([Message.primed(4, seed=seed) for seed in range(len(x))])
+    before = np.array([message.bits for message in batch.messages])
+    _, z = posterior(FINE_POINTS.cells(x)).pop(batch)
+    taken = before - [message.bits for message in batch.messages]
+    prior.push(batch, z)
+    given = np.array([message.bits for message in batch.messages]) - before
+    return float(taken.mean()), float(given.mean())

@@ -15,10 +15,10 @@ import torch
 from torch.distributions import Normal
 
 from bbans import bitsback
-from bbans.codecs import Codec, categorical, repeat
+from bbans.codecs import Codec, categorical
 from bbans.tables import quantise_probabilities
 
-from .coding import POINTS, PRECISION, number
+from .coding import POINTS, PRECISION, sized, vector
 from .data import Floats, midpoints, normal
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
@@ -49,12 +49,16 @@ def entropy(limit: float = 1.0, cells: int = 1 << 16) -> float:
 
 
 def codec() -> Codec:
-    """Bits-back of numbers, as cells (1,), with the exact posterior."""
-    prior = categorical(quantise_probabilities(WEIGHTS, PRECISION))
-    likelihoods = [repeat(number(POINTS, Normal(torch.tensor(m), torch.tensor(s))), 1) for m, s in zip(MEANS, STDS, strict=True)]
+    """Bits-back of numbers, as cells (rows, 1), with the exact posterior."""
+    freqs = quantise_probabilities(WEIGHTS, PRECISION)
+    prior = sized(lambda rows: categorical(freqs, (rows,)))
+    means, stds = torch.from_numpy(MEANS), torch.from_numpy(STDS)
+
+    def likelihood(z: Any) -> Codec:
+        return vector(POINTS, lambda before: Normal(means[z], stds[z]), 1)
 
     def posterior(cells: Any) -> Codec:
-        x = POINTS.middles(cells).numpy()
-        return categorical(quantise_probabilities(joint(x)[0], PRECISION))
+        x = POINTS.middles(cells[:, 0]).numpy()
+        return categorical(quantise_probabilities(joint(x), PRECISION))
 
-    return bitsback.bb_ans(prior, likelihoods.__getitem__, posterior)
+    return bitsback.bb_ans(prior, likelihood, posterior)

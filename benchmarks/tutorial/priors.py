@@ -134,6 +134,6 @@ class Table(Distribution):
         ends = nn.functional.pad(self.log_mass.exp().cumsum(-1), (1, 0))
         place = ((value + self.limit) / self.step).clamp(0, n - 1e-9)
         cell = place.long()
-        ends = ends.expand(*value.shape[:-1], n + 1)
-        below, above = ends.gather(-1, cell), ends.gather(-1, cell + 1)
+        ends = ends.expand(*value.shape, n + 1)
+        below, above = (ends.gather(-1, at.unsqueeze(-1))[..., 0] for at in (cell, cell + 1))
         return below + (place - cell) * (above - below)
