@@ -47,7 +47,7 @@ ENTRIES = (
     Entry("logistic", LogisticVAE),
     Entry("mse", MeanSquaredError, codes=(Code(), Code(of=lambda model: model.read()))),  # type: ignore[operator]
     Entry("log-mse", LogMeanSquaredError),
-    Entry("iwae", ImportanceWeighted, 2 * STEPS, tuple(Code(k) for k in (1, 2, 5, 10))),
+    Entry("iwae", ImportanceWeighted, 6 * STEPS, tuple(Code(k) for k in (1, 2, 5, 10))),
     Entry("full-covariance", FullCovariance),
     Entry("flow", Flow, codes=tuple(_near(epsilon) for epsilon in EPSILONS)),
     Entry("iaf", InverseAutoregressive),
