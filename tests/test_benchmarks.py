@@ -50,6 +50,13 @@ def test_downscaling_rounds_halves_up() -> None:
     assert photos32.downscale(pixels, 2)[..., 0].tolist() == [[1, 255]]
 
 
+def test_no_command_hides_a_data_set() -> None:
+    assert not set(command.COMMANDS) & set(datasets.SOURCES)
+    result = click.testing.CliRunner().invoke(command.command, ["crops", "--help"])
+    assert result.exit_code == 0
+    assert "crops" in result.output
+
+
 def test_photos32_writes_an_array(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.npy"
     result = click.testing.CliRunner().invoke(photos32.main, [str(photos), "--out", str(out), "--count", "4", "--seed", "7"])
