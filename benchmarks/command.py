@@ -12,12 +12,12 @@ COMMANDS = {
     "report": "Write tables and plots from the JSON of results.",
     "datasets": "Write the images of a data set as an array.",
     "crops": "Write 32 x 32 crops of photos as an array (benchmarks.photos32).",
-    "photos": "The photo model on a folder of pictures, in detail.",
+    "detail": "The photo model on a folder of pictures, in detail (benchmarks.photos).",
     "peers": "Other codecs on a folder of pictures.",
     "latents": "What the latents of photo models save.",
     "coder": "Nanoseconds a symbol of the entropy coder.",
 }
-MODULES = {"crops": "photos32"}  # of commands that are called otherwise, so that no command hides a data set
+MODULES = {"crops": "photos32", "detail": "photos"}  # of commands that are called otherwise, so that no command hides a data set
 
 
 class Suite(click.Group):
