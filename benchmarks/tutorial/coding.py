@@ -87,8 +87,7 @@ def number(grid: Grid, distribution: Distribution) -> Codec:
         return found
 
     def upper(rows: int) -> Codec:
-        shares = below(np.broadcast_to(run * np.arange(runs + 1), (rows, runs + 1)))
-        return _digit(shares)
+        return _digit(below(np.broadcast_to(run * np.arange(runs + 1), (rows, runs + 1))))
 
     def lower(chosen: Cells) -> Codec:
         shares = below(run * chosen[:, None] + np.arange(run + 1))
@@ -113,7 +112,10 @@ def number(grid: Grid, distribution: Distribution) -> Codec:
 
 
 def _digit(below: Floats) -> Codec:
-    """Of digits (rows,), by the shares (rows, n + 1) of all below each of 0 .. n; those at the ends are taken to be 0 and 1."""
+    """Of digits (rows,), by the shares (rows, n + 1) of all below each of 0 .. n; those at the ends are taken to be 0 and 1.
+
+    All rows at once, where tables.quantise_probabilities would take most of the time of coding, row by row.
+    """
     count = below.shape[-1] - 1
     starts = np.floor(np.clip(below, 0.0, 1.0) * ((1 << PRECISION) - count)).astype(np.int64)
     starts[:, 0], starts[:, -1] = 0, (1 << PRECISION) - count
@@ -181,23 +183,33 @@ class CodeLength:
     decoded_equal: bool
 
 
+def primed(count: int, words: int = PRIMED_WORDS) -> Batch:
+    """So many messages, each with other initial bits."""
+    return Batch([Message.primed(words, seed=seed) for seed in range(count)])
+
+
+def sizes(batch: Batch) -> Floats:
+    """The bits of each message, (rows,)."""
+    return np.array([message.bits for message in batch.messages])
+
+
 @torch.no_grad()
 def code(points: Floats, codec: Codec, grid: Grid = POINTS) -> CodeLength:
     """Push points (N, D) on CHAINS messages, one on each at a time, pop them, compare."""
     cells = grid.cells(points)
     steps = [cells[begin : begin + CHAINS] for begin in range(0, len(cells), CHAINS)]
-    chains = Batch([Message.primed(PRIMED_WORDS, seed=seed) for seed in range(len(steps[0]))])
+    chains = primed(len(steps[0]))
     grown = []
     for row in steps:
         batch = chains[: len(row)]
-        before = [message.bits for message in batch.messages]
+        before = sizes(batch)
         codec.push(batch, row)
-        grown += [message.bits - bits for message, bits in zip(batch.messages, before, strict=True)]
+        grown.append(sizes(batch) - before)
     initial = max(31 + 32 * (PRIMED_WORDS - message.lowest) for message in chains.messages)
     equal = True
     for row in reversed(steps):
         _, came = codec.pop(chains[: len(row)])
         equal = equal and bool(np.array_equal(came, row))
-    equal = equal and all(message == Message.primed(PRIMED_WORDS, seed=seed) for seed, message in enumerate(chains.messages))
-    lengths = np.array(grown) - points.shape[1] * np.log2(1 / grid.step)
+    equal = equal and chains.messages == primed(len(chains)).messages
+    lengths = np.concatenate(grown) - points.shape[1] * np.log2(1 / grid.step)
     return CodeLength(float(lengths.mean()), float(lengths.std() / len(lengths) ** 0.5), initial, len(lengths), equal)

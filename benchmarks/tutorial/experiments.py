@@ -12,11 +12,10 @@ import torch
 from torch.distributions import Normal
 
 from bbans import bitsback
-from bbans.ans import Batch, Message
 from bbans.codecs import Codec
 
 from . import flow
-from .coding import Grid, code, point_codec, vector
+from .coding import Grid, code, point_codec, primed, sizes, vector
 from .data import Data, Floats
 from .measuring import default, neg_elbo
 from .model import LatentModel
@@ -97,10 +96,10 @@ def latent_bits(prior: Codec, posterior: bitsback.Conditional, x: Floats) -> tup
     The first is the entropy of q on the grid of z, log2(epsilon / cell) and 2.05, the second log2(1/epsilon). In the mean over
     points (N, 1), each on a message of its own. (On one message at epsilon 1, every z would be the one that was pushed last.)
     """
-    batch = Batch([Message.primed(4, seed=seed) for seed in range(len(x))])
-    before = np.array([message.bits for message in batch.messages])
+    batch = primed(len(x), words=4)
+    before = sizes(batch)
     _, z = posterior(FINE_POINTS.cells(x)).pop(batch)
-    taken = before - [message.bits for message in batch.messages]
+    taken = before - sizes(batch)
     prior.push(batch, z)
-    given = np.array([message.bits for message in batch.messages]) - before
+    given = sizes(batch) - before
     return float(taken.mean()), float(given.mean())
