@@ -33,7 +33,7 @@ from .data import Floats
 from .model import Conditional, LatentModel
 
 PRECISION = 24  # of the freqs of a digit
-CHAINS = 100  # messages that share the points
+CHAINS = 100  # messages that share the points, each coding of them
 PRIMED_WORDS = 4096  # of initial bits that are there; what is used of them is measured
 
 Cells = NDArray[np.int64]
@@ -171,7 +171,7 @@ class CodeLength:
     """What points took, in bits per point less those of the grid, so that a uniform density on the unit square takes 0.
 
     Args:
-        error: the standard error of `bits` as an estimate for the density that the points are from.
+        error: the standard error of `bits` as an estimate for the density that the points are from, draws of z included.
         initial_bits: that a message held before, used and given back: of all messages the most.
         decoded_equal: whether the same points came out again and left the messages as they had been.
     """
@@ -194,10 +194,14 @@ def sizes(batch: Batch) -> Floats:
 
 
 @torch.no_grad()
-def code(points: Floats, codec: Codec, grid: Grid = POINTS) -> CodeLength:
-    """Push points (N, D) on CHAINS messages, one on each at a time, pop them, compare."""
+def code(points: Floats, codec: Codec, grid: Grid = POINTS, times: int = 1) -> CodeLength:
+    """Push points (N, D) on CHAINS messages, one on each at a time, pop them, compare.
+
+    With several `times` this is done on as many sets of messages side by side: other latents are drawn in each, and a point's
+    length is the mean.
+    """
     cells = grid.cells(points)
-    steps = [cells[begin : begin + CHAINS] for begin in range(0, len(cells), CHAINS)]
+    steps = [np.tile(cells[begin : begin + CHAINS], (times, 1)) for begin in range(0, len(cells), CHAINS)]
     chains = primed(len(steps[0]))
     grown = []
     for row in steps:
@@ -211,5 +215,5 @@ def code(points: Floats, codec: Codec, grid: Grid = POINTS) -> CodeLength:
         _, came = codec.pop(chains[: len(row)])
         equal = equal and bool(np.array_equal(came, row))
     equal = equal and chains.messages == primed(len(chains)).messages
-    lengths = np.concatenate(grown) - points.shape[1] * np.log2(1 / grid.step)
+    lengths = np.concatenate([bits.reshape(times, -1).mean(0) for bits in grown]) - points.shape[1] * np.log2(1 / grid.step)
     return CodeLength(float(lengths.mean()), float(lengths.std() / len(lengths) ** 0.5), initial, len(lengths), equal)

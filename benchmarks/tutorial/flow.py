@@ -9,6 +9,10 @@ log|det J|, and what is left of the ELBO as eps -> 0 is
 the change of variables. All small eps give the same code length. What grows is the rate, KL(q || p), by log2(1/eps) for each
 latent: more is said by z, and got back. The grid of z has to be finer than q, so the smallest eps sets the initial bits.
 
+How small is small? So small that f is as good as linear within eps. A flow that is trained by log p(x) folds as tightly as it likes
+between clusters: its VAE had a negative ELBO of tens of bits even for eps = 0.003, most of them from a few points. So the map is
+trained by the ELBO for an eps that is not small yet, which keeps it as smooth as that takes.
+
 Sources: Dinh, Sohl-Dickstein and Bengio, "Density estimation using real NVP", ICLR 2017; Ho, Lohn and Abbeel, "Compression with
 flows via local bits-back coding", NeurIPS 2019.
 """
@@ -24,6 +28,7 @@ from .model import POINT_UNIT, Conditional, LatentModel, Mlp, log_prob
 from .posteriors import SampledKL, correlated
 
 COUPLINGS = 8
+TRAINED_EPSILON = 0.01
 LATENTS = Grid(-8.0, 8.0, 20)  # fine enough for the posteriors of the smallest epsilon
 
 
@@ -32,6 +37,7 @@ class Flow(LatentModel):
 
     title = "normalizing flow (real NVP)"
     source = "Dinh et al. 2017"
+    batch = 256
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
@@ -68,7 +74,16 @@ class Flow(LatentModel):
         return log_prob(self.prior(), z) + log_det
 
     def loss(self, x: Tensor) -> Tensor:
-        return -self.bound(x, 1).mean()
+        """The negative ELBO of NearDeterministic(self, TRAINED_EPSILON).
+
+        A draw from q is z + eps dz, with dz = J^-1 noise by forward differentiation: the covariance is not needed. The mean of
+        log q is in closed form.
+        """
+        (z, log_det), (dz, _) = torch.func.jvp(self.inverse, (x,), (torch.randn_like(x),))
+        z = z + TRAINED_EPSILON * dz
+        errors = ((x - self(z)) / TRAINED_EPSILON).square().sum(-1)
+        log_p_less_log_q = 0.5 * (2 - errors) + log_det  # their log(2 pi eps^2) cancel
+        return -(log_p_less_log_q + log_prob(self.prior(), z)).mean()
 
 
 class NearDeterministic(SampledKL):

@@ -26,6 +26,7 @@ from .model import BITS, LatentModel, draw
 NLL_PARTICLES = 250  # the tutorial's
 IWAE_PARTICLES = 10
 DRAWS = 16  # of z for each point, for its ELBO: one in ten thousand costs hundreds of bits where densities have edges
+CODED_DRAWS = 4  # of z for each point, over all the times that it is coded: one draw makes code lengths 0.01 uncertain
 NLL_GRID = 0.5, 128  # half a side and cells a side
 ACTIVE_VARIANCE = 0.01  # of a latent's posterior mean over the data (Burda et al. 2016)
 HALF = 32  # draws of z for each of two estimates of its mean
@@ -37,7 +38,8 @@ class Row:
     """A row of the table and of tutorial.json. None: there is no such figure.
 
     Args:
-        neg_elbo_bits: of the points that are coded, as is `iwae_bits`; `nll_bits` is of the density on a grid.
+        neg_elbo_bits: of the points that are coded, as is `iwae_bits`; `nll_bits` is of the density on a grid, and its
+            error that of importance sampling.
         particles: of Monte Carlo bits-back and of `iwae_bits`; 1 is bits-back, beside the bound of 10.
         flow_bits: of the same points by the flow that the model becomes in the limit.
         reading: what was coded, where the objective is no code length.
@@ -50,6 +52,7 @@ class Row:
     neg_elbo_bits: float
     neg_elbo_error: float
     nll_bits: float | None
+    nll_error: float | None
     iwae_bits: float | None
     iwae_error: float | None
     active_latents: int | None
@@ -78,18 +81,25 @@ def default(dtype: torch.dtype) -> Iterator[None]:
 
 
 def measure(
-    model: LatentModel, data: Data, points: Floats, *, particles: int = 1, latents: Grid = LATENTS, nll_bits: float | None = None
+    model: LatentModel,
+    data: Data,
+    points: Floats,
+    *,
+    particles: int = 1,
+    latents: Grid = LATENTS,
+    known_nll: tuple[float, float] | None = None,
 ) -> Row:
     """Everything about a trained model and points (N, 2) that it has not seen. The model is left as it is, in float32.
 
-    ``nll_bits``: that of the same model, if it is known already.
+    ``known_nll``: what `nll` has found for the same model.
     """
     model = copy.deepcopy(model).double().eval()
+    nll_bits, nll_error = known_nll or nll(model, data)
     with default(torch.float64), torch.no_grad():
         x = POINTS.middles(POINTS.cells(points))
         elbo, iwae = neg_elbo(model, x), bits(model, x, particles if particles > 1 else IWAE_PARTICLES)
         codec: Codec = model.codec() if isinstance(model, TwoPart) else point_codec(model, particles, latents)
-        length = code(points, codec)
+        length = code(points, codec, times=1 if isinstance(model, TwoPart) else max(1, CODED_DRAWS // particles))
         return Row(
             dataset=data.name,
             model=model.title,
@@ -97,7 +107,8 @@ def measure(
             entropy_bits=data.entropy(),
             neg_elbo_bits=float(elbo.mean()),
             neg_elbo_error=error(elbo),
-            nll_bits=nll(model, data) if nll_bits is None else nll_bits,
+            nll_bits=nll_bits,
+            nll_error=nll_error,
             iwae_bits=float(iwae.mean()),
             iwae_error=error(iwae),
             active_latents=active(model, x),
@@ -127,17 +138,23 @@ def error(values: Tensor) -> float:
     return float(values.std() / len(values) ** 0.5)
 
 
-def nll(model: LatentModel, data: Data) -> float:
-    """-log2 p(x) of the model in the mean over the data: a sum over a grid, weighted by the true density."""
+@torch.no_grad()
+def nll(model: LatentModel, data: Data) -> tuple[float, float]:
+    """-log2 p(x) of the model in the mean over the data, and its standard error: a sum over a grid, weighted by the true density.
+
+    The draws of z are in two halves, whose difference tells how far their mean may be off. The model is of any dtype.
+    """
     limit, cells = NLL_GRID
     middles = midpoints(limit, cells)
-    weights = data.density(middles, middles)
-    chosen = np.argwhere(weights > 1e-6 * weights.max())
+    density = data.density(middles, middles)
+    chosen = np.argwhere(density > 1e-6 * density.max())
     x = torch.from_numpy(middles[chosen])
-    weight = torch.from_numpy(weights[tuple(chosen.T)])
+    weight = torch.from_numpy(density[tuple(chosen.T)] / density[tuple(chosen.T)].sum())
     with default(torch.float32):
-        found = bits(copy.deepcopy(model).float(), x.float(), NLL_PARTICLES).double()
-    return float((found * weight).sum() / weight.sum())
+        model = copy.deepcopy(model).float()
+        halves = [bits(model, x.float(), NLL_PARTICLES // 2).double() for _ in range(2)]
+    mean = 1 - torch.logaddexp2(-halves[0], -halves[1])
+    return float((weight * mean).sum()), float((weight * (halves[0] - halves[1]) / 2).square().sum().sqrt())
 
 
 def active(model: LatentModel, x: Tensor) -> int | None:

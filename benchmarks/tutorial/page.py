@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from .coding import POINTS, PRECISION
 from .figures import DARK, by_dataset, title_of
-from .measuring import IWAE_PARTICLES, NLL_PARTICLES
+from .measuring import CODED_DRAWS, IWAE_PARTICLES, NLL_PARTICLES
 
 Row = Mapping[str, Any]
 
@@ -29,6 +31,7 @@ MODULES = (
 )
 """Of this folder, in the order in which to read them."""
 
+ACCURACY = round(-math.log2(POINTS.step))  # n, of the grid of points
 CLOSE = 0.01  # bits, or as a share: a code length that is as near to the negative ELBO is said to agree
 FLAT = 0.01  # bits: a code length that is as near to that on the finest grid is said to be flat
 
@@ -54,6 +57,7 @@ uniform density has H = 0, and one that is crowded into less has less. All figur
 
 ## Models and codes
 
+- **steps** of training. More of them still help, so a model is to be compared with the typical VAE of as many.
 - **H**: the entropy of the data.
 - **-ELBO**: what bits-back should take in the mean.
 - **NLL**: -log p(x) of the model, by importance sampling with {nll_particles} draws of z. What -ELBO is above it, the posterior
@@ -61,10 +65,13 @@ uniform density has H = 0, and one that is crowded into less has less. All figur
 - **IWAE**: the bound by {iwae_particles} draws of z, or by K where a row has K > 1, between -ELBO and NLL.
 - **active**: how many latents say something about the point.
 - **code length**: by which the message grew for each point, with its standard error. A point is coded as a cell of a grid of
-  2^n cells in a unit of each direction; the 2 n bits that this takes under a uniform density are taken off.
+  2^{n} cells in a unit of each direction; the {two_n} bits that this takes under a uniform density are taken off. Points are coded
+  {coded_draws} times with other draws of z, less often with K > 1: one draw each would leave their mean uncertain by 0.01 bits.
 - **initial**: bits that must be in the message before its first point. They come back when it is decoded, so code length does
   not count them.
 - **beyond -ELBO**: code length less -ELBO. With K > 1 particles it should be negative: what they save.
+  It is for IWAE with K = 1 too. Its posterior is broad, and for many draws of z the likelihood all but excludes the point: -ELBO
+  counts in full what that would cost, hundreds of bits, but a code at most {precision} bits for each of a number's two digits.
 
 -ELBO, IWAE and code length are of the same points, drawn from the data. H and NLL are sums over a grid, weighted by the true
 density. Rows in italics are the tutorial's Tables 1 and 2.
@@ -147,6 +154,10 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
         entropies=_entropies(results["entropies"]),
         nll_particles=NLL_PARTICLES,
         iwae_particles=IWAE_PARTICLES,
+        n=ACCURACY,
+        two_n=2 * ACCURACY,
+        coded_draws=CODED_DRAWS,
+        precision=PRECISION,
         verdict=_verdict(rows),
         tables="\n\n".join(f"### {title_of(name)}\n\n{_measured(of_data)}" for name, of_data in by_dataset(rows).items()),
         dark_below=DARK,
@@ -209,6 +220,7 @@ def _measured(rows: Sequence[Row]) -> str:
     bounds = {"-ELBO": "neg_elbo_bits", "NLL": "nll_bits", "IWAE": "iwae_bits"}
     columns: dict[str, Callable[[Row], str]] = {
         "model": name,
+        "steps": partial(_number, key="steps", form="d"),
         "H": partial(_number, key="entropy_bits"),
         **{head: partial(_number, key=key) for head, key in bounds.items()},
         "active": partial(_number, key="active_latents", form="d"),
@@ -220,7 +232,7 @@ def _measured(rows: Sequence[Row]) -> str:
     for row in PUBLISHED:
         if row["dataset"] == rows[0]["dataset"]:
             claimed = [_number(row, key, ".2f") for key in bounds.values()]
-            lines.append([f"*{row['model']}, published*", "", *claimed, "", "", "", ""])
+            lines.append([f"*{row['model']}, published*", "", "", *claimed, "", "", "", ""])
     notes = [f"<sup>{place}</sup> {reading}" for place, reading in enumerate(readings, 1)]
     points = ", ".join(str(n) for n in sorted({row["points"] for row in rows}))
     return "\n\n".join([_table(tuple(columns), lines), f"Of {points} points.", *notes])

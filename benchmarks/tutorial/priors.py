@@ -17,7 +17,7 @@ from .posteriors import SampledKL
 from .training import Points
 
 COMPONENTS = 32
-TRAINING_CELLS, SETTLED_CELLS = 64, 400  # a side of the grid of the resampled prior
+TRAINING_CELLS, SETTLED_CELLS = 48, 400  # a side of the grid of the resampled prior
 
 
 def mixture(logits: Tensor, means: Tensor, deviations: Tensor) -> Conditional:

@@ -16,7 +16,7 @@ from .posteriors import FullCovariance, ImportanceWeighted, InverseAutoregressiv
 from .priors import LearnedPrior, ResampledPrior, VampPrior
 
 STEPS = 6000
-EPSILONS = (0.03, 0.01, 0.003)
+EPSILONS = (0.01, 0.003, 0.001)
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,13 @@ def _near(epsilon: float) -> Code:
 
 ENTRIES = (
     Entry("typical", LatentModel, 4 * STEPS),
+    Entry("typical-short", LatentModel),
     Entry("logistic", LogisticVAE),
     Entry("mse", MeanSquaredError, codes=(Code(), Code(of=lambda model: model.read()))),  # type: ignore[operator]
     Entry("log-mse", LogMeanSquaredError),
     Entry("iwae", ImportanceWeighted, 6 * STEPS, tuple(Code(k) for k in (1, 2, 5, 10))),
     Entry("full-covariance", FullCovariance),
-    Entry("flow", Flow, codes=tuple(_near(epsilon) for epsilon in EPSILONS)),
+    Entry("flow", Flow, 2000, tuple(_near(epsilon) for epsilon in EPSILONS)),
     Entry("iaf", InverseAutoregressive),
     Entry("learned-prior", LearnedPrior),
     Entry("vampprior", VampPrior),

@@ -57,9 +57,9 @@ def rows_of(task: tuple[str, str, float, int, Path]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for way in entry.codes:
         coded = way.of(model) if way.of else model
-        known = rows[0]["nll_bits"] if rows and coded is model else None
-        row = measure(coded, data, unseen, particles=way.particles, latents=way.latents, nll_bits=known)
-        rows.append({"entry": name, **row.json(), "training_s": round(seconds, 1), "share": share})
+        known = (rows[0]["nll_bits"], rows[0]["nll_error"]) if rows and coded is model else None
+        row = measure(coded, data, unseen, particles=way.particles, latents=way.latents, known_nll=known)
+        rows.append({"entry": name, **row.json(), "steps": entry.steps, "training_s": round(seconds, 1), "share": share})
     return rows
 
 
@@ -76,6 +76,7 @@ def mixture_row(points: int) -> dict[str, Any]:
         neg_elbo_bits=float(bits.mean()),
         neg_elbo_error=error(torch.from_numpy(bits)),
         nll_bits=float(bits.mean()),
+        nll_error=error(torch.from_numpy(bits)),
         iwae_bits=None,
         iwae_error=None,
         active_latents=None,
@@ -86,7 +87,7 @@ def mixture_row(points: int) -> dict[str, Any]:
         points=length.points,
         decoded_equal=length.decoded_equal,
     )
-    return {"entry": "mixture", **row.json(), "training_s": 0.0, "share": 1.0}
+    return {"entry": "mixture", **row.json(), "steps": 0, "training_s": 0.0, "share": 1.0}
 
 
 def path_of(weights: Path, name: str, dataset: str) -> Path:
