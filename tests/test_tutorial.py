@@ -1,8 +1,12 @@
 """The tutorial's models: every identity against brute-force sums, every row against its own log probabilities."""
 
+import json
 import math
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import click.testing
 import numpy as np
 import pytest
 import torch
@@ -12,22 +16,25 @@ from torch.distributions import Distribution, Normal
 from benchmarks.tutorial import (
     coding,
     deterministic,
+    flow,
     likelihoods,
     measuring,
     mixture,
     model,
     objectives,
+    page,
     posteriors,
     priors,
     training,
 )
+from benchmarks.tutorial.__main__ import HERE, RESULTS, main
 from benchmarks.tutorial.coding import LATENTS, POINTS, Grid, code, number, primed, sizes, vector
 from benchmarks.tutorial.data import GAUSSIANS, PLANE, Data, midpoints
 from benchmarks.tutorial.deterministic import TwoPart, VectorQuantised
 from benchmarks.tutorial.errata import errata
 from benchmarks.tutorial.experiments import accuracy, two_optima
 from benchmarks.tutorial.flow import Flow, NearDeterministic
-from benchmarks.tutorial.measuring import default, measure
+from benchmarks.tutorial.measuring import CODED_DRAWS, default, measure, nll
 from benchmarks.tutorial.model import BITS, FREE_BITS, LatentModel, draw, log_prob
 from benchmarks.tutorial.rows import ENTRIES, Code, Entry
 
@@ -276,6 +283,17 @@ def test_near_deterministic_models_tend_to_the_flow() -> None:
     assert gaps[-1] < 0.01
 
 
+@pytest.mark.usefixtures("in_float64")
+def test_a_flow_is_trained_by_the_elbo_of_its_near_deterministic_model() -> None:
+    found = trained_flow()
+    x = torch.from_numpy(points(GAUSSIANS, 10)).repeat(500, 1)
+    losses = torch.stack([found.loss(part) for part in x.split(100)])
+    negative = -NearDeterministic(found, flow.TRAINED_EPSILON).bound(x, 1).view(500, 10)
+    error = math.hypot(losses.std().item() / 50**0.5, negative.mean(1).std().item() / 500**0.5)
+    assert losses.mean().item() == pytest.approx(negative.mean().item(), abs=4 * error)
+    assert error < 0.1
+
+
 def trained_flow() -> Flow:
     with default(torch.float32), torch.enable_grad():
         found = trained(next(entry for entry in ENTRIES if entry.name == "flow"), 20)
@@ -423,6 +441,7 @@ def test_a_row_takes_the_bits_that_it_claims(entry: Entry, way: Code) -> None:
         found.raw.data.zero_()  # 7 standard deviations away takes less than it claims, as no freq is below 2**-24
     found = way.of(found) if way.of else found
     x = points(GAUSSIANS, 15 if way.particles < 10 else 5)
+    times = max(1, CODED_DRAWS // way.particles)
     row = measure(found, GAUSSIANS, x, particles=way.particles, latents=way.latents)
     assert row.decoded_equal
     assert row.points == len(x)
@@ -430,7 +449,7 @@ def test_a_row_takes_the_bits_that_it_claims(entry: Entry, way: Code) -> None:
     figures = [value for value in row.json().values() if isinstance(value, float | int)]
     assert np.isfinite(figures).all()
     with default(torch.float64), torch.no_grad():
-        lengths = claimed(found.double().eval(), way, POINTS.cells(x))
+        lengths = claimed(found.double().eval(), way, np.tile(POINTS.cells(x), (times, 1)))
     tolerance = 0.05 if isinstance(found, priors.ResampledPrior) else 0.01  # its density is constant in cells
     assert row.code_length_bits == pytest.approx(np.mean(lengths), abs=tolerance)
     if way.particles == 1:  # by other latents
@@ -441,7 +460,8 @@ def test_a_row_takes_the_bits_that_it_claims(entry: Entry, way: Code) -> None:
 
 def test_rows_have_names_of_their_own() -> None:
     assert len({entry.name for entry in ENTRIES}) == len(ENTRIES)
-    assert len({entry.make().title for entry in ENTRIES if entry.name != "flow"}) == len(ENTRIES) - 1
+    trained_alike = {entry.name: (entry.make().title, entry.steps) for entry in ENTRIES if entry.name != "flow"}
+    assert len(set(trained_alike.values())) == len(ENTRIES) - 1
     assert all(entry.make().source for entry in ENTRIES)
 
 
@@ -503,6 +523,16 @@ def standard(before: Tensor) -> Normal:
     return Normal(torch.zeros((), dtype=torch.float64), 1.0)
 
 
+def test_nll_is_known_as_well_as_it_says() -> None:
+    """Of a model whose codes are few it is exact; of others, importance sampling has an error."""
+    assert nll(trained(Entry("vq", VectorQuantised), 5).eval(), GAUSSIANS)[1] == 0
+    found = trained(ENTRIES[0]).eval()
+    (first, error), (second, _) = nll(found, GAUSSIANS), nll(found, GAUSSIANS)
+    assert 0 < error < 0.5
+    assert first == pytest.approx(second, abs=5 * error)
+    assert first != second
+
+
 # Errata and experiments
 
 
@@ -554,3 +584,43 @@ def test_two_optima_know_their_grids() -> None:
         two_optima([0.5, 1e-6])
     with pytest.raises(ValueError, match="epsilons are"):
         two_optima([2.0])
+
+
+# The command and the page
+
+
+def test_a_small_run_does_not_replace_the_full_results(tmp_path: Path) -> None:
+    for options in (["--share", "0.1"], ["--points", "10"], ["--share", "0.1", "--out", str(tmp_path / "t.json")]):
+        result = click.testing.CliRunner().invoke(main, options)
+        assert result.exit_code == 2
+        assert "--out and --page" in result.output
+
+
+def test_nothing_is_redrawn_from_no_results(tmp_path: Path) -> None:
+    result = click.testing.CliRunner().invoke(
+        main, ["--redraw", "--out", str(tmp_path / "none.json"), "--page", str(tmp_path / "page")]
+    )
+    assert result.exit_code == 2
+    assert "none.json: not there" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_is_that_of_the_results(tmp_path: Path) -> None:
+    page.write(json.loads(RESULTS.read_text()), tmp_path)
+    assert (tmp_path / "README.md").read_text() == (HERE / "README.md").read_text()
+    links = re.findall(r"\]\(([^):]+)\)", (HERE / "README.md").read_text())
+    assert len(links) > 20
+    assert [link for link in links if not (HERE / link).exists()] == []
+
+
+def test_committed_rows_are_what_the_page_claims() -> None:
+    """Every point came back, and with one draw of z the code length is the negative ELBO, or below where the code caps it."""
+    rows = json.loads(RESULTS.read_text())["rows"]
+    assert {(row["entry"], row["dataset"]) for row in rows} == {
+        *((entry.name, dataset) for entry in ENTRIES for dataset in PLANE),
+        ("mixture", "3gaussians"),
+    }
+    assert all(row["decoded_equal"] and row["points"] == 10_000 and row["share"] == 1 for row in rows)
+    for row in rows:
+        if row["particles"] == 1 and row["entry"] != "iwae":
+            assert abs(row["code_length_bits"] - row["neg_elbo_bits"]) <= 0.01 * max(1, abs(row["neg_elbo_bits"])), row["entry"]

@@ -2,9 +2,11 @@
 
 ::
 
-    python -m benchmarks.tutorial                   everything, about an hour and a half on two cores; goes on where it was stopped
-    python -m benchmarks.tutorial --share 0.02      the same with so little training that only the machinery is seen
     python -m benchmarks.tutorial --redraw          the page again from the results and weights that are there
+    python -m benchmarks.tutorial                   the rows that are not there yet: goes on where it was stopped
+    python -m benchmarks.tutorial --anew            everything, about an hour and a half on two cores
+    python -m benchmarks.tutorial --share 0.02 --out T/tutorial.json --page T
+                                                    elsewhere, with so little training that only the machinery is seen
 
 Results go to benchmarks/results/tutorial.json, the page and its figures beside this file.
 """
@@ -28,17 +30,22 @@ RESULTS = HERE.parent / "results" / "tutorial.json"
 @click.command()
 @click.option("--share", default=1.0, show_default=True, help="Of the steps of each training.")
 @click.option("--points", default=table.POINTS, show_default=True, help="To code with each model.")
+@click.option("--anew", is_flag=True, help="Forget the rows that are there.")
 @click.option("--redraw", is_flag=True, help="Train nothing: the page from what is there.")
 @click.option("--processes", type=click.IntRange(min=1), help="[default: all cores]")
 @click.option(
     "--out", "path", default=RESULTS, type=click.Path(path_type=Path), show_default="benchmarks/results/tutorial.json", help="JSON."
 )
 @click.option("--page", "folder", default=HERE, type=click.Path(path_type=Path), help="Of the page, figures and weights.")
-def main(share: float, points: int, redraw: bool, processes: int | None, path: Path, folder: Path) -> None:
+def main(share: float, points: int, anew: bool, redraw: bool, processes: int | None, path: Path, folder: Path) -> None:
     """Train the models of the tutorials on toy data, code with them, and write the page."""
+    if not redraw and (share, points) != (1.0, table.POINTS) and (path == RESULTS or folder == HERE):
+        raise click.UsageError("with other --share or --points, say with --out and --page where: not over the full results")
+    if redraw and not path.exists():
+        raise click.UsageError(f"{path}: not there, so there is nothing to redraw")
     torch.set_num_threads(1)
     weights = folder / "weights"
-    results: table.Results = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    results: table.Results = json.loads(path.read_text()) if path.exists() and not anew else {"rows": []}
     if not redraw:
         table.compute(results, share, points, processes or cores(), path, weights)
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from bbans.codecs import Codec
 from . import flow
 from .coding import Grid, code, point_codec, primed, sizes, vector
 from .data import Data, Floats
-from .measuring import default, neg_elbo
+from .measuring import CODED_DRAWS, default, neg_elbo
 from .model import LatentModel
 
 GAUSSIAN_STD = 1 / 8  # s, of the one Gaussian
@@ -37,7 +37,7 @@ def accuracy(model: LatentModel, data: Data, points: Floats, ns: Iterable[int] =
         rows = []
         for n in ns:
             grid = Grid(-1.0, 1.0, n + 1)  # its bits are of the whole range of 2
-            length = code(points, point_codec(model, grid=grid), grid)
+            length = code(points, point_codec(model, grid=grid), grid, CODED_DRAWS)
             rows.append({"dataset": data.name, "n": n, "code_length_bits": length.bits, "neg_elbo_bits": bound})
         return rows
 
