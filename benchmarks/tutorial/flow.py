@@ -79,7 +79,7 @@ class Flow(LatentModel):
         A draw from q is z + eps dz, with dz = J^-1 noise by forward differentiation: the covariance is not needed. The mean of
         log q is in closed form.
         """
-        z, dz, log_det = torch.func.jvp(self.inverse, (x,), (torch.randn_like(x),), has_aux=True)
+        z, dz, log_det = torch.func.jvp(self.inverse, (x,), (torch.randn_like(x),), has_aux=True)  # type: ignore[misc]
         z = z + TRAINED_EPSILON * dz
         errors = ((x - self(z)) / TRAINED_EPSILON).square().sum(-1)
         log_p_less_log_q = 0.5 * (2 - errors) + log_det  # their log(2 pi eps^2) cancel
