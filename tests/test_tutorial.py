@@ -16,6 +16,7 @@ from torch.distributions import Distribution, Normal
 from benchmarks.tutorial import (
     coding,
     deterministic,
+    figures,
     flow,
     likelihoods,
     measuring,
@@ -25,17 +26,18 @@ from benchmarks.tutorial import (
     page,
     posteriors,
     priors,
+    table,
     training,
 )
 from benchmarks.tutorial.__main__ import HERE, RESULTS, main
 from benchmarks.tutorial.coding import LATENTS, POINTS, Grid, code, number, primed, sizes, vector
-from benchmarks.tutorial.data import GAUSSIANS, PLANE, Data, midpoints
+from benchmarks.tutorial.data import CHECKERBOARD, GAUSSIANS, PLANE, Data, midpoints
 from benchmarks.tutorial.deterministic import TwoPart, VectorQuantised
 from benchmarks.tutorial.errata import errata
 from benchmarks.tutorial.experiments import accuracy, two_optima
 from benchmarks.tutorial.flow import Flow, NearDeterministic
 from benchmarks.tutorial.measuring import CODED_DRAWS, default, measure, nll
-from benchmarks.tutorial.model import BITS, FREE_BITS, LatentModel, draw, log_prob
+from benchmarks.tutorial.model import BITS, FREE_BITS, Conditional, LatentModel, draw, log_prob
 from benchmarks.tutorial.rows import ENTRIES, Code, Entry
 
 ROWS = [pytest.param(entry, way, id=f"{entry.name}-{i}") for entry in ENTRIES for i, way in enumerate(entry.codes)]
@@ -226,6 +228,19 @@ def test_a_resampled_prior_is_the_accepted_share_of_a_normal() -> None:
     near = z.norm(dim=-1) < 3
     assert (log_prob(found.prior(), z) - expected)[near].abs().max().item() < 0.06  # a cell of 1/40 where the slope is 3
     assert (log_prob(found.prior(), z) - expected)[near].mean().item() == pytest.approx(0, abs=0.002)
+    assert (found.log_prior(z) - expected)[near].abs().max().item() < 0.002  # what training sees
+
+
+@pytest.mark.usefixtures("in_float64")
+def test_a_resampled_prior_moves_both_latents() -> None:
+    found = priors.ResampledPrior().double()
+    z, step = torch.randn(20, 2), 1e-5
+    with torch.enable_grad():
+        gradient = torch.autograd.grad(found.log_prior(z.requires_grad_()).sum(), z)[0]
+    for d in range(2):
+        moved = step * torch.eye(2)[d]
+        slope = (found.log_prior(z + moved) - found.log_prior(z - moved)) / (2 * step)
+        assert gradient[:, d].tolist() == pytest.approx(slope.tolist(), abs=1e-6)
 
 
 @pytest.mark.usefixtures("in_float64")
@@ -554,12 +569,14 @@ def test_errata_are_what_they_say() -> None:
 
 
 def test_code_length_flattens_where_the_grid_is_fine() -> None:
-    found = trained(ENTRIES[0])
+    found = trained(ENTRIES[0], 200)
     x = points(GAUSSIANS, 30)
     rows = accuracy(found, GAUSSIANS, x, (1, 11, 12, 14))
     assert [row["n"] for row in rows] == [1, 11, 12, 14]
     assert len({row["neg_elbo_bits"] for row in rows}) == 1
     by_n = {row["n"]: row["code_length_bits"] for row in rows}
+    assert by_n[1] > by_n[14] + 0.5  # two cells in a unit show nothing of 8 clusters
+    assert by_n[11] == pytest.approx(by_n[14], abs=0.2)  # 30 points, and other latents
     assert by_n[12] == measure(found, GAUSSIANS, x).code_length_bits
     assert by_n[14] == pytest.approx(rows[0]["neg_elbo_bits"], abs=0.6)  # 30 points, and other latents
     assert all(row["dataset"] == "8gaussians" for row in rows)
@@ -586,7 +603,44 @@ def test_two_optima_know_their_grids() -> None:
         two_optima([2.0])
 
 
-# The command and the page
+# Figures as numbers, the command and the page
+
+
+def test_the_cost_of_latents_is_their_capacity_where_they_match_the_prior() -> None:
+    """KL = R + (sigma^2 + m^2 - 1) / (2 ln 2) for each latent."""
+    found, x = trained(ENTRIES[0]), torch.from_numpy(points(GAUSSIANS, 50)).float()
+    cost, capacity, distortion = figures.channel(found, x)
+    with torch.no_grad():
+        mean, raw = found.encoder(x).chunk(2, -1)
+        excess = (model.std(raw).square() + mean.square() - 1).sum(-1) * BITS / 2
+    assert (cost - capacity).tolist() == pytest.approx(excess.tolist(), abs=1e-4)
+    assert torch.isfinite(distortion).all()
+
+
+@pytest.mark.parametrize(("inside", "share"), [(1.0, 0.0), (0.0, 1.0)])
+def test_latents_are_dark_where_no_data_is(inside: float, share: float) -> None:
+    """All latents to a cell of the checkerboard that has points, or to one that has none. And half of them to each."""
+    cell = torch.tensor([-0.375, -0.375 if inside else -0.125])
+
+    class Constant(LatentModel):
+        def likelihood(self, z: Tensor) -> Conditional:
+            mean = cell.expand_as(z)
+            return lambda before: Normal(mean[..., before.shape[-1]], torch.tensor(0.1))
+
+    class Half(LatentModel):
+        def likelihood(self, z: Tensor) -> Conditional:
+            mean = torch.stack([torch.full_like(z[..., 0], -0.375), torch.where(z[..., 0] > 0, -0.375, -0.125)], -1)
+            return lambda before: Normal(mean[..., before.shape[-1]], torch.tensor(0.1))
+
+    assert figures.dark_share(Constant(), CHECKERBOARD) == share
+    assert figures.dark_share(Half(), CHECKERBOARD) == pytest.approx(0.5)
+
+
+def test_the_row_of_the_mixture() -> None:
+    row = table.mixture_row(400)
+    assert row["decoded_equal"]
+    assert row["code_length_bits"] == pytest.approx(row["nll_bits"], abs=0.005)
+    assert row["nll_bits"] == pytest.approx(row["entropy_bits"], abs=4 * row["nll_error"])
 
 
 def test_a_small_run_does_not_replace_the_full_results(tmp_path: Path) -> None:
@@ -601,7 +655,8 @@ def test_nothing_is_redrawn_from_no_results(tmp_path: Path) -> None:
         main, ["--redraw", "--out", str(tmp_path / "none.json"), "--page", str(tmp_path / "page")]
     )
     assert result.exit_code == 2
-    assert "none.json: not there" in result.output
+    assert "none.json: there is nothing to redraw without" in result.output
+    assert "iwae-2spirals.safetensors" in result.output
     assert not list(tmp_path.iterdir())
 
 
@@ -618,7 +673,7 @@ def test_committed_rows_are_what_the_page_claims() -> None:
     rows = json.loads(RESULTS.read_text())["rows"]
     assert {(row["entry"], row["dataset"]) for row in rows} == {
         *((entry.name, dataset) for entry in ENTRIES for dataset in PLANE),
-        ("mixture", "3gaussians"),
+        ("mixture", mixture.NAME),
     }
     assert all(row["decoded_equal"] and row["points"] == 10_000 and row["share"] == 1 for row in rows)
     for row in rows:

@@ -23,7 +23,7 @@ from bbans.models.running import cores
 
 from . import page, table
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results" / "tutorial.json"
 
 
@@ -34,20 +34,32 @@ RESULTS = HERE.parent / "results" / "tutorial.json"
 @click.option("--redraw", is_flag=True, help="Train nothing: the page from what is there.")
 @click.option("--processes", type=click.IntRange(min=1), help="[default: all cores]")
 @click.option(
-    "--out", "path", default=RESULTS, type=click.Path(path_type=Path), show_default="benchmarks/results/tutorial.json", help="JSON."
+    *("--out", "path"),
+    default=RESULTS,
+    type=click.Path(path_type=Path, resolve_path=True),
+    show_default="benchmarks/results/tutorial.json",
+    help="JSON.",
 )
-@click.option("--page", "folder", default=HERE, type=click.Path(path_type=Path), help="Of the page, figures and weights.")
+@click.option(
+    *("--page", "folder"),
+    default=HERE,
+    type=click.Path(path_type=Path, resolve_path=True),
+    show_default="benchmarks/tutorial",
+    help="Of the page, figures and weights.",
+)
 def main(share: float, points: int, anew: bool, redraw: bool, processes: int | None, path: Path, folder: Path) -> None:
     """Train the models of the tutorials on toy data, code with them, and write the page."""
     if not redraw and (share, points) != (1.0, table.POINTS) and (path == RESULTS or folder == HERE):
         raise click.UsageError("with other --share or --points, say with --out and --page where: not over the full results")
-    if redraw and not path.exists():
-        raise click.UsageError(f"{path}: not there, so there is nothing to redraw")
+    if redraw and anew:
+        raise click.UsageError("--redraw is of results that are there, --anew forgets them")
     torch.set_num_threads(1)
     weights = folder / "weights"
     results: table.Results = json.loads(path.read_text()) if path.exists() and not anew else {"rows": []}
     if not redraw:
         table.compute(results, share, points, processes or cores(), path, weights)
+    if missing := table.missing(results, weights):
+        raise click.UsageError(f"{path}: there is nothing to redraw without {', '.join(missing)}")
     folder.mkdir(parents=True, exist_ok=True)
     table.draw(results, table.drawn(weights), folder)
     page.write(results, folder)

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from ..plots import DPI, pyplot
+from . import mixture
 from .data import CHECKERBOARD, GAUSSIANS, PLANE, SPIRALS, Data, Floats, midpoints
 from .measuring import bits
 from .model import BITS, LatentModel, draw, log_prob
@@ -267,8 +268,8 @@ def by_dataset(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def title_of(dataset: str) -> str:
-    """What a data set is called on the page; its name where it is none of the plane's."""
-    return PLANE[dataset].title if dataset in PLANE else dataset.capitalize()
+    """What a data set is called on the page."""
+    return PLANE[dataset].title if dataset in PLANE else mixture.TITLE
 
 
 def _square(limit: float, cells: int) -> Floats:

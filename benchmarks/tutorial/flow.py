@@ -94,16 +94,15 @@ class NearDeterministic(SampledKL):
     def __init__(self, flow: Flow, epsilon: float) -> None:
         nn.Module.__init__(self)
         self.flow, self.epsilon = flow, epsilon
-        self.title = f"full-covariance posterior, epsilon = {epsilon:g}"
+        self.title = f"flow as a VAE, epsilon = {epsilon:g}"
 
     def posterior(self, x: Tensor) -> Conditional:
-        flat = x.reshape(-1, 2)
-        z = self.flow.inverse(flat)[0].reshape(x.shape)
-        jacobian = torch.vmap(torch.func.jacrev(lambda point: self.flow.inverse(point)[0]))(flat)  # dz/dx
+        z, log_det = self.flow.inverse(x)
+        jacobian = torch.vmap(torch.func.jacrev(lambda point: self.flow.inverse(point)[0]))(x.reshape(-1, 2))  # dz/dx
         covariance = (self.epsilon**2 * jacobian @ jacobian.mT).reshape(*x.shape, 2)
         first = covariance[..., 0, 0]
         slope = covariance[..., 1, 0] / first
-        left = covariance[..., 1, 1] - slope * covariance[..., 1, 0]
+        left = self.epsilon**4 * (2 * log_det).exp() / first  # determinant over first: no difference of near equals
         return correlated(z, torch.stack([first, left], -1).sqrt(), slope)
 
     def likelihood(self, z: Tensor) -> Conditional:

@@ -21,6 +21,8 @@ from bbans.tables import quantise_probabilities
 from .coding import POINTS, PRECISION, sized, vector
 from .data import Floats, midpoints, normal
 
+NAME, TITLE = "3gaussians", "Mixture of three Gaussians"
+
 WEIGHTS = np.array([0.5, 0.3, 0.2])
 MEANS = np.array([-0.25, 0.05, 0.3])
 STDS = np.array([0.08, 0.03, 0.1])

@@ -15,8 +15,12 @@ from .model import BITS, FREE_BITS, LATENT_UNIT, POINT_UNIT, Conditional, Latent
 class SampledKL(LatentModel):
     """A typical VAE but for the KL term, which is estimated at the draw."""
 
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log p(z) with its gradient, in nats. (B,)"""
+        return log_prob(self.prior(), z)
+
     def kl(self, q: Conditional, z: Tensor) -> Tensor:
-        mean = (log_prob(q, z) - log_prob(self.prior(), z)).mean()
+        mean = (log_prob(q, z) - self.log_prior(z)).mean()
         return F.relu(mean - 2 * FREE_BITS / BITS) + 2 * FREE_BITS / BITS
 
 

@@ -41,7 +41,7 @@ class LearnedPrior(SampledKL):
     """p(z): a mixture of normals, trained with the rest."""
 
     title = "learned prior (32 Gaussians)"
-    source = "Dilokthanakul et al. 2016"
+    source = "Jiang et al., Variational deep embedding, 2017"
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class LearnedPrior(SampledKL):
 
 
 class VampPrior(SampledKL):
-    """p(z): the mean of q(z|u) over learned points u, the best of which are those of the data."""
+    """p(z): the mean of q(z|u) over learned points u, with learned weights. The best points would be those of the data."""
 
     title = "VampPrior (32 pseudo-points)"
     source = "Tomczak and Welling 2018"
@@ -72,8 +72,8 @@ class VampPrior(SampledKL):
 class ResampledPrior(SampledKL):
     """LARS: p(z) in proportion to N(z) a(z), where a in (0, 1) is the chance to accept a draw from the normal N.
 
-    In two dimensions the normaliser is a sum over a grid, and so are p(z_1) and p(z_2|z_1): their densities are tables, constant
-    within a cell, and for the sake of a gradient linear between their middles where only log p(z) is asked for.
+    In two dimensions the normaliser is a sum over a grid. For coding p(z_1) and p(z_2|z_1) are tables of a fine one, made after
+    training.
     """
 
     title = "resampled prior (LARS)"
@@ -86,28 +86,35 @@ class ResampledPrior(SampledKL):
         self.register_buffer("settled", torch.zeros(SETTLED_CELLS, SETTLED_CELLS))
         self.settled: Tensor
 
+    def log_accepted(self, z: Tensor) -> Tensor:
+        """log N(z) a(z). (...)"""
+        log_normal = Normal(torch.zeros(()), torch.ones(())).log_prob(z).sum(-1)
+        return log_normal + nn.functional.logsigmoid(self.acceptance(z)[..., 0])
+
+    def log_masses(self, cells: int) -> Tensor:
+        """Of N(z) a(z), in the cells of a grid: (cells, cells)."""
+        step = 2 * self.limit / cells
+        middles = (torch.arange(cells) + 0.5) * step - self.limit
+        grid = torch.stack(torch.meshgrid(middles, middles, indexing="ij"), -1)
+        return self.log_accepted(grid) + 2 * math.log(step)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return self.log_accepted(z) - self.log_masses(TRAINING_CELLS).logsumexp((0, 1))
+
     @torch.no_grad()
     def settle(self, points: Points) -> None:
-        self.settled.copy_(self.table(SETTLED_CELLS))
-
-    def table(self, cells: int) -> Tensor:
-        """log p of the cells of a grid: (cells, cells)."""
-        middles = (torch.arange(cells) + 0.5) * (2 * self.limit / cells) - self.limit
-        log_normal = Normal(torch.zeros(()), torch.ones(())).log_prob(middles)
-        grid = torch.stack(torch.meshgrid(middles, middles, indexing="ij"), -1)
-        log_accepted = nn.functional.logsigmoid(self.acceptance(grid)[..., 0])
-        joint = log_normal[:, None] + log_normal + log_accepted
-        return joint - joint.logsumexp((0, 1))
+        log_masses = self.log_masses(SETTLED_CELLS)
+        self.settled.copy_(log_masses - log_masses.logsumexp((0, 1)))
 
     def prior(self) -> Conditional:
-        joint = self.table(TRAINING_CELLS) if self.training else self.settled
+        joint = self.settled
         first, cells, step = joint.logsumexp(1), len(joint), 2 * self.limit / len(joint)
 
         def conditional(before: Tensor) -> Distribution:
             if not before.shape[-1]:
                 return Table(first.expand(*before.shape[:-1], cells), self.limit)
             row = ((before[..., 0] + self.limit) / step).long().clamp(0, cells - 1)
-            return Table(joint[row] - first[row, None] if row.ndim else joint[row] - first[row], self.limit)
+            return Table(joint[row] - first[row].unsqueeze(-1), self.limit)
 
         return conditional
 
@@ -120,14 +127,9 @@ class Table(Distribution):
         super().__init__(log_mass.shape[:-1])
 
     def log_prob(self, value: Tensor) -> Any:
-        """Linear between the middles of cells, so that z gets a gradient."""
         n = self.log_mass.shape[-1]
-        place = ((value + self.limit) / self.step - 0.5).clamp(0, n - 1.001)
-        cell = place.long().unsqueeze(-1)
-        log_mass = self.log_mass.expand(*value.shape, n)
-        below, above = log_mass.gather(-1, cell)[..., 0], log_mass.gather(-1, cell + 1)[..., 0]
-        share = place - cell[..., 0]
-        return below + share * (above - below) - math.log(self.step)
+        cell = ((value + self.limit) / self.step).long().clamp(0, n - 1)
+        return self.log_mass.expand(*value.shape, n).gather(-1, cell.unsqueeze(-1))[..., 0] - math.log(self.step)
 
     def cdf(self, value: Tensor) -> Any:
         n = self.log_mass.shape[-1]

@@ -27,7 +27,7 @@ TEST_SEED, TRAINING_SEED = 1, 2
 DRAWN = ("typical", "iwae", "beta")  # models that figures need
 PUBLISHED = tuple(data.name for data in PLANE.values() if data.published_entropy is not None)
 ACCURACIES = tuple(range(1, 15))
-ACCURACY_POINTS = 1000
+ACCURACY_POINTS = 10_000
 EPSILONS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 
 Results = dict[str, Any]
@@ -50,7 +50,7 @@ def rows_of(task: tuple[str, str, float, int, Path]) -> list[dict[str, Any]]:
     began = time.perf_counter()
     model = train(entry, dataset, share)
     seconds = time.perf_counter() - began
-    if name in DRAWN and dataset in PUBLISHED:
+    if (name, dataset) in shown():
         weights.mkdir(parents=True, exist_ok=True)
         save_file(model.state_dict(), path_of(weights, name, dataset))
     unseen = data.sample(np.random.default_rng(TEST_SEED), points)
@@ -59,7 +59,9 @@ def rows_of(task: tuple[str, str, float, int, Path]) -> list[dict[str, Any]]:
         coded = way.of(model) if way.of else model
         known = (rows[0]["nll_bits"], rows[0]["nll_error"]) if rows and coded is model else None
         row = measure(coded, data, unseen, particles=way.particles, latents=way.latents, known_nll=known)
-        rows.append({"entry": name, **row.json(), "steps": entry.steps, "training_s": round(seconds, 1), "share": share})
+        rows.append(
+            {"entry": name, **row.json(), "steps": round(share * entry.steps), "training_s": round(seconds, 1), "share": share}
+        )
     return rows
 
 
@@ -69,7 +71,7 @@ def mixture_row(points: int) -> dict[str, Any]:
     bits = -mixture.log2_density(x[:, 0])
     length = code(x, mixture.codec())
     row = Row(
-        dataset="3gaussians",
+        dataset=mixture.NAME,
         model="mixture with its exact posterior",
         source="Frey and Hinton 1997",
         entropy_bits=mixture.entropy(),
@@ -94,21 +96,34 @@ def path_of(weights: Path, name: str, dataset: str) -> Path:
     return weights / f"{name}-{dataset}.safetensors"
 
 
+def shown() -> list[tuple[str, str]]:
+    """Entries and data sets of the trained models that figures need."""
+    return [(name, dataset) for name in DRAWN for dataset in PUBLISHED]
+
+
+def missing(results: Results, weights: Path) -> list[str]:
+    """What a page needs and is not there."""
+    parts = ["rows", "entropies", "accuracy", "two_optima", "errata", "dark", "machine"]
+    return [part for part in parts if part not in results] + [
+        path.name for path in (path_of(weights, *key) for key in shown()) if not path.exists()
+    ]
+
+
 def drawn(weights: Path) -> dict[str, dict[str, LatentModel]]:
     """The trained models that figures need: by entry, by data set."""
     found: dict[str, dict[str, LatentModel]] = {}
-    for entry in ENTRIES:
-        if entry.name in DRAWN:
-            for dataset in PUBLISHED:
-                model = entry.make()
-                model.load_state_dict(load_file(path_of(weights, entry.name, dataset)))
-                found.setdefault(entry.name, {})[dataset] = model.eval()
+    make = {entry.name: entry.make for entry in ENTRIES}
+    for name, dataset in shown():
+        model = make[name]()
+        model.load_state_dict(load_file(path_of(weights, name, dataset)))
+        found.setdefault(name, {})[dataset] = model.eval()
     return found
 
 
 def compute(results: Results, share: float, points: int, processes: int, path: Path, weights: Path) -> None:
     """Fill in all of `results`, and save them after each model. Rows that are there are kept."""
     done = {(row["entry"], row["dataset"]) for row in results["rows"] if row["share"] == share and row["points"] == points}
+    done -= {key for key in shown() if not path_of(weights, *key).exists()}
     results["rows"] = [row for row in results["rows"] if (row["entry"], row["dataset"]) in done]
     tasks = [
         (entry.name, dataset, share, points, weights)
@@ -124,12 +139,18 @@ def compute(results: Results, share: float, points: int, processes: int, path: P
             for row in rows:
                 figures_of_row = f"-ELBO {row['neg_elbo_bits']:7.3f}, coded {row['code_length_bits']:7.3f}"
                 click.echo(f"{row['dataset']:13s} {row['model']:45s} {figures_of_row}", err=True)
-    if ("mixture", "3gaussians") not in done:
+    if ("mixture", mixture.NAME) not in done:
         results["rows"].append(mixture_row(points))
     models = drawn(weights)
     unseen = SPIRALS.sample(np.random.default_rng(TEST_SEED), ACCURACY_POINTS)
     results["entropies"] = [
-        {"dataset": data.name, "entropy_bits": data.entropy(), "published": data.published_entropy} for data in PLANE.values()
+        {
+            "dataset": data.name,
+            "entropy_bits": data.entropy(),
+            "square_bits": data.entropy(0.5, 1024),
+            "published": data.published_entropy,
+        }
+        for data in PLANE.values()
     ]
     results["accuracy"] = experiments.accuracy(models["typical"][SPIRALS.name], SPIRALS, unseen, ACCURACIES)
     results["two_optima"] = experiments.two_optima(EPSILONS)
