@@ -571,12 +571,12 @@ def test_errata_are_what_they_say() -> None:
 def test_code_length_flattens_where_the_grid_is_fine() -> None:
     found = trained(ENTRIES[0], 200)
     x = points(GAUSSIANS, 30)
-    rows = accuracy(found, GAUSSIANS, x, (1, 11, 12, 14))
-    assert [row["n"] for row in rows] == [1, 11, 12, 14]
+    rows = accuracy(found, GAUSSIANS, x, (0, 8, 12, 14))
+    assert [row["n"] for row in rows] == [0, 8, 12, 14]
     assert len({row["neg_elbo_bits"] for row in rows}) == 1
     by_n = {row["n"]: row["code_length_bits"] for row in rows}
-    assert by_n[1] > by_n[14] + 0.5  # two cells in a unit show nothing of 8 clusters
-    assert by_n[11] == pytest.approx(by_n[14], abs=0.2)  # 30 points, and other latents
+    assert by_n[0] > by_n[14] + 2  # a cell as large as the square shows nothing of 8 clusters
+    assert by_n[8] == pytest.approx(by_n[14], abs=0.2)  # 30 points, and other latents
     assert by_n[12] == measure(found, GAUSSIANS, x).code_length_bits
     assert by_n[14] == pytest.approx(rows[0]["neg_elbo_bits"], abs=0.6)  # 30 points, and other latents
     assert all(row["dataset"] == "8gaussians" for row in rows)
