@@ -30,7 +30,7 @@ from benchmarks.tutorial import (
     training,
 )
 from benchmarks.tutorial.__main__ import HERE, RESULTS, main
-from benchmarks.tutorial.coding import LATENTS, POINTS, Grid, code, number, primed, sizes, vector
+from benchmarks.tutorial.coding import LATENTS, POINTS, Grid, code, number, point_codec, primed, sizes, vector
 from benchmarks.tutorial.data import CHECKERBOARD, GAUSSIANS, PLANE, Data, midpoints
 from benchmarks.tutorial.deterministic import TwoPart, VectorQuantised
 from benchmarks.tutorial.errata import errata
@@ -432,6 +432,26 @@ def test_a_vector_is_coded_number_by_number() -> None:
     assert codec.push(batch, cells).messages == primed(5, words=8).messages
 
 
+@pytest.mark.usefixtures("in_float64")
+def test_latents_are_drawn_from_clean_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a posterior half as wide as the prior, unclean bits draw a z that is half of the last, and soon 0."""
+
+    class Narrow(LatentModel):
+        def posterior(self, x: Tensor) -> Conditional:
+            return lambda before: Normal(torch.zeros(before.shape[:-1]), torch.tensor(0.5))
+
+        def likelihood(self, z: Tensor) -> Conditional:
+            return lambda before: Normal(torch.zeros_like(z[..., 0]), torch.tensor(0.3))
+
+    found, x = Narrow(), points(GAUSSIANS, 2000)
+    expected = measuring.neg_elbo(found, POINTS.middles(POINTS.cells(x))).mean().item()
+    clean = code(x, point_codec(found))
+    assert clean.decoded_equal
+    assert clean.bits == pytest.approx(expected, abs=5 * clean.error)
+    monkeypatch.setattr(coding, "dithered", lambda codec, key: codec)
+    assert abs(code(x, point_codec(found)).bits - expected) > 20 * clean.error
+
+
 # Rows: what they say of themselves, and what is coded
 
 
@@ -440,7 +460,7 @@ def claimed(found: LatentModel, way: Code, cells: np.ndarray) -> np.ndarray:
     x = POINTS.middles(cells)
     if isinstance(found, TwoPart):
         return (-BITS * found.bound(x, 1)).numpy()
-    batch, q, drawn = primed(len(x)), vector(way.latents, found.posterior(x)), []
+    batch, q, drawn = primed(len(x)), vector(way.latents, found.posterior(x), key=cells), []
     for _ in range(way.particles):
         batch, latent = q.pop(batch)
         drawn.append(way.latents.middles(latent))
@@ -464,10 +484,12 @@ def test_a_row_takes_the_bits_that_it_claims(entry: Entry, way: Code) -> None:
     figures = [value for value in row.json().values() if isinstance(value, float | int)]
     assert np.isfinite(figures).all()
     with default(torch.float64), torch.no_grad():
-        lengths = claimed(found.double().eval(), way, np.tile(POINTS.cells(x), (times, 1)))
+        found = found.double().eval()
+        lengths = claimed(found, way, np.tile(POINTS.cells(x), (times, 1)))
     tolerance = 0.05 if isinstance(found, priors.ResampledPrior) else 0.01  # its density is constant in cells
     assert row.code_length_bits == pytest.approx(np.mean(lengths), abs=tolerance)
     if way.particles == 1:  # by other latents
+        assert row.coded_elbo_bits == pytest.approx(row.neg_elbo_bits, abs=4 * row.neg_elbo_error)
         assert row.code_length_bits == pytest.approx(
             row.neg_elbo_bits, abs=4 * math.hypot(row.code_length_error, row.neg_elbo_error)
         )

@@ -27,7 +27,7 @@ from torch.distributions import Distribution
 
 from bbans import bitsback
 from bbans.ans import Batch, Message
-from bbans.codecs import Codec, categorical
+from bbans.codecs import Codec, categorical, uniform
 
 from .data import Floats
 from .model import Conditional, LatentModel
@@ -37,6 +37,8 @@ CHAINS = 100  # messages that share the points, each coding of them
 PRIMED_WORDS = 4096  # of initial bits that are there; what is used of them is measured
 
 Cells = NDArray[np.int64]
+
+_ODD = [np.uint64(number) for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)]  # splitmix64's
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ def sized(make: Callable[[int], Codec]) -> Codec:
     return Codec(push, pop)
 
 
-def number(grid: Grid, distribution: Distribution) -> Codec:
-    """The codec of cells (rows,), by the distributions of as many numbers, or one for all."""
+def number(grid: Grid, distribution: Distribution, key: Cells | None = None) -> Codec:
+    """The codec of cells (rows,), by the distributions of as many numbers, or one for all. With a key it is `dithered`."""
     run = 1 << grid.bits // 2
     runs = (1 << grid.bits) // run
 
@@ -87,13 +89,15 @@ def number(grid: Grid, distribution: Distribution) -> Codec:
         return found
 
     def upper(rows: int) -> Codec:
-        return _digit(below(np.broadcast_to(run * np.arange(runs + 1), (rows, runs + 1))))
+        codec = _digit(below(np.broadcast_to(run * np.arange(runs + 1), (rows, runs + 1))))
+        return codec if key is None else dithered(codec, key)
 
     def lower(chosen: Cells) -> Codec:
         shares = below(run * chosen[:, None] + np.arange(run + 1))
         shares[chosen == 0, 0], shares[chosen == runs - 1, -1] = 0.0, 1.0
         low, mass = shares[:, :1], shares[:, -1:] - shares[:, :1]
-        return _digit((shares - low) / np.where(mass > 0, mass, 1.0))
+        codec = _digit((shares - low) / np.where(mass > 0, mass, 1.0))
+        return codec if key is None else dithered(codec, _mixed(key))
 
     def push(message: Any, cells: Any) -> Any:
         high, low = np.divmod(cells, run)
@@ -106,7 +110,7 @@ def number(grid: Grid, distribution: Distribution) -> Codec:
 
     def log_freqs(cells: Any, rows: bool) -> Any:
         high, low = np.divmod(cells, run)
-        return _log_freqs(upper(len(high)), high, rows) + _log_freqs(lower(high), low, rows)
+        return log_freqs_of(upper(len(high)), high, rows) + log_freqs_of(lower(high), low, rows)
 
     return Codec(push, pop, log_freqs)
 
@@ -122,16 +126,55 @@ def _digit(below: Floats) -> Codec:
     return categorical(np.diff(np.maximum.accumulate(starts, -1)) + 1)  # rounding may make a cumulative function fall
 
 
-def _log_freqs(codec: Codec, symbol: Any, rows: bool) -> Any:
+def dithered(codec: Codec, key: Cells) -> Codec:
+    """The codec of a digit (rows,), which pops it from other bits: those on top of a message move by pseudo-random numbers first.
+
+    What bits-back draws z from is, on top of the message, the z of the point before. If that is as p(z) says, its bits are as good
+    as random ("clean"). If not, the next z is not a draw from q(z|x), and the code length not the negative ELBO: with q near to p,
+    it may even be the same z again and again. `key` (rows,) is of integers that coder and decoder both know.
+
+    Source: the question is raised by Townsend, Bird and Barber, "Practical lossless compression with latent variables using bits
+    back coding", ICLR 2019.
+    """
+    top, shift = uniform(1 << PRECISION, (len(key),)), _mixed(key) >> 63 - PRECISION
+
+    def moved(message: Any, by: Cells) -> Any:
+        message, bits = top.pop(message)
+        return top.push(message, (bits + by) & ((1 << PRECISION) - 1))
+
+    def push(message: Any, symbol: Any) -> Any:
+        return moved(codec.push(message, symbol), -shift)
+
+    def pop(message: Any) -> tuple[Any, Any]:
+        return codec.pop(moved(message, shift))
+
+    return codec._replace(push=push, pop=pop)
+
+
+def _mixed(key: Cells) -> Cells:
+    """Of integers, others from 0 to 2**63 that look random: splitmix64."""
+    with np.errstate(over="ignore"):
+        z = key.astype(np.uint64) + _ODD[0]
+        z = (z ^ z >> np.uint64(30)) * _ODD[1]
+        z = (z ^ z >> np.uint64(27)) * _ODD[2]
+    return (z >> np.uint64(1)).astype(np.int64)
+
+
+def log_freqs_of(codec: Codec, symbol: Any, rows: bool) -> Any:
+    """log2 of the symbol's probability as it is coded, in the units of `Codec`."""
     assert codec.log_freqs is not None  # categorical has them
     return codec.log_freqs(symbol, rows)
 
 
-def vector(grid: Grid, conditional: Conditional, size: int = 2) -> Codec:
-    """The codec of the cells (rows, size) of numbers, each by its distribution given those before it."""
+def vector(grid: Grid, conditional: Conditional, size: int = 2, key: Cells | None = None) -> Codec:
+    """The codec of the cells (rows, size) of numbers, each by its distribution given those before it.
+
+    With a key (rows, n), of integers, its digits are `dithered`.
+    """
+    seed = None if key is None else _mixed(_mixed(key[:, 0]) ^ key[:, -1])
 
     def codec(cells: Cells) -> Codec:
-        return number(grid, conditional(grid.middles(cells)))
+        return number(grid, conditional(grid.middles(cells)), None if seed is None else seed ^ cells.shape[1])
 
     def push(message: Any, cells: Any) -> Any:
         for d in reversed(range(size)):
@@ -146,24 +189,31 @@ def vector(grid: Grid, conditional: Conditional, size: int = 2) -> Codec:
         return message, cells
 
     def log_freqs(cells: Any, rows: bool) -> Any:
-        return sum(_log_freqs(codec(cells[:, :d]), cells[:, d], rows) for d in range(size))
+        return sum(log_freqs_of(codec(cells[:, :d]), cells[:, d], rows) for d in range(size))
 
     return Codec(push, pop, log_freqs)
 
 
-def point_codec(model: LatentModel, particles: int = 1, latents: Grid = LATENTS, grid: Grid = POINTS) -> Codec:
-    """Bits-back of points, as cells (rows, 2) of `grid`, by a float64 model; Monte Carlo bits-back for more than one particle."""
-    prior = vector(latents, model.prior())
+Parts = tuple[Codec, Callable[[Any], Codec], Callable[[Any], Codec]]
+
+
+def parts(model: LatentModel, latents: Grid, grid: Grid) -> Parts:
+    """p(z), p(x|z) and q(z|x) of a float64 model as codecs of cells (rows, 2): of `latents` for z, of `grid` for x."""
 
     def likelihood(z: Any) -> Codec:
         return vector(grid, model.likelihood(latents.middles(z)))
 
     def posterior(x: Any) -> Codec:
-        return vector(latents, model.posterior(grid.middles(x)))
+        return vector(latents, model.posterior(grid.middles(x)), key=x)
 
+    return vector(latents, model.prior()), likelihood, posterior
+
+
+def point_codec(model: LatentModel, particles: int = 1, latents: Grid = LATENTS, grid: Grid = POINTS) -> Codec:
+    """Bits-back of points, as cells (rows, 2) of `grid`, by a float64 model; Monte Carlo bits-back for more than one particle."""
     if particles > 1:
-        return bitsback.importance_sampling(prior, likelihood, posterior, particles)
-    return bitsback.bb_ans(prior, likelihood, posterior)
+        return bitsback.importance_sampling(*parts(model, latents, grid), particles)
+    return bitsback.bb_ans(*parts(model, latents, grid))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch.distributions import Normal
 from bbans.codecs import Codec, categorical
 from bbans.tables import quantise_probabilities
 
-from .coding import POINTS, PRECISION, sized, vector
+from .coding import POINTS, PRECISION, log_freqs_of, sized, vector
 from .model import LATENT_UNIT, POINT_UNIT, LatentModel, Mlp, std
 from .training import Points
 
@@ -58,7 +58,11 @@ class TwoPart(LatentModel):
     def codec(self) -> Codec:
         """Of points as cells (rows, 2)."""
         freqs = quantise_probabilities(self.log_prior.double().exp().numpy(), PRECISION)
-        prior = sized(lambda rows: categorical(freqs, (rows,)))
+
+        def prior_of(rows: int) -> Codec:
+            return categorical(freqs, (rows,))
+
+        prior = sized(prior_of)
 
         def likelihood(k: Any) -> Codec:
             mean, deviation = self.given(torch.as_tensor(k))
@@ -72,7 +76,11 @@ class TwoPart(LatentModel):
             message, k = prior.pop(message)
             return likelihood(k).pop(message)
 
-        return Codec(push, pop)
+        def log_freqs(cells: Any, rows: bool) -> Any:
+            k = self.assign(POINTS.middles(cells)).numpy()
+            return log_freqs_of(prior_of(len(k)), k, rows) + log_freqs_of(likelihood(k), cells, rows)
+
+        return Codec(push, pop, log_freqs)
 
 
 class VectorQuantised(TwoPart):

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from bbans.codecs import Codec
+from bbans.tables import LOG_BITS
 
-from .coding import LATENTS, POINTS, Grid, code, point_codec
+from .coding import LATENTS, POINTS, Cells, Grid, code, log_freqs_of, parts, point_codec
 from .data import Data, Floats, midpoints
 from .deterministic import TwoPart
 from .flow import NearDeterministic
@@ -30,6 +31,7 @@ CODED_DRAWS = 4  # of z for each point, over all the times that it is coded: one
 NLL_GRID = 0.5, 128  # half a side and cells a side
 ACTIVE_VARIANCE = 0.01  # of a latent's posterior mean over the data (Burda et al. 2016)
 HALF = 32  # draws of z for each of two estimates of its mean
+CODED_ROWS = 250  # points whose freqs are in memory at once
 CHUNK = 1 << 13  # points times particles at once: what stays in the cache
 
 
@@ -41,6 +43,7 @@ class Row:
         neg_elbo_bits: of the points that are coded, as is `iwae_bits`; `nll_bits` is of the density on a grid, and its
             error that of importance sampling.
         particles: of Monte Carlo bits-back and of `iwae_bits`; 1 is bits-back, beside the bound of 10.
+        coded_elbo_bits: -ELBO by the integer freqs of the code, whose tails are never below one freq a digit. None for K > 1.
         flow_bits: of the same points by the flow that the model becomes in the limit.
         reading: what was coded, where the objective is no code length.
     """
@@ -51,6 +54,7 @@ class Row:
     entropy_bits: float
     neg_elbo_bits: float
     neg_elbo_error: float
+    coded_elbo_bits: float | None
     nll_bits: float | None
     nll_error: float | None
     iwae_bits: float | None
@@ -99,6 +103,7 @@ def measure(
         x = POINTS.middles(POINTS.cells(points))
         elbo, iwae = neg_elbo(model, x), bits(model, x, particles if particles > 1 else IWAE_PARTICLES)
         codec: Codec = model.codec() if isinstance(model, TwoPart) else point_codec(model, particles, latents)
+        as_coded = coded_elbo(model, POINTS.cells(points), latents).mean() if particles == 1 else None
         length = code(points, codec, times=1 if isinstance(model, TwoPart) else max(1, CODED_DRAWS // particles))
         return Row(
             dataset=data.name,
@@ -107,6 +112,7 @@ def measure(
             entropy_bits=data.entropy(),
             neg_elbo_bits=float(elbo.mean()),
             neg_elbo_error=error(elbo),
+            coded_elbo_bits=None if as_coded is None else float(as_coded),
             nll_bits=nll_bits,
             nll_error=nll_error,
             iwae_bits=float(iwae.mean()),
@@ -131,6 +137,22 @@ def bits(model: LatentModel, x: Tensor, particles: int) -> Tensor:
 def neg_elbo(model: LatentModel, x: Tensor) -> Tensor:
     """Of each point (N, 2), in bits, the mean of DRAWS: (N,)."""
     return bits(model, x.repeat_interleave(DRAWS, 0), 1).view(-1, DRAWS).mean(1)
+
+
+def coded_elbo(model: LatentModel, cells: Cells, latents: Grid) -> Floats:
+    """-ELBO of points as cells (N, 2) by the freqs of their codecs, less the grid's bits, the mean of CODED_DRAWS: (N,)."""
+    found = []
+    for rows in np.array_split(cells, max(1, len(cells) // CODED_ROWS)):
+        if isinstance(model, TwoPart):
+            total = log_freqs_of(model.codec(), rows, True)
+        else:
+            rows = np.repeat(rows, CODED_DRAWS, 0)
+            prior, likelihood, posterior = parts(model, latents, POINTS)
+            z = latents.cells(draw(model.posterior(POINTS.middles(rows)), torch.Size([len(rows)])).numpy())
+            total = log_freqs_of(likelihood(z), rows, True) + log_freqs_of(prior, z, True) - log_freqs_of(posterior(rows), z, True)
+            total = total.reshape(-1, CODED_DRAWS).mean(1)
+        found.append(-total / (1 << LOG_BITS) - cells.shape[1] * np.log2(1 / POINTS.step))
+    return np.concatenate(found)
 
 
 def error(values: Tensor) -> float:

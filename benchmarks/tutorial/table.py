@@ -77,6 +77,7 @@ def mixture_row(points: int) -> dict[str, Any]:
         entropy_bits=mixture.entropy(),
         neg_elbo_bits=float(bits.mean()),
         neg_elbo_error=error(torch.from_numpy(bits)),
+        coded_elbo_bits=float(bits.mean()),
         nll_bits=float(bits.mean()),
         nll_error=error(torch.from_numpy(bits)),
         iwae_bits=None,
