@@ -95,6 +95,7 @@ class LatentModel(nn.Module):
     reading = ""  # what is coded, where the objective is no code length
     batch = 512  # points of a training step
     beta = 1.0  # what training counts the KL term for
+    warm_up = 0.0  # share of the steps in which beta grows from 0 to 1
 
     def __init__(self) -> None:
         super().__init__()

@@ -56,6 +56,7 @@ class LearnedPrior(SampledKL):
 class VampPrior(SampledKL):
     """p(z): the mean of q(z|u) over learned points u, with learned weights. The best points would be those of the data."""
 
+    warm_up = 0.3  # without it the prior follows the posteriors into saying nothing, and latents stay off
     title = "VampPrior (32 pseudo-points)"
     source = "Tomczak and Welling 2018"
 

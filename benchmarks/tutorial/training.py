@@ -35,6 +35,8 @@ def fit(model: LatentModel, points: Points, steps: int) -> None:
     optimisers: list[tuple[torch.optim.Optimizer, float]] = [(torch.optim.Adam(rest), 1.0), (Muon(matrices, lr=0.0), 2.0)]
     for step in range(steps):
         rate = RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        if model.warm_up:
+            model.beta = min(1.0, (step + 1) / (model.warm_up * steps))
         for optimiser, share in optimisers:
             optimiser.zero_grad()
             for group in optimiser.param_groups:
