@@ -197,14 +197,17 @@ def vector(grid: Grid, conditional: Conditional, size: int = 2, key: Cells | Non
 Parts = tuple[Codec, Callable[[Any], Codec], Callable[[Any], Codec]]
 
 
-def parts(model: LatentModel, latents: Grid, grid: Grid) -> Parts:
-    """p(z), p(x|z) and q(z|x) of a float64 model as codecs of cells (rows, 2): of `latents` for z, of `grid` for x."""
+def parts(model: LatentModel, latents: Grid, grid: Grid, clean: bool = True) -> Parts:
+    """p(z), p(x|z) and q(z|x) of a float64 model as codecs of cells (rows, 2): of `latents` for z, of `grid` for x.
+
+    q is `dithered` by the point, which the decoder knows when it gives z back; not so if not `clean`.
+    """
 
     def likelihood(z: Any) -> Codec:
         return vector(grid, model.likelihood(latents.middles(z)))
 
     def posterior(x: Any) -> Codec:
-        return vector(latents, model.posterior(grid.middles(x)), key=x)
+        return vector(latents, model.posterior(grid.middles(x)), key=x if clean else None)
 
     return vector(latents, model.prior()), likelihood, posterior
 

@@ -1,4 +1,4 @@
-"""Two computations for the figures: how fine a grid has to be, and two optima of one model with the same code length."""
+"""Computations for the page: how fine a grid has to be, what clean bits are worth, two optima with the same code length."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bbans import bitsback
 from bbans.codecs import Codec
 
 from . import flow
-from .coding import Grid, code, point_codec, primed, sizes, vector
+from .coding import LATENTS, POINTS, Grid, code, parts, point_codec, primed, sizes, vector
 from .data import Data, Floats
 from .measuring import CODED_DRAWS, default, neg_elbo
 from .model import LatentModel
@@ -40,6 +40,23 @@ def accuracy(model: LatentModel, data: Data, points: Floats, ns: Iterable[int] =
             length = code(points, point_codec(model, grid=grid), grid, CODED_DRAWS)
             rows.append({"dataset": data.name, "n": n, "code_length_bits": length.bits, "neg_elbo_bits": bound})
         return rows
+
+
+def clean_bits(model: LatentModel, data: Data, points: Floats) -> dict[str, Any]:
+    """The code length of points (N, 2) with and without what keeps latents random: see `coding.dithered`."""
+    model = copy.deepcopy(model).double().eval()
+    with default(torch.float64), torch.no_grad():
+        bound = float(neg_elbo(model, POINTS.middles(POINTS.cells(points))).mean())
+        clean, plain = (
+            code(points, bitsback.bb_ans(*parts(model, LATENTS, POINTS, clean)), times=CODED_DRAWS) for clean in (True, False)
+        )
+        return {
+            "dataset": data.name,
+            "model": model.title,
+            "neg_elbo_bits": bound,
+            "clean_bits": clean.bits,
+            "plain_bits": plain.bits,
+        }
 
 
 def two_optima(epsilons: Sequence[float], points: int = 2000) -> list[dict[str, Any]]:

@@ -152,9 +152,8 @@ def two_optima(rows: Rows, path: Path) -> None:
 def particles(rows: Rows, path: Path) -> None:
     """Monte Carlo bits-back with an IWAE: code length, net of initial bits, against the number K of particles.
 
-    Bounds are the negative ELBO at K = 1 and each other row's IWAE bound at its K. The line is the NLL. Bars are standard errors
-    of the code length; they are due to which points were drawn, the same ones for all K, so the fall from one K to the next is
-    known better than they say.
+    Bounds are the negative ELBO as coded at K = 1 and each other row's IWAE bound at its K. The line is the NLL. Bars are standard
+    errors of the code length, by the draw of latents and of points; these are the same ones for all K.
 
     Rows: all of a model's, with dataset, particles and the rest as `measuring.Row`.
     """
@@ -165,8 +164,8 @@ def particles(rows: Rows, path: Path) -> None:
             lengths, errors = ([row[key] for row in ordered] for key in ("code_length_bits", "code_length_error"))
             counts = [row["particles"] for row in ordered]
             axes.errorbar(counts, lengths, errors, fmt="o-", capsize=3, label="code length")
-            bounds = [row["iwae_bits" if row["particles"] > 1 else "neg_elbo_bits"] for row in ordered]
-            axes.plot(counts, bounds, "x", color="tab:red", markersize=8, zorder=3, label="-ELBO, IWAE bound")
+            bounds = [row["iwae_bits" if row["particles"] > 1 else "coded_elbo_bits"] for row in ordered]
+            axes.plot(counts, bounds, "x", color="tab:red", markersize=8, zorder=3, label="-ELBO as coded, IWAE bound")
             axes.axhline(np.mean([row["nll_bits"] for row in ordered]), color="black", linewidth=0.8, label="NLL")
             axes.set(xlabel="particles K", ylabel="bits per point", title=title_of(name))
             _log_axis(axes, counts)

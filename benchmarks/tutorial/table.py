@@ -104,7 +104,7 @@ def shown() -> list[tuple[str, str]]:
 
 def missing(results: Results, weights: Path) -> list[str]:
     """What a page needs and is not there."""
-    parts = ["rows", "entropies", "accuracy", "two_optima", "errata", "dark", "machine"]
+    parts = ["rows", "entropies", "accuracy", "clean", "two_optima", "errata", "dark", "machine"]
     return [part for part in parts if part not in results] + [
         path.name for path in (path_of(weights, *key) for key in shown()) if not path.exists()
     ]
@@ -154,6 +154,13 @@ def compute(results: Results, share: float, points: int, processes: int, path: P
         for data in PLANE.values()
     ]
     results["accuracy"] = experiments.accuracy(models["typical"][SPIRALS.name], SPIRALS, unseen, ACCURACIES)
+    results["clean"] = [
+        experiments.clean_bits(
+            models[name][dataset], PLANE[dataset], PLANE[dataset].sample(np.random.default_rng(TEST_SEED), points)
+        )
+        for name in ("typical", "beta")
+        for dataset in PUBLISHED
+    ]
     results["two_optima"] = experiments.two_optima(EPSILONS)
     results["errata"] = [{"claim": erratum.claim, "computed": erratum.computed} for erratum in errata.errata()]
     results["dark"] = [
