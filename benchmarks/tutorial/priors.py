@@ -92,19 +92,20 @@ class ResampledPrior(SampledKL):
         log_normal = Normal(torch.zeros(()), torch.ones(())).log_prob(z).sum(-1)
         return log_normal + nn.functional.logsigmoid(self.acceptance(z)[..., 0])
 
-    def log_masses(self, cells: int) -> Tensor:
-        """Of N(z) a(z), in the cells of a grid: (cells, cells)."""
+    def log_masses(self, cells: int, place: Tensor) -> Tensor:
+        """Of N(z) a(z), in the cells of a grid: (cells, cells). What is asked is at a `place` in (0, 1) of each, (..., 2)."""
         step = 2 * self.limit / cells
-        middles = (torch.arange(cells) + 0.5) * step - self.limit
-        grid = torch.stack(torch.meshgrid(middles, middles, indexing="ij"), -1)
-        return self.log_accepted(grid) + 2 * math.log(step)
+        corners = torch.stack(torch.meshgrid(*[torch.arange(cells) * step - self.limit] * 2, indexing="ij"), -1)
+        return self.log_accepted(corners + place * step) + 2 * math.log(step)
 
     def log_prior(self, z: Tensor) -> Tensor:
-        return self.log_accepted(z) - self.log_masses(TRAINING_CELLS).logsumexp((0, 1))
+        """With a normaliser from other places each time: training would learn to put a(z) between those of a fixed coarse grid."""
+        log_masses = self.log_masses(TRAINING_CELLS, torch.rand(TRAINING_CELLS, TRAINING_CELLS, 2))
+        return self.log_accepted(z) - log_masses.logsumexp((0, 1))
 
     @torch.no_grad()
     def settle(self, points: Points) -> None:
-        log_masses = self.log_masses(SETTLED_CELLS)
+        log_masses = self.log_masses(SETTLED_CELLS, torch.tensor(0.5))
         self.settled.copy_(log_masses - log_masses.logsumexp((0, 1)))
 
     def prior(self) -> Conditional:
