@@ -693,15 +693,13 @@ def test_the_page_is_that_of_the_results(tmp_path: Path) -> None:
 def test_committed_rows_are_what_the_page_claims() -> None:
     """Every point came back. With one draw of z the code length is -ELBO as coded; one for IWAE is too few to say."""
     rows = json.loads(RESULTS.read_text())["rows"]
-    assert {(row["entry"], row["dataset"]) for row in rows} == {
-        *((entry.name, dataset) for entry in ENTRIES for dataset in PLANE),
-        ("mixture", mixture.NAME),
-    }
+    there = {(row["entry"], row["dataset"]) for row in rows}
+    assert there >= {*((entry.name, dataset) for entry in ENTRIES for dataset in table.PUBLISHED), ("mixture", mixture.NAME)}
     assert all(row["decoded_equal"] and row["points"] == table.POINTS and row["share"] == 1 for row in rows)
     for row in rows:
         if row["particles"] == 1 and row["entry"] != "iwae":
             assert abs(row["code_length_bits"] - row["coded_elbo_bits"]) <= 0.01 * max(1, abs(row["code_length_bits"])), row
-    for dataset in PLANE:
+    for dataset in table.PUBLISHED:
         lengths = {row["particles"]: row["code_length_bits"] for row in rows if (row["entry"], row["dataset"]) == ("iwae", dataset)}
         assert sorted(lengths) == [1, 2, 5, 10]
         assert lengths[1] > lengths[2] > lengths[5] > lengths[10]
