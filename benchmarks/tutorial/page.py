@@ -81,7 +81,8 @@ normals, whose posterior is known. There -ELBO and NLL are -log p(x) of the very
 - **as coded**: -ELBO once more, by the integer freqs of the code. A freq is at least 1 of 2^{precision}, so each of a number's
   two digits costs at most {precision} bits, where a density may ask for hundreds. That tells where narrow likelihoods meet broad
   posteriors: IWAE with K = 1, some of VQ-VAE, of log MSE and of the Wasserstein auto-encoder.
-- **beyond**: code length less -ELBO as coded, or less IWAE with K > 1.
+- **beyond**: code length less -ELBO as coded, or less IWAE with K > 1. The flow's rows are somewhat beyond: its latents are on a
+  fine grid, and the least freqs of so many cells together now and then draw a z where no posterior is.
 
 -ELBO, IWAE and code length are of the same points, drawn from the data: the draw moves all three together by about the standard
 error that code lengths have, up or down. H and NLL are sums over a grid, weighted by the true density, and have no such error. So
