@@ -77,6 +77,7 @@ class ResampledPrior(SampledKL):
     training.
     """
 
+    warm_up = 0.3
     title = "resampled prior (LARS)"
     source = "Bauer and Mnih 2019"
     limit = 5.0
