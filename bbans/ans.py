@@ -52,6 +52,7 @@ Result = TypeVar("Result")
 
 _RAN_DRY = "the message ran dry: it is truncated or not ours"
 _WORD_BITS = np.uint64(32)
+SPLITMIX_STEP = np.uint64(0x9E3779B97F4A7C15)  # between what splitmix64 mixes: odd, 2**64 over the golden ratio
 
 
 class Message:
@@ -219,20 +220,27 @@ class Batch:
 def splitmix64(count: int, seed: int = 0) -> npt.NDArray[np.uint64]:
     """The first `count` values, uint64 (count,), of the generator that gives initial bits; part of the format.
 
-    Value j = 0, 1, ... is ``mix(seed + (j + 1) * 0x9E3779B97F4A7C15)``, everything modulo 2**64, where mix(z) is::
-
-        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9
-        z = (z ^ z >> 27) * 0x94D049BB133111EB
-        z ^ z >> 31
+    Value j = 0, 1, ... is ``mix64(seed + (j + 1) * SPLITMIX_STEP)``, modulo 2**64.
 
     Source: G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; S. Vigna,
     splitmix64.c.
     """
-    z = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+    return mix64(np.arange(1, count + 1, dtype=np.uint64) * SPLITMIX_STEP + np.uint64(seed))
+
+
+def mix64(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Numbers that look random, another for each other z: uint64 of the shape of z. What splitmix64 is made of.
+
+    Everything modulo 2**64::
+
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9
+        z = (z ^ z >> 27) * 0x94D049BB133111EB
+        z ^ z >> 31
+    """
     z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    values: npt.NDArray[np.uint64] = z ^ z >> np.uint64(31)
-    return values
+    mixed: npt.NDArray[np.uint64] = z ^ z >> np.uint64(31)
+    return mixed
 
 
 def push(message: Message, starts: npt.ArrayLike, freqs: npt.ArrayLike, precision: int) -> Message:

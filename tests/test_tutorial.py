@@ -30,7 +30,7 @@ from benchmarks.tutorial import (
     training,
 )
 from benchmarks.tutorial.__main__ import HERE, RESULTS, main
-from benchmarks.tutorial.coding import LATENTS, POINTS, Grid, code, number, point_codec, primed, sizes, vector
+from benchmarks.tutorial.coding import LATENTS, POINTS, Grid, code, number, point_codec, primed, sizes, standard_error, vector
 from benchmarks.tutorial.data import CHECKERBOARD, GAUSSIANS, PLANE, Data, midpoints
 from benchmarks.tutorial.deterministic import TwoPart, VectorQuantised
 from benchmarks.tutorial.errata import errata
@@ -149,7 +149,7 @@ def test_log_p_is_the_elbo_and_the_kl_to_the_true_posterior(make: type[LatentMod
     draws = found.bound(x.expand(20_000, 2), 1)
     assert kl > 0
     assert elbo + kl == pytest.approx(evidence, abs=1e-6)
-    assert draws.mean().item() == pytest.approx(evidence - kl, abs=4 * measuring.error(draws))
+    assert draws.mean().item() == pytest.approx(evidence - kl, abs=4 * standard_error(draws))
 
 
 @pytest.mark.usefixtures("in_float64")
@@ -160,7 +160,7 @@ def test_more_particles_bring_the_bound_nearer_to_log_p() -> None:
     before, before_error = elbo, 0.0
     for particles, repeats in ((2, 30_000), (10, 10_000), (100, 2000)):
         draws = found.bound(x.expand(repeats, 2), particles)
-        now, now_error = draws.mean().item(), measuring.error(draws)
+        now, now_error = draws.mean().item(), standard_error(draws)
         assert now > before + 2 * math.hypot(before_error, now_error)
         assert now < evidence + 3 * now_error
         before, before_error = now, now_error
@@ -273,7 +273,7 @@ def test_plain_mse_is_the_elbo_with_variance_one_half() -> None:
 def test_mmd_is_nothing_for_equal_distributions() -> None:
     same = torch.tensor([objectives.mmd(torch.randn(100, 2), torch.randn(100, 2)) for _ in range(200)])
     other = torch.stack([objectives.mmd(torch.randn(100, 2), torch.randn(100, 2) + 1) for _ in range(10)])
-    assert same.mean().item() == pytest.approx(0, abs=4 * measuring.error(same))
+    assert same.mean().item() == pytest.approx(0, abs=4 * standard_error(same))
     assert other.min() > 0.2
 
 
@@ -377,7 +377,8 @@ def test_every_cell_has_a_code(name: str) -> None:
     batch = primed(len(cells), words=8)
     before = sizes(batch)
     codec.push(batch, cells)
-    assert sizes(batch) - before == pytest.approx(-shares, abs=0.01)
+    assert sizes(batch) - before == pytest.approx(-shares, abs=0.1)  # of one symbol: the rounding of a head of 31 bits
+    assert (sizes(batch) - before + shares).mean() == pytest.approx(0, abs=0.005)
     assert np.exp2(shares).sum() == pytest.approx(1, abs=1e-3)
     assert codec.pop(batch)[1].tolist() == cells.tolist()
     assert batch.messages == primed(len(cells), words=8).messages
@@ -473,7 +474,7 @@ def claimed(found: LatentModel, way: Code, cells: np.ndarray) -> np.ndarray:
 def test_a_row_takes_the_bits_that_it_claims(entry: Entry, way: Code) -> None:
     found = trained(entry)
     if isinstance(found, objectives.Wasserstein):  # whose narrow normals are not where the points are yet: a cell that is
-        found.raw.data.zero_()  # 7 standard deviations away takes less than it claims, as no freq is below 2**-24
+        found.raw.data.zero_()  # 8 standard deviations away takes less than it claims, as no freq is below 2**-27
     found = way.of(found) if way.of else found
     x = points(GAUSSIANS, 15 if way.particles < 10 else 5)
     times = max(1, CODED_DRAWS // way.particles)
@@ -487,9 +488,10 @@ def test_a_row_takes_the_bits_that_it_claims(entry: Entry, way: Code) -> None:
         found = found.double().eval()
         lengths = claimed(found, way, np.tile(POINTS.cells(x), (times, 1)))
     tolerance = 0.05 if isinstance(found, priors.ResampledPrior) else 0.01  # its density is constant in cells
+    tolerance += 0.005 * (way.particles - 1)  # few points, many symbols each: the rounding of heads
     assert row.code_length_bits == pytest.approx(np.mean(lengths), abs=tolerance)
     if way.particles == 1:  # by other latents
-        assert row.coded_elbo_bits == pytest.approx(row.neg_elbo_bits, abs=4 * row.neg_elbo_error)
+        assert row.coded_bound_bits == pytest.approx(row.neg_elbo_bits, abs=4 * row.neg_elbo_error)
         assert row.code_length_bits == pytest.approx(
             row.neg_elbo_bits, abs=4 * math.hypot(row.code_length_error, row.neg_elbo_error)
         )
@@ -542,8 +544,8 @@ def test_the_mixture_takes_its_log_density_point_by_point() -> None:
     codec.push(batch, cells)
     lengths = sizes(batch) - before - grid
     excess = lengths + mixture.log2_density(POINTS.middles(cells).numpy()[:, 0])
-    assert np.abs(excess).max() < 0.02
-    assert abs(excess.mean()) < 0.001
+    assert np.abs(excess).max() < 0.1  # of one point, as above
+    assert abs(excess.mean()) < 0.002
     length = code(x, codec)
     assert length.decoded_equal
     assert length.bits == pytest.approx(lengths.mean(), abs=0.01)  # fewer messages, other latents
@@ -593,7 +595,7 @@ def test_errata_are_what_they_say() -> None:
 def test_code_length_flattens_where_the_grid_is_fine() -> None:
     found = trained(ENTRIES[0], 200)
     x = points(GAUSSIANS, 30)
-    rows = accuracy(found, GAUSSIANS, x, (0, 8, 12, 14))
+    rows = [accuracy(found, GAUSSIANS, x, n) for n in (0, 8, 12, 14)]
     assert [row["n"] for row in rows] == [0, 8, 12, 14]
     assert len({row["neg_elbo_bits"] for row in rows}) == 1
     by_n = {row["n"]: row["code_length_bits"] for row in rows}
@@ -698,12 +700,12 @@ def test_committed_rows_are_what_the_page_claims() -> None:
     """
     rows = json.loads(RESULTS.read_text())["rows"]
     there = {(row["entry"], row["dataset"]) for row in rows}
-    assert there >= {*((entry.name, dataset) for entry in ENTRIES for dataset in table.PUBLISHED), ("mixture", mixture.NAME)}
+    assert there >= {*((entry.name, dataset) for entry in ENTRIES for dataset in PLANE), ("mixture", mixture.NAME)}
     assert all(row["decoded_equal"] and row["points"] == table.POINTS and row["share"] == 1 for row in rows)
     for row in rows:
         if row["particles"] == 1 and row["entry"] not in ("iwae", "flow"):
             assert abs(row["code_length_bits"] - row["coded_elbo_bits"]) <= 0.02 * max(1, abs(row["code_length_bits"])), row
-    for dataset in table.PUBLISHED:
+    for dataset in PLANE:
         lengths = {row["particles"]: row["code_length_bits"] for row in rows if (row["entry"], row["dataset"]) == ("iwae", dataset)}
         assert sorted(lengths) == [1, 2, 5, 10]
         assert lengths[1] > lengths[2] > lengths[5] > lengths[10]

@@ -1,10 +1,10 @@
-"""Computations for the page: how fine a grid has to be, what clean bits are worth, two optima with the same code length."""
+"""Computations for the page: how fine a grid has to be, two optima with the same code length."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from bbans import bitsback
 from bbans.codecs import Codec
 
 from . import flow
-from .coding import LATENTS, POINTS, Grid, code, parts, point_codec, primed, sizes, vector
+from .coding import Grid, code, point_codec, primed, sizes, vector
 from .data import Data, Floats
-from .measuring import CODED_DRAWS, default, neg_elbo
+from .measuring import CODED_DRAWS, default, neg_elbo, seeded
 from .model import LatentModel
 
 GAUSSIAN_STD = 1 / 8  # s, of the one Gaussian
@@ -25,38 +25,18 @@ FINE_POINTS = Grid(-1.0, 1.0, 18)
 LEAST_EPSILON = 2.0**-10  # for which FINE_POINTS and flow.LATENTS have 16 cells or more in a standard deviation
 
 
-def accuracy(model: LatentModel, data: Data, points: Floats, ns: Iterable[int] = range(1, 15)) -> list[dict[str, Any]]:
-    """The code length of points (N, 2) on grids of 2**n cells in a unit, less 2 n bits: Section 4.2 of the tutorial.
+def accuracy(model: LatentModel, data: Data, points: Floats, n: int) -> dict[str, Any]:
+    """The code length of points (N, 2) on a grid of 2**n cells in a unit, less 2 n bits: Section 4.2 of the tutorial.
 
     Once cells are smaller than what the density has to show, a bit more of accuracy costs a bit for each number, and what is left
     is the code length of the density. `neg_elbo_bits` is that of the points as they are, on no grid: the same for all n.
     """
     model = copy.deepcopy(model).double().eval()
-    with default(torch.float64), torch.no_grad():
+    with default(torch.float64), torch.no_grad(), seeded():
         bound = float(neg_elbo(model, torch.from_numpy(points)).mean())
-        rows = []
-        for n in ns:
-            grid = Grid(-1.0, 1.0, n + 1)  # its bits are of the whole range of 2
-            length = code(points, point_codec(model, grid=grid), grid, CODED_DRAWS)
-            rows.append({"dataset": data.name, "n": n, "code_length_bits": length.bits, "neg_elbo_bits": bound})
-        return rows
-
-
-def clean_bits(model: LatentModel, data: Data, points: Floats) -> dict[str, Any]:
-    """The code length of points (N, 2) with and without what keeps latents random: see `coding.dithered`."""
-    model = copy.deepcopy(model).double().eval()
-    with default(torch.float64), torch.no_grad():
-        bound = float(neg_elbo(model, POINTS.middles(POINTS.cells(points))).mean())
-        clean, plain = (
-            code(points, bitsback.bb_ans(*parts(model, LATENTS, POINTS, clean)), times=CODED_DRAWS) for clean in (True, False)
-        )
-        return {
-            "dataset": data.name,
-            "model": model.title,
-            "neg_elbo_bits": bound,
-            "clean_bits": clean.bits,
-            "plain_bits": plain.bits,
-        }
+        grid = Grid(-1.0, 1.0, n + 1)  # its bits are of the whole range of 2
+        length = code(points, point_codec(model, grid=grid), grid, CODED_DRAWS)
+        return {"dataset": data.name, "n": n, "code_length_bits": length.bits, "neg_elbo_bits": bound}
 
 
 def two_optima(epsilons: Sequence[float], points: int = 2000) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from torch.distributions import kl_divergence
 from ..plots import DPI, pyplot
 from . import mixture
 from .data import CHECKERBOARD, GAUSSIANS, PLANE, SPIRALS, Data, Floats, midpoints
-from .measuring import bits
+from .measuring import bits, seeded
 from .model import BITS, LatentModel, draw, log_prob
 
 Entries = Sequence[tuple[Data, Sequence[LatentModel]]]  # data sets, each with models that were trained on it
@@ -47,7 +47,7 @@ def density(entries: Entries, path: Path) -> None:
             truth = data.density(middles, middles)
             pictures = {"truth": truth}
             for model in models:
-                with _seeded(), torch.no_grad():
+                with seeded(), torch.no_grad():
                     log2_density = -bits(model, x, DENSITY_PARTICLES)
                 pictures[model.title] = log2_density.exp2().numpy().reshape(truth.shape)
             for axes, (title, values) in zip(row, pictures.items(), strict=False):
@@ -152,8 +152,8 @@ def two_optima(rows: Rows, path: Path) -> None:
 def particles(rows: Rows, path: Path) -> None:
     """Monte Carlo bits-back with an IWAE: code length, net of initial bits, against the number K of particles.
 
-    Bounds are the negative ELBO as coded at K = 1 and each other row's IWAE bound at its K. The line is the NLL. Bars are standard
-    errors of the code length, by the draw of latents and of points; these are the same ones for all K.
+    Bounds are those of K particles as coded, for K = 1 the negative ELBO. The line is the NLL. Bars are standard errors of the code
+    length, by the draw of latents and of points; these are the same ones for all K.
 
     Rows: all of a model's, with dataset, particles and the rest as `measuring.Row`.
     """
@@ -164,8 +164,8 @@ def particles(rows: Rows, path: Path) -> None:
             lengths, errors = ([row[key] for row in ordered] for key in ("code_length_bits", "code_length_error"))
             counts = [row["particles"] for row in ordered]
             axes.errorbar(counts, lengths, errors, fmt="o-", capsize=3, label="code length")
-            bounds = [row["iwae_bits" if row["particles"] > 1 else "coded_elbo_bits"] for row in ordered]
-            axes.plot(counts, bounds, "x", color="tab:red", markersize=8, zorder=3, label="-ELBO as coded, IWAE bound")
+            bounds = [row["coded_bound_bits"] for row in ordered]
+            axes.plot(counts, bounds, "x", color="tab:red", markersize=8, zorder=3, label="bound, as coded")
             axes.axhline(np.mean([row["nll_bits"] for row in ordered]), color="black", linewidth=0.8, label="NLL")
             axes.set(xlabel="particles K", ylabel="bits per point", title=title_of(name))
             _log_axis(axes, counts)
@@ -189,7 +189,7 @@ def dark_share(model: LatentModel, data: Data) -> float:
 @torch.no_grad()
 def channel(model: LatentModel, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """L_reg, d R and the distortion of points (N, 2), as `noisy_channel` has them, in bits: (N,) each."""
-    with _seeded():
+    with seeded():
         q, p = model.posterior(x), model.prior()
         z = draw(q, x.shape[:-1])
         cost, capacity = torch.zeros(len(x)), torch.zeros(len(x))
@@ -275,14 +275,6 @@ def _square(limit: float, cells: int) -> Floats:
     """The middles of cells of [-limit, limit]^2, the second number changing first. (cells**2, 2)"""
     middles = midpoints(limit, cells)
     return np.stack(np.meshgrid(middles, middles, indexing="ij"), -1).reshape(-1, 2)
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """The same random numbers every time, and none taken from those outside."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
 
 
 @contextmanager

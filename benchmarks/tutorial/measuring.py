@@ -18,7 +18,7 @@ from torch import Tensor
 from bbans.codecs import Codec
 from bbans.tables import LOG_BITS
 
-from .coding import LATENTS, POINTS, Cells, Grid, code, log_freqs_of, parts, point_codec
+from .coding import LATENTS, POINTS, Cells, Grid, code, log_freqs_of, parts, point_codec, standard_error
 from .data import Data, Floats, midpoints
 from .deterministic import TwoPart
 from .flow import NearDeterministic
@@ -43,8 +43,11 @@ class Row:
         neg_elbo_bits: of the points that are coded, as is `iwae_bits`; `nll_bits` is of the density on a grid, and its
             error that of importance sampling.
         particles: of Monte Carlo bits-back and of `iwae_bits`; 1 is bits-back, beside the bound of 10.
-        coded_elbo_bits: -ELBO by the integer freqs of the code, whose tails are never below one freq a digit. None for K > 1.
+        coded_bound_bits: the bound that is coded, -ELBO or of K particles, by the integer freqs of the code, whose tails are
+            never below one freq a digit.
+        beyond_error: of the difference of code length and `coded_bound_bits`, for these very points: what draws of z leave open.
         flow_bits: of the same points by the flow that the model becomes in the limit.
+        plain_bits: their code length without what keeps latents random in all others, see `coding.dithered`.
         reading: what was coded, where the objective is no code length.
     """
 
@@ -54,7 +57,7 @@ class Row:
     entropy_bits: float
     neg_elbo_bits: float
     neg_elbo_error: float
-    coded_elbo_bits: float | None
+    coded_bound_bits: float
     nll_bits: float | None
     nll_error: float | None
     iwae_bits: float | None
@@ -63,11 +66,13 @@ class Row:
     particles: int
     code_length_bits: float
     code_length_error: float
+    beyond_error: float
     initial_bits: int
     points: int
     decoded_equal: bool
     reading: str = ""
     flow_bits: float | None = None
+    plain_bits: float | None = None
 
     def json(self) -> dict[str, Any]:
         return asdict(self)
@@ -84,6 +89,14 @@ def default(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+@contextmanager
+def seeded() -> Iterator[None]:
+    """The same random numbers every time, and none taken from those outside."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
 def measure(
     model: LatentModel,
     data: Data,
@@ -91,11 +104,12 @@ def measure(
     *,
     particles: int = 1,
     latents: Grid = LATENTS,
+    plain: bool = False,
     known_nll: tuple[float, float] | None = None,
 ) -> Row:
     """Everything about a trained model and points (N, 2) that it has not seen. The model is left as it is, in float32.
 
-    ``known_nll``: what `nll` has found for the same model.
+    Args: plain: whether to find `Row.plain_bits`; known_nll: what `nll` has found for the same model.
     """
     model = copy.deepcopy(model).double().eval()
     nll_bits, nll_error = known_nll or nll(model, data)
@@ -103,29 +117,33 @@ def measure(
         x = POINTS.middles(POINTS.cells(points))
         elbo, iwae = neg_elbo(model, x), bits(model, x, particles if particles > 1 else IWAE_PARTICLES)
         codec: Codec = model.codec() if isinstance(model, TwoPart) else point_codec(model, particles, latents)
-        as_coded = coded_elbo(model, POINTS.cells(points), latents).mean() if particles == 1 else None
-        length = code(points, codec, times=1 if isinstance(model, TwoPart) else max(1, CODED_DRAWS // particles))
+        as_coded = coded_bound(model, POINTS.cells(points), particles, latents)
+        times = 1 if isinstance(model, TwoPart) else draws_of(particles)
+        length = code(points, codec, times=times)
+        plain_codec = point_codec(model, particles, latents, clean=False) if plain else None
         return Row(
             dataset=data.name,
             model=model.title,
             source=model.source,
             entropy_bits=data.entropy(),
             neg_elbo_bits=float(elbo.mean()),
-            neg_elbo_error=error(elbo),
-            coded_elbo_bits=None if as_coded is None else float(as_coded),
+            neg_elbo_error=standard_error(elbo),
+            coded_bound_bits=float(as_coded.mean()),
             nll_bits=nll_bits,
             nll_error=nll_error,
             iwae_bits=float(iwae.mean()),
-            iwae_error=error(iwae),
+            iwae_error=standard_error(iwae),
             active_latents=active(model, x),
             particles=particles,
             code_length_bits=length.bits,
             code_length_error=length.error,
+            beyond_error=standard_error(length.lengths - as_coded),
             initial_bits=length.initial_bits,
-            points=length.points,
+            points=len(points),
             decoded_equal=length.decoded_equal,
             reading=model.reading,
             flow_bits=float(bits(model.flow, x, 1).mean()) if isinstance(model, NearDeterministic) else None,
+            plain_bits=code(points, plain_codec, times=times).bits if plain_codec else None,
         )
 
 
@@ -139,25 +157,25 @@ def neg_elbo(model: LatentModel, x: Tensor) -> Tensor:
     return bits(model, x.repeat_interleave(DRAWS, 0), 1).view(-1, DRAWS).mean(1)
 
 
-def coded_elbo(model: LatentModel, cells: Cells, latents: Grid) -> Floats:
-    """-ELBO of points as cells (N, 2) by the freqs of their codecs, less the grid's bits, the mean of CODED_DRAWS: (N,)."""
-    found = []
-    for rows in np.array_split(cells, max(1, len(cells) // CODED_ROWS)):
-        if isinstance(model, TwoPart):
-            total = log_freqs_of(model.codec(), rows, True)
-        else:
-            rows = np.repeat(rows, CODED_DRAWS, 0)
-            prior, likelihood, posterior = parts(model, latents, POINTS)
-            z = latents.cells(draw(model.posterior(POINTS.middles(rows)), torch.Size([len(rows)])).numpy())
-            total = log_freqs_of(likelihood(z), rows, True) + log_freqs_of(prior, z, True) - log_freqs_of(posterior(rows), z, True)
-            total = total.reshape(-1, CODED_DRAWS).mean(1)
-        found.append(-total / (1 << LOG_BITS) - cells.shape[1] * np.log2(1 / POINTS.step))
-    return np.concatenate(found)
+def draws_of(particles: int) -> int:
+    """How many times a point is coded, with so many particles each time."""
+    return max(1, CODED_DRAWS // particles)
 
 
-def error(values: Tensor) -> float:
-    """The standard error of their mean."""
-    return float(values.std() / len(values) ** 0.5)
+def coded_bound(model: LatentModel, cells: Cells, particles: int, latents: Grid) -> Floats:
+    """`bits` of points as cells (N, 2) by the freqs of their codecs, less the grid's bits: (N,). By draws of its own."""
+    if isinstance(model, TwoPart):
+        log_weights = log_freqs_of(model.codec(), cells, True)[:, None, None]
+    else:
+        prior, likelihood, posterior = parts(model, latents, POINTS, clean=True)
+        found = []
+        for part in np.array_split(cells, max(1, len(cells) // CODED_ROWS)):
+            x = np.repeat(part, draws_of(particles) * particles, 0)
+            z = latents.cells(draw(model.posterior(POINTS.middles(x)), torch.Size([len(x)])).numpy())
+            found.append(log_freqs_of(likelihood(z), x, True) + log_freqs_of(prior, z, True) - log_freqs_of(posterior(x), z, True))
+        log_weights = np.concatenate(found).reshape(len(cells), -1, particles)
+    of_each_draw: Floats = np.logaddexp2.reduce(log_weights / (1 << LOG_BITS), -1) - np.log2(log_weights.shape[-1])
+    return -of_each_draw.mean(1) - cells.shape[1] * np.log2(1 / POINTS.step)
 
 
 @torch.no_grad()

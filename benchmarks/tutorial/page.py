@@ -38,6 +38,7 @@ MODULES = (
 
 ACCURACY = round(-math.log2(POINTS.step))  # n, of the grid of points
 CLOSE = 0.01  # bits, or as a share: a code length that is as near to the negative ELBO is said to agree
+SURE = 3  # standard errors: a difference that is larger is one
 FLAT = 0.02  # bits: a code length that is as near to that on the finest grid is flat; draws of latents are half of it
 
 PAGE = """\
@@ -78,11 +79,10 @@ normals, whose posterior is known. There -ELBO and NLL are -log p(x) of the very
   {coded_draws} times with other draws of z, less often with K > 1: one draw each would leave their mean uncertain by 0.01 bits.
 - **initial**: bits that must be in the message before its first point, in whole words of 32 and 31 for a head. They come back when
   it is decoded, so code length does not count them.
-- **as coded**: -ELBO once more, by the integer freqs of the code. A freq is at least 1 of 2^{precision}, so each of a number's
-  two digits costs at most {precision} bits, where a density may ask for hundreds. That tells where narrow likelihoods meet broad
-  posteriors: IWAE with K = 1, some of VQ-VAE, of log MSE and of the Wasserstein auto-encoder.
-- **beyond**: code length less -ELBO as coded, or less IWAE with K > 1. The flow's rows are somewhat beyond: its latents are on a
-  fine grid, and the least freqs of so many cells together now and then draw a z where no posterior is.
+- **as coded**: -ELBO once more, or IWAE with K > 1, by the integer freqs of the code. A freq is at least 1 of 2^{precision}, so
+  each of a number's two digits costs at most {precision} bits, where a density may ask for hundreds. That tells where narrow
+  likelihoods meet broad posteriors: a code is shorter there than a density says.
+- **beyond**: code length less the bound as coded, with the standard error that draws of z give their difference.
 
 -ELBO, IWAE and code length are of the same points, drawn from the data: the draw moves all three together by about the standard
 error that code lengths have, up or down. H and NLL are sums over a grid, weighted by the true density, and have no such error. So
@@ -98,7 +98,7 @@ code k that is sent, NLL and IWAE are of p(x), the exact sum over all k: the dif
 ## More particles, shorter codes
 
 Monte Carlo bits-back draws K latents for a point and codes it with one of them, chosen by weight. In the mean that takes the
-negative IWAE bound of K particles, which falls from -ELBO as coded towards the NLL as K grows. Bars are standard errors: how far
+negative IWAE bound of K particles as coded, which falls from -ELBO towards the NLL as K grows. Bars are standard errors: how far
 code lengths may be from the mean over all points and latents. With small K the latents make most of it, with large K the
 points, and these are the same for all K.
 
@@ -162,7 +162,7 @@ What the tutorial says, and what a computation says.
 
 {errata}
 
-Measured on {processor}, {cores} cores.
+Measured on {processor}, {cores} cores. The trainings took {hours:.1f} hours of one of them.
 """
 
 
@@ -171,8 +171,7 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
 
     Args:
         results: rows (of `measuring.Row.json`); entropies (dataset, entropy_bits, published); dark (dataset, model, share);
-            clean (of `experiments.clean_bits`); accuracy and two_optima (as the figures of these names); errata (claim,
-            computed); machine (processor, cores).
+            accuracy and two_optima (as the figures of these names); errata (claim, computed); machine (processor, cores).
     """
     rows = results["rows"]
     text = PAGE.format(
@@ -191,7 +190,7 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
         precision=PRECISION,
         verdict=_verdict(rows),
         tables="\n\n".join(f"### {title_of(name)}\n\n{_measured(of_data)}" for name, of_data in by_dataset(rows).items()),
-        clean=_clean(results["clean"]),
+        clean=_clean([row for row in rows if row["plain_bits"] is not None]),
         dark_below=DARK,
         dark=_dark(results["dark"]),
         flat_within=FLAT,
@@ -202,6 +201,7 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
         errata=_table(("claim", "computed"), [(row["claim"], row["computed"]) for row in results["errata"]], numbers=False),
         processor=results["machine"]["processor"],
         cores=results["machine"]["cores"],
+        hours=sum({(row["entry"], row["dataset"]): row["training_s"] for row in rows}.values()) / 3600,
     )
     (folder / "README.md").write_text(text)
 
@@ -232,18 +232,31 @@ def _entropies(rows: Sequence[Row]) -> str:
 def _verdict(rows: Sequence[Row]) -> str:
     """What the tables show together: whether points came back, and whether code lengths are those promised."""
     wrong = [row for row in rows if not row["decoded_equal"]]
-    plain = [row for row in rows if row["particles"] == 1]
-    far, further = _far(plain, "neg_elbo_bits"), _far(plain)
     decoded = f"**not in {_named(wrong)}**" if wrong else "in every row"
-    text = f"Points came out as they went in, and left the message as it had been, {decoded}. With one particle, code length is "
-    text += f"within {CLOSE} bits or {_percent(CLOSE, 0)} of -ELBO in {len(plain) - len(far)} of {len(plain)} rows"
-    text += f"; the others are {_named(far)}. " if far else ". "
-    text += f"Of -ELBO as coded it is in {len(plain) - len(further)}"
-    return text + (f"; the others are {_named(further)}." if further else ".")
+    of_density = [row for row in rows if not _close(row, _bound(row))]
+    shorter = [row for row in of_density if row["code_length_bits"] < row[_bound(row)]]
+    longer = [row for row in of_density if row not in shorter]
+    of_freqs = [row for row in rows if not _close(row, "coded_bound_bits")]
+    unsure = [row for row in of_freqs if abs(_beyond(row)) <= SURE * row["beyond_error"]]
+    off = [row for row in of_freqs if row not in unsure]
+    text = (
+        f"Points came out as they went in, and left the message as it had been, {decoded}. Code length is within {CLOSE} bits or "
+    )
+    text += f"{_percent(CLOSE, 0)} of its bound, -ELBO or IWAE with K > 1, in {len(rows) - len(of_density)} of {len(rows)} rows. "
+    text += f"It is shorter in {_named(shorter)}. " if shorter else ""
+    text += f"It is longer in {_named(longer)}. " if longer else ""
+    text += f"Of the bound as coded it is within as much in {len(rows) - len(of_freqs)} rows"
+    text += f", and but for noise in {_named(unsure)}, by less than {SURE} standard errors of draws" if unsure else ""
+    return text + (f". **It is not in {_named(off)}.**" if off else ".")
 
 
 def _named(rows: Sequence[Row]) -> str:
-    return ", ".join(f"{row['model']} on {title_of(row['dataset'])}" for row in rows)
+    """Models with their data sets, each model once."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        particles = f" with K = {row['particles']}" if row["entry"] == "iwae" else ""
+        found.setdefault(row["model"] + particles, []).append(title_of(row["dataset"]))
+    return "; ".join(f"{model} ({', '.join(datasets)})" for model, datasets in found.items())
 
 
 def _measured(rows: Sequence[Row]) -> str:
@@ -263,10 +276,10 @@ def _measured(rows: Sequence[Row]) -> str:
         "H": partial(_number, key="entropy_bits"),
         **{head: partial(_number, key=key) for head, key in bounds.items()},
         "active": partial(_number, key="active_latents", form="d"),
-        "as coded": partial(_number, key="coded_elbo_bits"),
+        "as coded": partial(_number, key="coded_bound_bits"),
         "code length": lambda row: f"{row['code_length_bits']:.3f} ± {row['code_length_error']:.3f}",
         "initial": partial(_number, key="initial_bits", form="d"),
-        "beyond": lambda row: f"{_beyond(row):+.3f}",
+        "beyond": lambda row: f"{_beyond(row):+.3f} ± {row['beyond_error']:.3f}",
     }
     lines = [[show(row) for show in columns.values()] for row in rows]
     for row in PUBLISHED:
@@ -280,19 +293,22 @@ def _measured(rows: Sequence[Row]) -> str:
     return "\n\n".join([_table(tuple(columns), lines), f"Of {points} points.", *notes])
 
 
-def _beyond(row: Row, of: str | None = None) -> float:
-    """Code length less a bound: that which is `as coded`, for want of another."""
-    of = of or ("coded_elbo_bits" if row["coded_elbo_bits"] is not None else "iwae_bits")
-    return float(row["code_length_bits"] - row[of])
+def _bound(row: Row) -> str:
+    """The key of what is coded: -ELBO, or the bound of several particles."""
+    return "neg_elbo_bits" if row["particles"] == 1 else "iwae_bits"
 
 
-def _far(rows: Sequence[Row], of: str | None = None) -> list[Row]:
-    """Rows whose code length is not near to a bound."""
-    return [row for row in rows if abs(_beyond(row, of)) > CLOSE * max(1.0, abs(row["code_length_bits"]))]
+def _beyond(row: Row) -> float:
+    return float(row["code_length_bits"] - row["coded_bound_bits"])
+
+
+def _close(row: Row, bound: str) -> bool:
+    """Whether the code length is as near to a bound as it should be."""
+    return abs(row["code_length_bits"] - row[bound]) <= CLOSE * max(1.0, abs(row["code_length_bits"]))
 
 
 def _clean(rows: Sequence[Row]) -> str:
-    heads = {"-ELBO": "neg_elbo_bits", "code length": "clean_bits", "without": "plain_bits"}
+    heads = {"-ELBO": "neg_elbo_bits", "code length": "code_length_bits", "without": "plain_bits"}
     lines = [[title_of(row["dataset"]), row["model"], *(_number(row, key) for key in heads.values())] for row in rows]
     return _table(("data set", "model", *heads), lines)
 

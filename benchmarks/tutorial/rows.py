@@ -21,11 +21,17 @@ EPSILONS = (0.01, 0.003, 0.001)
 
 @dataclass(frozen=True)
 class Code:
-    """One way to code with a trained model: a row. `of` makes the model that is coded from the one that was trained."""
+    """One way to code with a trained model: a row.
+
+    Args:
+        of: makes the model that is coded from the one that was trained.
+        plain: whether it is coded without clean bits as well.
+    """
 
     particles: int = 1
     latents: Grid = LATENTS
     of: Callable[[LatentModel], LatentModel] | None = None
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ def _near(epsilon: float) -> Code:
 
 
 ENTRIES = (
-    Entry("typical", LatentModel, 4 * STEPS),
+    Entry("typical", LatentModel, 4 * STEPS, (Code(plain=True),)),
     Entry("typical-short", LatentModel),
     Entry("logistic", LogisticVAE),
     Entry("mse", MeanSquaredError, codes=(Code(), Code(of=lambda model: model.read()))),  # type: ignore[operator]
@@ -55,7 +61,7 @@ ENTRIES = (
     Entry("learned-prior", LearnedPrior),
     Entry("vampprior", VampPrior),
     Entry("lars", ResampledPrior),
-    Entry("beta", BetaVAE),
+    Entry("beta", BetaVAE, codes=(Code(plain=True),)),
     Entry("wae", Wasserstein),
     Entry("vq", VectorQuantised),
     Entry("autoencoder", Autoencoder),

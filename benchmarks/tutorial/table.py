@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from .. import machine
 from . import errata, experiments, figures, mixture
-from .coding import code
+from .coding import code, standard_error
 from .data import PLANE, SPIRALS, Data
-from .measuring import Row, error, measure
+from .measuring import Row, measure
 from .model import LatentModel
 from .rows import ENTRIES, Entry
 from .training import fit, points_of
@@ -25,7 +25,6 @@ from .training import fit, points_of
 POINTS = 10_000
 TEST_SEED, TRAINING_SEED = 1, 2
 DRAWN = ("typical", "iwae", "beta")  # models that figures need
-PUBLISHED = tuple(data.name for data in PLANE.values() if data.published_entropy is not None)
 ACCURACIES = tuple(range(1, 15))
 ACCURACY_POINTS = 10_000
 EPSILONS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
@@ -44,7 +43,6 @@ def train(entry: Entry, dataset: str, share: float) -> LatentModel:
 def rows_of(task: tuple[str, str, float, int, Path]) -> list[dict[str, Any]]:
     """Train one entry on one data set and measure its rows; weights that figures need are saved."""
     name, dataset, share, points, weights = task
-    torch.set_num_threads(1)
     entry = next(entry for entry in ENTRIES if entry.name == name)
     data = PLANE[dataset]
     began = time.perf_counter()
@@ -58,7 +56,7 @@ def rows_of(task: tuple[str, str, float, int, Path]) -> list[dict[str, Any]]:
     for way in entry.codes:
         coded = way.of(model) if way.of else model
         known = (rows[0]["nll_bits"], rows[0]["nll_error"]) if rows and coded is model else None
-        row = measure(coded, data, unseen, particles=way.particles, latents=way.latents, known_nll=known)
+        row = measure(coded, data, unseen, particles=way.particles, latents=way.latents, plain=way.plain, known_nll=known)
         rows.append(
             {"entry": name, **row.json(), "steps": round(share * entry.steps), "training_s": round(seconds, 1), "share": share}
         )
@@ -69,6 +67,7 @@ def mixture_row(points: int) -> dict[str, Any]:
     """The row of the model whose posterior is exact: three normals of one number."""
     x = mixture.sample(np.random.default_rng(TEST_SEED), points)
     bits = -mixture.log2_density(x[:, 0])
+    error = standard_error(bits)
     length = code(x, mixture.codec())
     row = Row(
         dataset=mixture.NAME,
@@ -76,18 +75,19 @@ def mixture_row(points: int) -> dict[str, Any]:
         source="Frey and Hinton 1997",
         entropy_bits=mixture.entropy(),
         neg_elbo_bits=float(bits.mean()),
-        neg_elbo_error=error(torch.from_numpy(bits)),
-        coded_elbo_bits=float(bits.mean()),
+        neg_elbo_error=error,
+        coded_bound_bits=float(bits.mean()),
         nll_bits=float(bits.mean()),
-        nll_error=error(torch.from_numpy(bits)),
+        nll_error=error,
         iwae_bits=None,
         iwae_error=None,
         active_latents=None,
         particles=1,
         code_length_bits=length.bits,
         code_length_error=length.error,
+        beyond_error=standard_error(length.lengths - bits),
         initial_bits=length.initial_bits,
-        points=length.points,
+        points=points,
         decoded_equal=length.decoded_equal,
     )
     return {"entry": "mixture", **row.json(), "steps": 0, "training_s": 0.0, "share": 1.0}
@@ -99,12 +99,12 @@ def path_of(weights: Path, name: str, dataset: str) -> Path:
 
 def shown() -> list[tuple[str, str]]:
     """Entries and data sets of the trained models that figures need."""
-    return [(name, dataset) for name in DRAWN for dataset in PUBLISHED]
+    return [(name, dataset) for name in DRAWN for dataset in PLANE]
 
 
 def missing(results: Results, weights: Path) -> list[str]:
     """What a page needs and is not there."""
-    parts = ["rows", "entropies", "accuracy", "clean", "two_optima", "errata", "dark", "machine"]
+    parts = ["rows", "entropies", "accuracy", "two_optima", "errata", "dark", "machine"]
     return [part for part in parts if part not in results] + [
         path.name for path in (path_of(weights, *key) for key in shown()) if not path.exists()
     ]
@@ -132,18 +132,21 @@ def compute(results: Results, share: float, points: int, processes: int, path: P
         for dataset in PLANE
         if (entry.name, dataset) not in done
     ]
-    results |= machine.about()
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    about = machine.about()
+    results |= about
+    with multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
         for rows in pool.imap_unordered(rows_of, tasks):
-            results["rows"] += rows
+            results["rows"] += [{**row, "commit": about["commit"]} for row in rows]
             save(results, path)
             for row in rows:
                 figures_of_row = f"-ELBO {row['neg_elbo_bits']:7.3f}, coded {row['code_length_bits']:7.3f}"
                 click.echo(f"{row['dataset']:13s} {row['model']:45s} {figures_of_row}", err=True)
+        models = drawn(weights)
+        unseen = SPIRALS.sample(np.random.default_rng(TEST_SEED), ACCURACY_POINTS)
+        grids = [(models["typical"][SPIRALS.name], SPIRALS, unseen, n) for n in ACCURACIES]
+        results["accuracy"] = pool.starmap(experiments.accuracy, grids)
     if ("mixture", mixture.NAME) not in done:
-        results["rows"].append(mixture_row(points))
-    models = drawn(weights)
-    unseen = SPIRALS.sample(np.random.default_rng(TEST_SEED), ACCURACY_POINTS)
+        results["rows"].append({**mixture_row(points), "commit": about["commit"]})
     results["entropies"] = [
         {
             "dataset": data.name,
@@ -152,14 +155,6 @@ def compute(results: Results, share: float, points: int, processes: int, path: P
             "published": data.published_entropy,
         }
         for data in PLANE.values()
-    ]
-    results["accuracy"] = experiments.accuracy(models["typical"][SPIRALS.name], SPIRALS, unseen, ACCURACIES)
-    results["clean"] = [
-        experiments.clean_bits(
-            models[name][dataset], PLANE[dataset], PLANE[dataset].sample(np.random.default_rng(TEST_SEED), points)
-        )
-        for name in ("typical", "beta")
-        for dataset in PUBLISHED
     ]
     results["two_optima"] = experiments.two_optima(EPSILONS)
     results["errata"] = [{"claim": erratum.claim, "computed": erratum.computed} for erratum in errata.errata()]
@@ -172,8 +167,8 @@ def compute(results: Results, share: float, points: int, processes: int, path: P
 
 
 def save(results: Results, path: Path) -> None:
-    order = {entry.name: index for index, entry in enumerate(ENTRIES)}
-    results["rows"].sort(key=lambda row: (row["dataset"], order.get(row["entry"], len(order)), row["particles"]))
+    datasets, entries = [*PLANE, mixture.NAME], [*(entry.name for entry in ENTRIES), "mixture"]
+    results["rows"].sort(key=lambda row: (datasets.index(row["dataset"]), entries.index(row["entry"]), row["particles"]))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
 
@@ -182,7 +177,7 @@ def draw(results: Results, models: dict[str, dict[str, LatentModel]], folder: Pa
     """All figures of the page."""
 
     def by_dataset(*names: str) -> list[tuple[Data, list[LatentModel]]]:
-        return [(PLANE[dataset], [models[name][dataset] for name in names]) for dataset in PUBLISHED]
+        return [(PLANE[dataset], [models[name][dataset] for name in names]) for dataset in PLANE]
 
     figures.density(by_dataset("typical", "iwae"), folder / "density.png")
     figures.latent_space(by_dataset("typical", "iwae"), folder / "latent_space.png")
