@@ -22,6 +22,7 @@ from .model import LatentModel
 
 GAUSSIAN_STD = 1 / 8  # s, of the one Gaussian
 FINE_POINTS = Grid(-1.0, 1.0, 18)
+CELLS_IN_STD = 16
 LEAST_EPSILON = 2.0**-10  # for which FINE_POINTS and flow.LATENTS have 16 cells or more in a standard deviation
 
 
@@ -47,7 +48,8 @@ def two_optima(epsilons: Sequence[float], points: int = 2000) -> list[dict[str, 
     The two ends are Section 5.2's optima. At 1 the latent is ignored, and the row says None for epsilon; near 0 likelihood and
     posterior are near-deterministic. Bits-back codes the same points by all of them, with latents on one grid.
 
-    Units: bits per number. `initial_bits` and `kl_bits` are those of `latent_bits`.
+    Units: bits per number. `initial_bits` and `kl_bits` are those of `latent_bits`; `own_grid_initial_bits` are on a grid that has
+    CELLS_IN_STD cells in an epsilon.
     Raises: ValueError for an epsilon above 1, or one that the grids are too coarse for.
     """
     if not all(LEAST_EPSILON <= epsilon <= 1 for epsilon in epsilons):
@@ -55,9 +57,10 @@ def two_optima(epsilons: Sequence[float], points: int = 2000) -> list[dict[str, 
     x = GAUSSIAN_STD * np.random.default_rng(0).standard_normal((points, 1))
     rows = []
     for epsilon in epsilons:
-        prior, likelihood, posterior = linear_vae(epsilon)
+        prior, likelihood, posterior = linear_vae(epsilon, flow.LATENTS)
         length = code(x, bitsback.bb_ans(prior, likelihood, posterior), FINE_POINTS)
         initial, kl = latent_bits(prior, posterior, x)
+        own_prior, _, own_posterior = linear_vae(epsilon, own_grid(epsilon))
         rows.append(
             {
                 "epsilon": epsilon if epsilon < 1 else None,
@@ -65,26 +68,34 @@ def two_optima(epsilons: Sequence[float], points: int = 2000) -> list[dict[str, 
                 "code_length_error": length.error,
                 "entropy_bits": 0.5 * math.log2(2 * math.pi * math.e * GAUSSIAN_STD**2),
                 "initial_bits": initial,
+                "own_grid_initial_bits": latent_bits(own_prior, own_posterior, x)[0],
                 "kl_bits": kl,
             }
         )
     return rows
 
 
-def linear_vae(epsilon: float) -> tuple[Codec, bitsback.Conditional, bitsback.Conditional]:
-    """Prior, likelihood and posterior of cells (rows, 1): of FINE_POINTS for x, of flow.LATENTS for z."""
+def own_grid(epsilon: float) -> Grid:
+    """With CELLS_IN_STD cells in an epsilon, and as many as it takes to reach to 8 on both sides."""
+    step = epsilon / CELLS_IN_STD
+    bits = math.ceil(math.log2(2 * 8 / step))
+    return Grid(-(2.0 ** (bits - 1)) * step, 2.0 ** (bits - 1) * step, bits)
+
+
+def linear_vae(epsilon: float, latents: Grid) -> tuple[Codec, bitsback.Conditional, bitsback.Conditional]:
+    """Prior, likelihood and posterior of cells (rows, 1): of FINE_POINTS for x, of `latents` for z."""
     k, s = math.sqrt(1 - epsilon**2), GAUSSIAN_STD
 
     def likelihood(z: Any) -> Codec:
-        mean = k * s * flow.LATENTS.middles(z)
+        mean = k * s * latents.middles(z)
         return vector(FINE_POINTS, lambda before: Normal(mean[:, 0], epsilon * s), 1)
 
     def posterior(x: Any) -> Codec:
         mean = k / s * FINE_POINTS.middles(x)
-        return vector(flow.LATENTS, lambda before: Normal(mean[:, 0], epsilon), 1)
+        return vector(latents, lambda before: Normal(mean[:, 0], epsilon), 1)
 
     normal = Normal(torch.zeros((), dtype=torch.float64), 1.0)
-    return vector(flow.LATENTS, lambda before: normal, 1), likelihood, posterior
+    return vector(latents, lambda before: normal, 1), likelihood, posterior
 
 
 def latent_bits(prior: Codec, posterior: bitsback.Conditional, x: Floats) -> tuple[float, float]:
