@@ -2,9 +2,11 @@
 
 import json
 import math
+import multiprocessing.dummy
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click.testing
@@ -41,6 +43,7 @@ from benchmarks.tutorial.measuring import CODED_DRAWS, default, measure, nll
 from benchmarks.tutorial.model import BITS, FREE_BITS, Conditional, LatentModel, draw, log_prob
 from benchmarks.tutorial.rows import ENTRIES, Code, Entry
 
+FIGURES = ("density", "latent_space", "noisy_channel", "accuracy", "two_optima", "particles")
 ROWS = [pytest.param(entry, way, id=f"{entry.name}-{i}") for entry in ENTRIES for i, way in enumerate(entry.codes)]
 
 
@@ -150,6 +153,10 @@ def test_log_p_is_the_elbo_and_the_kl_to_the_true_posterior(make: type[LatentMod
     draws = found.bound(x.expand(20_000, 2), 1)
     assert kl > 0
     assert elbo + kl == pytest.approx(evidence, abs=1e-6)
+    wide = Normal(torch.zeros(()), 2.0)  # log p(x) once more, by importance sampling without q
+    z = wide.sample(torch.Size([200_000, 2]))
+    weights = log_prob(found.likelihood(z), x.expand_as(z)) + log_prob(found.prior(), z) - wide.log_prob(z).sum(-1)
+    assert (torch.logsumexp(weights, 0) - math.log(len(z))).item() == pytest.approx(evidence, abs=0.02)
     assert draws.mean().item() == pytest.approx(evidence - kl, abs=4 * standard_error(draws))
 
 
@@ -580,6 +587,16 @@ def test_errata_are_what_they_say() -> None:
     found = errata(300)
     for erratum in found:
         assert erratum.claim.endswith(".") and erratum.computed.endswith(".")
+    said = {
+        0: ("variance", "charged_bits", "real_bits", "missing_bits"),
+        1: ("formula_bits", "saved_bits", "error"),
+        2: ("best_bits", "plain_bits"),
+        3: ("entropy_bits", "coded_bits", "error"),
+    }
+    for place, names in said.items():
+        for name in names:
+            value = found[place].numbers[name]
+            assert any(f"{value:{form}}" in found[place].computed for form in (".4f", ".3f", ".2f", "g")), name
     noise, halved, hundredth, signs = (erratum.numbers for erratum in found)
     assert noise["variance"] == pytest.approx(0.5**4, rel=0.02)
     assert noise["missing_bits"] == pytest.approx(0.5 * (0.5**4 - 0.5**2) * BITS + 1, abs=0.01)
@@ -654,7 +671,7 @@ def test_the_cost_of_latents_is_their_capacity_where_they_match_the_prior() -> N
 
 @pytest.mark.parametrize(("inside", "share"), [(1.0, 0.0), (0.0, 1.0)])
 def test_latents_are_dark_where_no_data_is(inside: float, share: float) -> None:
-    """All latents to a cell of the checkerboard that has points, or to one that has none. And half of them to each."""
+    """All latents to a cell of the checkerboard that has points, or to one that has none."""
     cell = torch.tensor([-0.375, -0.375 if inside else -0.125])
 
     class Constant(LatentModel):
@@ -662,13 +679,25 @@ def test_latents_are_dark_where_no_data_is(inside: float, share: float) -> None:
             mean = cell.expand_as(z)
             return lambda before: Normal(mean[..., before.shape[-1]], torch.tensor(0.1))
 
+    assert figures.dark_share(Constant(), CHECKERBOARD) == share
+
+
+def test_half_of_the_latents_are_dark_where_half_are_where_no_data_is() -> None:
     class Half(LatentModel):
         def likelihood(self, z: Tensor) -> Conditional:
             mean = torch.stack([torch.full_like(z[..., 0], -0.375), torch.where(z[..., 0] > 0, -0.375, -0.125)], -1)
             return lambda before: Normal(mean[..., before.shape[-1]], torch.tensor(0.1))
 
-    assert figures.dark_share(Constant(), CHECKERBOARD) == share
     assert figures.dark_share(Half(), CHECKERBOARD) == pytest.approx(0.5)
+
+
+def test_the_coded_points_are_a_draw_from_the_density() -> None:
+    for data in PLANE.values():
+        x = points(data, 7)
+        expected = [np.log2(data.density(x[i : i + 1, 0], x[i : i + 1, 1])[0, 0]) for i in range(7)]
+        assert data.log2_density(x) == pytest.approx(expected)
+    row = table.entropies(GAUSSIANS, 4000)
+    assert row["points_bits"] == pytest.approx(row["entropy_bits"], abs=4 * row["points_error"])
 
 
 def test_the_row_of_the_mixture() -> None:
@@ -683,6 +712,34 @@ def test_a_small_run_does_not_replace_the_full_results(tmp_path: Path) -> None:
         result = click.testing.CliRunner().invoke(main, options)
         assert result.exit_code == 2
         assert "--out and --page" in result.output
+
+
+def test_a_small_run_has_everything_and_is_redrawn_from_what_it_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = SimpleNamespace(get_context=lambda method: multiprocessing.dummy)  # which see what is patched here
+    monkeypatch.setattr(table, "multiprocessing", threads)
+    monkeypatch.setattr(training, "POOL", 1 << 12)
+    monkeypatch.setattr(table, "ENTRIES", tuple(entry for entry in ENTRIES if entry.name in ("typical", "iwae", "beta", "vq")))
+    monkeypatch.setattr(table, "ACCURACY_POINTS", 20)
+    monkeypatch.setattr(table, "ACCURACIES", (3, 6))
+    monkeypatch.setattr(table, "EPSILONS", (1.0, 0.1))
+    monkeypatch.setattr(table.errata, "errata", lambda: errata(20))
+    for name, cells in (("DENSITY_CELLS", 16), ("LATENT_CELLS", 16), ("CHANNEL_POINTS", 20)):
+        monkeypatch.setattr(figures, name, cells)
+    results, folder = tmp_path / "t.json", tmp_path / "page"
+    options = ["--out", str(results), "--page", str(folder), "--processes", "1"]
+    first = click.testing.CliRunner().invoke(main, [*options, "--share", "0.0005", "--points", "20"])
+    assert first.exit_code == 0, first.output
+    rows = json.loads(results.read_text())["rows"]
+    assert len(rows) == len(PLANE) * (1 + 4 + 1 + 1) + 1
+    assert all(row["decoded_equal"] and row["points"] == 20 for row in rows)
+    written = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert sorted(written) == sorted(["README.md", *(f"{name}.png" for name in FIGURES)])
+    again = click.testing.CliRunner().invoke(main, [*options, "--share", "0.0005", "--points", "20"])
+    assert again.exit_code == 0, again.output
+    assert again.output == ""  # nothing was trained anew
+    redrawn = click.testing.CliRunner().invoke(main, [*options, "--redraw"])
+    assert redrawn.exit_code == 0, redrawn.output
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == written
 
 
 def test_nothing_is_redrawn_from_no_results(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def noise_scale(draws: int = 1 << 18) -> Erratum:
     return Erratum(
         "Equation 3 as printed: z = mu + sigma^2 eps.",
         f"For sigma = {SIGMA} such draws have variance {z.var():.4f}, which is sigma^4 = {SIGMA**4:.4f} and not sigma^2 = "
-        f"{SIGMA**2:.4f}. The KL term charges {charged:.2f} bits for z, but such draws take {real:.2f}: the ELBO is "
-        f"{real - charged:.2f} bits too good for each latent. Meant is z = mu + sigma eps.",
+        f"{SIGMA**2:.4f}. The KL term charges {charged:.3f} bits for z, but such draws take {real:.3f}: the ELBO is "
+        f"{real - charged:.3f} bits too good for each latent. Meant is z = mu + sigma eps.",
         numbers,
     )
 

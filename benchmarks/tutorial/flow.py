@@ -7,7 +7,7 @@ log|det J|, and what is left of the ELBO as eps -> 0 is
     log p(f^-1(x)) - log|det J|,
 
 the change of variables. All small eps give the same code length. What grows is the rate, KL(q || p), by log2(1/eps) for each
-latent: more is said by z, and got back. The grid of z has to be finer than q, so the smallest eps sets the initial bits.
+latent: z says more, and x given z takes as much less. One grid of z for all eps has to be fine enough for the smallest.
 
 How small is small? So small that f is as good as linear within eps. A flow that is trained by log p(x) folds as tightly as it likes
 between clusters: its VAE had a negative ELBO of tens of bits even for eps = 0.003, most of them from a few points. So the map is
@@ -25,7 +25,7 @@ from torch.distributions import Normal
 
 from .coding import Grid
 from .model import POINT_UNIT, Conditional, LatentModel, Mlp, log_prob
-from .posteriors import SampledKL, correlated
+from .posteriors import correlated
 
 COUPLINGS = 8
 TRAINED_EPSILON = 0.01
@@ -86,8 +86,8 @@ class Flow(LatentModel):
         return -(log_p_less_log_q + log_prob(self.prior(), z)).mean()
 
 
-class NearDeterministic(SampledKL):
-    """The VAE that a flow is the limit of."""
+class NearDeterministic(LatentModel):
+    """The VAE that a flow is the limit of. It is not trained itself."""
 
     source = "Yu 2020, Section 3.3; Ho et al. 2019"
 

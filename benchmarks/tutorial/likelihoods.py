@@ -1,8 +1,9 @@
 """What the decoder says of x: Section 5.1 of the tutorial, and two ways to say more.
 
-The misconception of Section 5.1: to train by the mean squared error (MSE) is to train a Gaussian likelihood of variance 1/2. For
-points a few hundredths apart that is absurd, and beside such a likelihood the KL term leaves no room for latents. By the logarithm
-of the MSE the variance is free, the same for all points. With a variance for each point it is the typical VAE.
+Section 5.1: who trains by the squared error, summed over the numbers of a point, has chosen a Gaussian likelihood of variance 1/2,
+mostly unaware. For points a few hundredths apart that is absurd, and beside such a likelihood the KL term leaves latents no more
+than their free bits. By the logarithm of the mean squared error (MSE) the variance is free, the same for all points. With a
+variance for each point it is the typical VAE.
 """
 
 from __future__ import annotations

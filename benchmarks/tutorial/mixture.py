@@ -1,7 +1,7 @@
 """A mixture of three normals of one number: the model whose posterior is known, so that its code length is -log2 p(x) exactly.
 
 z is which of the three a number is from. With q(z|x) = p(z|x) the ELBO is log p(x) for every x and every z, not only in the mean:
-bits-back pops z for log2 p(z|x) bits, and pays p(x|z) p(z) = p(x) p(z|x).
+popping z takes -log2 p(z|x) bits off the message, and pushing x and z adds -log2 p(x|z) p(z) = -log2 p(x) - log2 p(z|x).
 
 Source: Frey and Hinton, "Efficient stochastic source coding and an application to a Bayesian network source model", 1997.
 """

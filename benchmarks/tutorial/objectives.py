@@ -1,7 +1,8 @@
 """Objectives that are no code lengths, and what their networks are worth as codes.
 
-beta times the KL term, or another distance in its place, may be better for whatever latents are wanted for, but then the loss is no
-bound of -log p(x) any more. The networks still are a prior, a likelihood and a posterior: their own ELBO is the code length.
+beta times the KL term, or another distance in its place, may be better for whatever latents are wanted for. With beta above 1 the
+loss still is a bound of -log p(x), but a looser one than bits-back takes; with another distance it is no bound. The networks still
+are a prior, a likelihood and a posterior: their own ELBO is the code length.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class FullCovariance(SampledKL):
 
 
 class InverseAutoregressive(SampledKL):
-    """q(z_2|z_1, x) by a network of both: any dependence on z_1, not only a linear one."""
+    """q(z_2|z_1, x) by a network of both: a normal whose mean and deviation are any functions of z_1."""
 
     title = "inverse-autoregressive posterior"
     source = "Kingma et al., Improving variational inference with inverse autoregressive flow, 2016"

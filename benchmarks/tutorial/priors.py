@@ -71,7 +71,8 @@ class VampPrior(SampledKL):
 
 
 class ResampledPrior(SampledKL):
-    """LARS: p(z) in proportion to N(z) a(z), where a in (0, 1) is the chance to accept a draw from the normal N.
+    """LARS: p(z) in proportion to N(z) a(z), where a in (0, 1) is the chance to accept a draw from the normal N. (The paper stops
+    after so many rejected draws; here there is no such limit.)
 
     In two dimensions the normaliser is a sum over a grid. For coding p(z_1) and p(z_2|z_1) are tables of a fine one, made after
     training.

@@ -93,6 +93,19 @@ def mixture_row(points: int) -> dict[str, Any]:
     return {"entry": "mixture", **row.json(), "steps": 0, "training_s": 0.0, "share": 1.0}
 
 
+def entropies(data: Data, points: int) -> dict[str, Any]:
+    """Of a density, of as much of it as is on the tutorial's square, and what the coded points take by it."""
+    lengths = -data.log2_density(data.sample(np.random.default_rng(TEST_SEED), points))
+    return {
+        "dataset": data.name,
+        "entropy_bits": data.entropy(),
+        "square_bits": data.entropy(0.5, 1024),
+        "published": data.published_entropy,
+        "points_bits": float(lengths.mean()),
+        "points_error": standard_error(lengths),
+    }
+
+
 def path_of(weights: Path, name: str, dataset: str) -> Path:
     return weights / f"{name}-{dataset}.safetensors"
 
@@ -147,15 +160,7 @@ def compute(results: Results, share: float, points: int, processes: int, path: P
         results["accuracy"] = pool.starmap(experiments.accuracy, grids)
     if ("mixture", mixture.NAME) not in done:
         results["rows"].append({**mixture_row(points), "commit": about["commit"]})
-    results["entropies"] = [
-        {
-            "dataset": data.name,
-            "entropy_bits": data.entropy(),
-            "square_bits": data.entropy(0.5, 1024),
-            "published": data.published_entropy,
-        }
-        for data in PLANE.values()
-    ]
+    results["entropies"] = [entropies(data, points) for data in PLANE.values()]
     results["two_optima"] = experiments.two_optima(EPSILONS)
     results["errata"] = [{"claim": erratum.claim, "computed": erratum.computed} for erratum in errata.errata()]
     results["dark"] = [
