@@ -127,6 +127,7 @@ def two_optima(rows: Rows, path: Path) -> None:
     Rows: epsilon (None where the latent is ignored), code_length_bits, entropy_bits, kl_bits, initial_bits, own_grid_initial_bits.
     """
     near = sorted((row for row in rows if row["epsilon"] is not None), key=lambda row: float(row["epsilon"]))
+    epsilons = [row["epsilon"] for row in near]
     ignored = [row for row in rows if row["epsilon"] is None]
     with _panels(1, 3, path, side=3.4) as [[lengths, kl, initial]]:
         columns = (
@@ -135,20 +136,18 @@ def two_optima(rows: Rows, path: Path) -> None:
             (initial, "initial_bits", "initial bits"),
         )
         for axes, key, label in columns:
-            axes.plot([row["epsilon"] for row in near], [row[key] for row in near], "o-", label="near-deterministic")
+            axes.plot(epsilons, [row[key] for row in near], "o-", label="near-deterministic")
             for row in ignored:
                 axes.axhline(row[key], color="tab:orange", linestyle="--", label="latent ignored")
             axes.set(xlabel="$\\epsilon$, smaller to the right", ylabel=label)
-            _log_axis(axes, [row["epsilon"] for row in near])
+            _log_axis(axes, epsilons)
             axes.invert_xaxis()
         entropy = rows[0]["entropy_bits"]
         lengths.axhline(entropy, color="black", linewidth=0.8, linestyle=":", label="entropy")
         reach = max(0.1, *(1.5 * abs(row["code_length_bits"] - entropy) for row in rows))
         lengths.set_ylim(entropy - reach, entropy + reach)  # a scale on which equal looks equal
         own = [row["own_grid_initial_bits"] for row in near]
-        initial.plot(
-            [row["epsilon"] for row in near], own, "o-", color="tab:green", label="near-deterministic, each on its own grid"
-        )
+        initial.plot(epsilons, own, "o-", color="tab:green", label="near-deterministic, each on its own grid")
         initial.set_ylim(bottom=0)
         initial.legend(fontsize=7)
         lengths.legend(fontsize=8)

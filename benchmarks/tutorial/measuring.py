@@ -114,13 +114,13 @@ def measure(
     model = copy.deepcopy(model).double().eval()
     nll_bits, nll_error = known_nll or nll(model, data)
     with default(torch.float64), torch.no_grad():
-        x = POINTS.middles(POINTS.cells(points))
+        cells = POINTS.cells(points)
+        x = POINTS.middles(cells)
         elbo, iwae = neg_elbo(model, x), bits(model, x, particles if particles > 1 else IWAE_PARTICLES)
         codec: Codec = model.codec() if isinstance(model, TwoPart) else point_codec(model, particles, latents)
-        as_coded = coded_bound(model, POINTS.cells(points), particles, latents)
+        as_coded = coded_bound(model, cells, particles, latents)
         times = 1 if isinstance(model, TwoPart) else draws_of(particles)
         length = code(points, codec, times=times)
-        plain_codec = point_codec(model, particles, latents, clean=False) if plain else None
         return Row(
             dataset=data.name,
             model=model.title,
@@ -143,7 +143,7 @@ def measure(
             decoded_equal=length.decoded_equal,
             reading=model.reading,
             flow_bits=float(bits(model.flow, x, 1).mean()) if isinstance(model, NearDeterministic) else None,
-            plain_bits=code(points, plain_codec, times=times).bits if plain_codec else None,
+            plain_bits=code(points, point_codec(model, particles, latents, clean=False), times=times).bits if plain else None,
         )
 
 

@@ -193,7 +193,7 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
     """README.md in `folder`. It links to the modules and to the figures beside it: NAME.png of the function NAME of `figures`.
 
     Args:
-        results: rows (of `measuring.Row.json`); entropies (dataset, entropy_bits, published); dark (dataset, model, share);
+        results: rows (of `measuring.Row.json`); entropies (of `table.entropies`); dark (dataset, model, share);
             accuracy and two_optima (as the figures of these names); errata (claim, computed); machine (processor, cores).
     """
     rows = results["rows"]
@@ -287,10 +287,10 @@ def _verdict(rows: Sequence[Row]) -> str:
     decoded = f"**not in {_named(wrong)}**" if wrong else "in every row"
     of_density = [row for row in rows if not _close(row, _bound(row))]
     shorter = [row for row in of_density if row["code_length_bits"] < row[_bound(row)]]
-    longer = [row for row in of_density if row not in shorter]
+    longer = [row for row in of_density if row["code_length_bits"] > row[_bound(row)]]
     of_freqs = [row for row in rows if not _close(row, "coded_bound_bits")]
     unsure = [row for row in of_freqs if abs(_beyond(row)) <= SURE * row["beyond_error"]]
-    off = [row for row in of_freqs if row not in unsure]
+    off = [row for row in of_freqs if abs(_beyond(row)) > SURE * row["beyond_error"]]
     text = (
         f"Points came out as they went in, and left the message as it had been, {decoded}. Code length is within {CLOSE} bits or "
     )

@@ -156,8 +156,7 @@ def compute(results: Results, share: float, points: int, processes: int, path: P
                 click.echo(f"{row['dataset']:13s} {row['model']:45s} {figures_of_row}", err=True)
         models = drawn(weights)
         unseen = SPIRALS.sample(np.random.default_rng(TEST_SEED), ACCURACY_POINTS)
-        grids = [(models["typical"][SPIRALS.name], SPIRALS, unseen, n) for n in ACCURACIES]
-        results["accuracy"] = pool.starmap(experiments.accuracy, grids)
+        results["accuracy"] = experiments.accuracy(models["typical"][SPIRALS.name], SPIRALS, unseen, ACCURACIES, pool.map)
     if ("mixture", mixture.NAME) not in done:
         results["rows"].append({**mixture_row(points), "commit": about["commit"]})
     results["entropies"] = [entropies(data, points) for data in PLANE.values()]
