@@ -2,8 +2,8 @@
 
 ::
 
-    compress    file bytes -image.read-> Picture -models / stored-> sections -container.pack-> bytes
-    decompress  bytes -container.unpack-> sections -models / stored-> Picture -image.write-> file bytes
+    compress    file bytes -read_picture-> Picture -models / stored-> sections -container.pack-> bytes
+    decompress  bytes -container.unpack-> sections -models / stored-> Picture -write_picture-> file bytes
 
 What comes back is the picture: its pixels and its metadata. Where a picture is kept as its own file (JPEG, 16 bits,
 alpha, palettes, animation), the file itself comes back, byte for byte.
@@ -16,7 +16,7 @@ Networks are loaded by the first call that needs them; `inspect` never does.
 >>> result.info.width, result.info.height, result.info.method
 (480, 320, 'webp')
 >>> restored = decompress(result.data)
->>> image.read(restored.data) == image.read(png)
+>>> read_picture(restored.data) == read_picture(png)
 True
 """
 
@@ -30,13 +30,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bbans import container, image, stored, webp
-from bbans.container import Accounting, Container, Mode, ModelHeader, Section, SectionKind
+from bbans.accounting import Accounting
 from bbans.errors import CorruptDataError, FormatError, UnsupportedImageError, UnsupportedVersionError, VerifyError
-from bbans.image import Picture
+from bbans.formats import container, stored, wire
+from bbans.formats.container import Container, Mode, ModelHeader, Section, SectionKind
+from bbans.images import webp
+from bbans.images.picture import MAX_PIXELS, Picture, probe_picture, read_picture, write_picture
 
 if TYPE_CHECKING:
-    from bbans.models.photo_codec import Encoded
+    from bbans.models.photo.codec import Encoded
 
 ModeName = Literal["auto", "model", "stored"]
 Pixels = npt.NDArray[np.uint8]
@@ -215,13 +217,13 @@ def _read(data: bytes, mode: ModeName) -> tuple[_Source, str | None]:
     Raises: UnsupportedImageError: no picture, or none that this mode takes.
     """
     try:
-        return _source(data, image.read(data)), None
+        return _source(data, read_picture(data)), None
     except UnsupportedImageError:
-        found = image.probe(data)  # raises for what is no picture at all
+        found = probe_picture(data)  # raises for what is no picture at all
         if mode == "model":
             if found.format != "JPEG":
                 raise
-            return _source(data, image.read(data, decoded=True)), "the pixels of the JPEG are kept, not the JPEG file"
+            return _source(data, read_picture(data, decoded=True)), "the pixels of the JPEG are kept, not the JPEG file"
         source = _Source(data, None, found.format, found.height, found.width, found.channels, found.bit_depth)
         return source, None if mode == "stored" else f"{found.kind}: stored byte for byte, without the model"
 
@@ -272,7 +274,7 @@ def _decode(parsed: Container, codec: PictureCodec) -> Picture:
     """The picture of a file in mode model. Inverse: `_code`."""
     if parsed.channels not in (1, 3) or parsed.bit_depth != 8:
         raise FormatError(f"no model codes {parsed.channels} channels of {parsed.bit_depth} bits")
-    if parsed.height * parsed.width > image.MAX_PIXELS:
+    if parsed.height * parsed.width > MAX_PIXELS:
         raise CorruptDataError(f"the file claims {parsed.width} x {parsed.height} pixels, more than a picture may have")
     messages = parsed.bodies(SectionKind.MESSAGE)
     pixels = codec.decode(messages, parsed.height, parsed.width, parsed.channels)
@@ -335,14 +337,14 @@ def _restore(parsed: Container, codec: PictureCodec | None) -> Restored:
     kept = _unstore(parsed) if codec is None else _decode(parsed, codec)
     if _content_check(kept.pixels if isinstance(kept, Picture) else kept) != parsed.content_check:
         raise CorruptDataError("the file decodes, but not to the picture that was compressed: its content check failed")
-    return Restored(image.write(kept) if isinstance(kept, Picture) else kept, parsed.format)
+    return Restored(write_picture(kept) if isinstance(kept, Picture) else kept, parsed.format)
 
 
 def _verify(parsed: Container, source: _Source, codec: PictureCodec | None) -> None:
     """Raises VerifyError unless the container gives back the very file, or one that reads as the same picture."""
     try:
         restored = _restore(parsed, codec if parsed.mode == Mode.MODEL else None).data
-        same = restored == source.data or (source.picture is not None and image.read(restored) == source.picture)
+        same = restored == source.data or (source.picture is not None and read_picture(restored) == source.picture)
     except (FormatError, UnsupportedImageError) as error:
         raise VerifyError(f"what was compressed cannot be decompressed: {error}") from error
     if not same:
@@ -360,11 +362,11 @@ def _fast_bytes(source: _Source, picture: Picture) -> int:
 
 def _content_check(content: bytes | Pixels) -> bytes:
     """Digest of what must come back: a file, or the pixels with their shape."""
-    digest = hashlib.blake2b(digest_size=container.CHECK_BYTES)
+    digest = hashlib.blake2b(digest_size=wire.CHECK_BYTES)
     if isinstance(content, bytes):
         digest.update(content)
     else:
-        digest.update(b"".join(container.pack_varint(side) for side in content.shape))
+        digest.update(b"".join(wire.pack_varint(side) for side in content.shape))
         digest.update(np.ascontiguousarray(content).data)
     return digest.digest()
 

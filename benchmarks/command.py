@@ -79,7 +79,7 @@ def run(
 
     Exit code 1 when a codec failed or gave back something else.
     """
-    from bbans.models.running import cores
+    from bbans.exact.runtime import cores
 
     from . import datasets, report, tables
     from .run import MCBITS_PARTICLES, Options, table, write

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bbans.ans import splitmix64
-from bbans.arrays import is_array, read_array, write_npy
+from bbans.sets.arrays import is_array, read_array, write_npy
 
 from . import photos32
 

@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bbans.models.photo_codec import PhotoCodec
-from bbans.models.photo_grid import Bytes, Latent
-from bbans.models.photo_layout import COLOURS, LATENT_LEVELS, LOG_SCALE_MIN
-from bbans.models.photo_level import Level, pyramid_of, regions
-from bbans.models.photo_network import Params
+from bbans.models.photo.codec import PhotoCodec
+from bbans.models.photo.config import COLOURS, LATENT_LEVELS, LOG_SCALE_MIN
+from bbans.models.photo.geometry import Bytes, Latent, Level, pyramid_of, regions
+from bbans.models.photo.network import Params
 
 Floats = NDArray[np.float64]
 

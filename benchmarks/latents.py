@@ -20,9 +20,8 @@ from PIL import Image
 
 from bbans import models
 from bbans.ans import Message
-from bbans.models.photo_codec import PhotoCodec
-from bbans.models.photo_grid import Bytes, Latent
-from bbans.models.photo_level import Level
+from bbans.models.photo.codec import PhotoCodec
+from bbans.models.photo.geometry import Bytes, Latent, Level
 
 from .photos import SUFFIXES
 

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bbans.models.running import cores
+from bbans.exact.runtime import cores
 
 PACKAGES = ("bbans", "numpy", "numba", "torch", "pillow", "imagecodecs", "craystack")
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

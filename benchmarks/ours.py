@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 import bbans
-from bbans.archive import read_head
+from bbans.formats.archive import read_head
 
 from .datasets import DataSet
 from .jobs import ARCHIVE, CHAIN, EACH, PARTS, Step, compare

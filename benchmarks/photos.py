@@ -25,7 +25,7 @@ from PIL import Image
 import bbans
 from bbans import models
 from bbans.api import ModeName
-from bbans.models.photo_codec import PhotoCodec
+from bbans.models.photo.codec import PhotoCodec
 
 from .elbo import neg_elbo
 from .machine import processor
@@ -129,8 +129,8 @@ def float_neg_elbo(checkpoint: Path, files: list[Path], quantised: bool) -> floa
     import torch
 
     from bbans.exact.qat import set_quantised
-    from bbans.models.photo import PhotoVAE
-    from bbans.models.photo_layout import PhotoConfig
+    from bbans.models.photo.config import PhotoConfig
+    from bbans.models.photo.vae import PhotoVAE
     from bbans.training.evaluation import evaluate
 
     state = torch.load(checkpoint, weights_only=True)

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bbans import sets
-from bbans.archive import Archive, Group, Method
 from bbans.errors import CorruptDataError
+from bbans.formats.archive import Archive, Group, Method
 
 from . import files, output
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from bbans import api, image
+from bbans import api
 from bbans.errors import VerifyError
+from bbans.images.picture import read_picture
 
 from . import files, jobs, output
 
@@ -65,6 +66,6 @@ def show(source: str) -> None:
 def what_came_back(data: bytes, restored: bytes) -> str:
     if restored == data:
         return "the same file"
-    if image.read(restored) == image.read(data):
+    if read_picture(restored) == read_picture(data):
         return "the same picture"
     raise VerifyError("another picture came back")

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import click
 
-from bbans import api, archive
-from bbans.container import Accounting
+from bbans import api
+from bbans.accounting import Accounting
+from bbans.formats import archive
 
 from . import archives, files, jobs, output
 

@@ -76,7 +76,8 @@ def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        from bbans import __version__, container
+        from bbans import __version__
+        from bbans.formats import container
 
         click.echo(f"vaezip {__version__} (format {container.VERSION}, torch {version('torch')})")
         ctx.exit()

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from bbans.errors import BbansError
 
 if TYPE_CHECKING:
+    from bbans.accounting import Accounting
     from bbans.api import Info
-    from bbans.container import Accounting
 
 
 class Refused(Exception):

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from bbans import sets
-from bbans.arrays import split_key
+from bbans.sets.arrays import split_key
 from bbans.sets.writer import ModeName
 
 from . import archives, files, jobs, output

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bbans.container import is_name
-from bbans.models.photo_layout import PhotoConfig
+from bbans.formats.wire import is_name
+from bbans.models.photo.config import PhotoConfig
 from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig
 from bbans.models.weights import PHOTO
 from bbans.training.listener import Stopped
@@ -306,7 +306,7 @@ def read_task(
     reading: dict[str, Any] = {"omit": [outputs.curve], "note": listener.note, "check": check}
     sizes = sizes_of(family, size)
     if family == PHOTO:
-        from bbans.models.photo_layout import config_of
+        from bbans.models.photo.config import config_of
         from bbans.training.photo_task import read_photo_task
 
         return read_photo_task(inputs, valid, config_of(start) if start else PhotoConfig(**sizes), schedule.side, **reading)

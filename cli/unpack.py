@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from bbans import sets
-from bbans.arrays import write_npy
 from bbans.errors import BbansError, CorruptDataError
+from bbans.sets.arrays import write_npy
 
 from . import archives, files, jobs, output
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bbans import models
-from bbans.container import Accounting
+from bbans.accounting import Accounting
 from bbans.errors import CorruptDataError, ModelMissingError
 from bbans.sets.codec import Encoded
 

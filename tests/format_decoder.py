@@ -1,4 +1,6 @@
-"""A decoder written from bbans/FORMAT.md, chapter 5, alone: integers, no torch, nothing of bbans. Slow; for a small picture.
+"""A decoder written from bbans/formats/FORMAT.md, chapter 5, alone: integers, no torch, nothing of bbans.
+
+Slow; for a small picture.
 
 Functions carry the names of the text. Whole levels at once, no tiles; Python's integers for messages.
 """

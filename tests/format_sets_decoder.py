@@ -1,4 +1,6 @@
-"""A decoder of chunks written from bbans/FORMAT.md, chapter 7, alone: integers, no torch, nothing of bbans. Slow; for small images.
+"""A decoder of chunks written from bbans/formats/FORMAT.md, chapter 7, alone: integers, no torch, nothing of bbans.
+
+For small images.
 
 Functions carry the names of the text. What chapter 7 takes from chapter 5 comes from the decoder of that chapter.
 """

@@ -24,10 +24,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bbans import api, chunks, container, image, models, sets, stored
+from bbans import api, models, sets
 from bbans.exact.network import IntConv
+from bbans.formats import container, stored
+from bbans.images import chunks
+from bbans.images.picture import Picture, write_picture
 from bbans.models.families import FAMILIES
-from bbans.models.photo_layout import PhotoConfig
+from bbans.models.photo.config import PhotoConfig
 from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig, to_json
 from bbans.models.weights import pack
 from tests.models import picture, weight_file
@@ -64,14 +67,14 @@ def digest(messages: Sequence[bytes]) -> str:
     return hashlib.sha256(b"".join(len(message).to_bytes(8, "little") + message for message in messages)).hexdigest()
 
 
-def kept_picture(pixels: NDArray[np.uint8]) -> image.Picture:
+def kept_picture(pixels: NDArray[np.uint8]) -> Picture:
     """What the ``.vaez`` files give back."""
-    return image.Picture(pixels, "PNG", chunks.pack([(b"tEXt", b"Comment\0kept")], [], b"IDAT"))
+    return Picture(pixels, "PNG", chunks.pack([(b"tEXt", b"Comment\0kept")], [], b"IDAT"))
 
 
-def files(picture: image.Picture, coder: models.PhotoCodec) -> dict[str, bytes]:
+def files(picture: Picture, coder: models.PhotoCodec) -> dict[str, bytes]:
     """A ``.vaez`` file of the picture in each way, whichever is the smallest, by name."""
-    data = image.write(picture)
+    data = write_picture(picture)
     source = api._source(data, picture)
     payloads = {
         stored.Method.FILE: stored._crc(data) + data,
@@ -125,8 +128,8 @@ def archived(name: str) -> NDArray[np.uint8] | NDArray[np.bool_] | dict[str, byt
         return set_images(MODELS["gray"], 7)
     if name == "lzma":
         return pinned_picture(8, 9, 3) + np.arange(10, dtype=np.uint8)[:, None, None, None]
-    pictures = {f"{i}.png": image.write(image.Picture(pixels, "PNG", b"")) for i, pixels in enumerate(colours)}
-    pictures["more/with a text.png"] = image.write(kept_picture(colours[0]))
+    pictures = {f"{i}.png": write_picture(Picture(pixels, "PNG", b"")) for i, pixels in enumerate(colours)}
+    pictures["more/with a text.png"] = write_picture(kept_picture(colours[0]))
     return pictures | {"read me": b"no picture"}
 
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from bbans.exact.export import export_layers
 from bbans.exact.qat import ACTIVATION_STEP, QConv, set_quantised
-from bbans.models.photo import PhotoVAE
-from bbans.models.photo_codec import PhotoCodec, load_photo_codec
-from bbans.models.photo_layout import PhotoConfig
-from bbans.models.photo_network import PhotoNetwork
+from bbans.models.photo.codec import PhotoCodec, load_photo_codec
+from bbans.models.photo.config import PhotoConfig
+from bbans.models.photo.network import PhotoNetwork
+from bbans.models.photo.vae import PhotoVAE
 from bbans.models.weights import Weights, fingerprint, pack
 
 TINY = PhotoConfig(width=16, blocks=1, carried=4, head=16, latents=2, latent_width=8)

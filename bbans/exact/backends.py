@@ -13,7 +13,7 @@
     the sum is float32 and exact by the same bound: times 2**-e, plus the scaled bias, plus the skip, clamp, round half to even.
 
 Whether a backend keeps the contract on this machine is tested when a model is loaded, on the very shapes that it will run
-(see bbans.models.photo_network), never assumed.
+(see bbans.models.photo.network), never assumed.
 """
 
 from __future__ import annotations

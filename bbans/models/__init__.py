@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bbans.models.weights import DEFAULT_MODEL, Weights, find, installed, read
 
 if TYPE_CHECKING:
-    from bbans.models.photo_codec import PhotoCodec
+    from bbans.models.photo.codec import PhotoCodec
     from bbans.models.set_codec import SetCodec
 
 __all__ = ["DEFAULT_MODEL", "Weights", "find", "installed", "load", "load_set", "read"]
@@ -33,7 +33,7 @@ def load(
     Raises: ModelMissingError when there is no such model; InexactBackendError when no backend of this machine reproduces its
     integers; ModelError for weights of an unknown architecture or a device that is not there.
     """
-    from bbans.models.photo_codec import load_photo_codec
+    from bbans.models.photo.codec import load_photo_codec
 
     weights = model if isinstance(model, Weights) else read(model)
     return load_photo_codec(weights, threads=threads, device=device, backend=backend)

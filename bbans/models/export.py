@@ -14,9 +14,9 @@ import torch
 
 from bbans.exact.export import export_layers, import_layers
 from bbans.models.families import FAMILIES
-from bbans.models.photo import PhotoVAE
-from bbans.models.photo_layout import PhotoConfig, config_of
-from bbans.models.photo_network import PhotoNetwork
+from bbans.models.photo.config import PhotoConfig, config_of
+from bbans.models.photo.network import PhotoNetwork
+from bbans.models.photo.vae import PhotoVAE
 from bbans.models.small_layout import from_json
 from bbans.models.weights import PHOTO, Weights, pack
 

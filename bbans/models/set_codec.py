@@ -36,14 +36,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbans import bitsback
+from bbans.accounting import Accounting
 from bbans.ans import AnyMessage, Batch, Message
 from bbans.codecs import Codec, logistic
-from bbans.container import Accounting
 from bbans.errors import CorruptDataError, ModelError
 from bbans.exact.network import IntConv
+from bbans.exact.runtime import coding, cores, first_exact, own_thread
 from bbans.models import small_kernels as kernels
 from bbans.models.families import FAMILIES
-from bbans.models.running import coding, cores, first_exact, own_thread
 from bbans.models.small_layout import LATENT_LEVELS, SmallConfig, TopDownConfig, from_json
 from bbans.models.small_network import MAX_BATCH, Latent, MarkovNetwork, Samples, SmallNetwork, TopDownNetwork, batch_size, padded
 from bbans.models.weights import Weights
@@ -407,10 +407,10 @@ def load_network(weights: Weights, backend: str | None = None) -> SmallNetwork:
     family = FAMILIES[weights.architecture]
     config = from_json(family.config, weights.config, weights.id)
 
-    def made(name: str) -> SmallNetwork:
+    def build(name: str) -> SmallNetwork:
         return family.network(config, weights.layers, name)
 
-    return first_exact(weights, made, "cpu", backend, f"the model '{weights.id}' cannot run here")
+    return first_exact(weights.id, weights.digest, build, "cpu", backend, f"the model '{weights.id}' cannot run here")
 
 
 def load_set_codec(weights: Weights, *, scheme: str | None, threads: int | None, backend: str | None) -> SetCodec:

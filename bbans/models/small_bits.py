@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bbans.exact.qat import ACTIVATION_STEP, round_ste
-from bbans.models.photo import logistic_log_mass, mixture_bits
+from bbans.models.photo.vae import logistic_log_mass, mixture_bits
 from bbans.models.small_layout import (
     BINARY_LEVEL,
     LATENT_LEVELS,

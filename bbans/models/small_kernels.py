@@ -20,7 +20,7 @@ import numpy as np
 from bbans._jit import jit
 from bbans.ans import peek_one, pop_one, push_one
 from bbans.kernels import bernoulli_interval, mixture_interval
-from bbans.models.photo_layout import COLOURS
+from bbans.models.photo.config import COLOURS
 from bbans.models.small_layout import BINARY_LEVEL, LOG_SCALE_OFFSET
 from bbans.tables import LOG_BITS, PRECISION, SCALES, bernoulli_start, log2, mixture_search, weights_from_logits
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bbans.exact.qat import QConv, Quantised
-from bbans.models.photo import Residual
+from bbans.models.photo.vae import Residual
 from bbans.models.small_bits import (
     Logistic,
     SmallBits,

@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from bbans.container import is_name
 from bbans.errors import CorruptDataError, ModelError, ModelMismatchError, ModelMissingError
 from bbans.exact.network import IntConv, from_tensors, to_tensors
+from bbans.formats.wire import is_name
 
 DEFAULT_MODEL = "photo-2"
 FOLDER = Path(__file__).parent / "weights"

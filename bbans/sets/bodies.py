@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bbans.archive import pack_blob, unpack_blob
-from bbans.container import CHECK_BYTES, Reader, is_name, pack_name, pack_varint, unpack_name
 from bbans.errors import CorruptDataError
+from bbans.formats.archive import pack_blob, unpack_blob
+from bbans.formats.wire import CHECK_BYTES, Reader, is_name, pack_name, pack_varint, unpack_name
 
 from .codec import Pixels
 
@@ -27,7 +27,7 @@ MAX_FILE_BYTES = 1 << 32
 
 @dataclass(frozen=True)
 class Wrapper:
-    """What a picture file has beside its pixels: see `bbans.image.Picture`."""
+    """What a picture file has beside its pixels: see `bbans.images.picture.Picture`."""
 
     format: str
     metadata: bytes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bbans.archive import MAX_CHUNK_SAMPLES, Filter
-from bbans.container import CHECK_BYTES
 from bbans.errors import UnsupportedImageError
+from bbans.formats.archive import MAX_CHUNK_SAMPLES, Filter
+from bbans.formats.wire import CHECK_BYTES
 
 from .codec import GroupCodec, LzmaCodec, Models, is_binary
 from .sources import Samples

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bbans import lzma2
-from bbans.archive import Filter, Group, Method, ModelInfo
-from bbans.container import Accounting
+from bbans.accounting import Accounting
 from bbans.errors import CorruptDataError, ModelError
+from bbans.formats import lzma2
+from bbans.formats.archive import Filter, Group, Method, ModelInfo
 
 if TYPE_CHECKING:
     from bbans.models import Weights

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from bbans import api, container, image
-from bbans.archive import Chunk, Group, Method, read_head, unpack_blob
-from bbans.arrays import Images
+from bbans import api
 from bbans.errors import BbansError, CorruptDataError
-from bbans.image import Picture
+from bbans.formats import container, wire
+from bbans.formats.archive import Chunk, Group, Method, read_head, unpack_blob
+from bbans.images.picture import Picture, write_picture
+from bbans.sets.arrays import Images
 
 from .bodies import MAX_FILE_BYTES, Wrapper, file_check, samples_check, unpack_samples
 from .codec import SPAN_SAMPLES, GroupCodec, Models, Pixels, SetCodec, codec_of
 
 if TYPE_CHECKING:
-    from bbans.models.photo_codec import PhotoCodec
+    from bbans.models.photo.codec import PhotoCodec
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Reader:
                 if isinstance(found, tuple):
                     samples, wrappers = found
                     try:
-                        yield number, image.write(Picture(samples[place], wrappers[place].format, wrappers[place].metadata))
+                        yield number, write_picture(Picture(samples[place], wrappers[place].format, wrappers[place].metadata))
                     except CorruptDataError as error:
                         yield number, error
                 else:
@@ -216,7 +217,7 @@ class Reader:
             body = self._body(part)
             if group.method == Method.VAEZ:
                 return api.decompress(body, model=self._photo_codec(body), threads=self._models.threads).data
-            blob = container.Reader(body, "file")
+            blob = wire.Reader(body, "file")
             data = unpack_blob(blob, MAX_FILE_BYTES)
             if blob.at != len(body) or file_check(data) != part.chunk.check:
                 raise CorruptDataError("the file is not the one that was packed: its content check failed")
@@ -244,7 +245,7 @@ class Reader:
             raise CorruptDataError(f"the chunk is cut short, {left} of {size} bytes are here")
         self._file.seek(part.offset)
         body = self._file.read(size)
-        if container.crc32(body) != part.chunk.crc:
+        if wire.crc32(body) != part.chunk.crc:
             raise CorruptDataError("the chunk is damaged: its check failed")
         return body
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bbans import arrays, image
-from bbans.archive import ArraySpec
 from bbans.errors import UnsupportedImageError
+from bbans.formats.archive import ArraySpec
+from bbans.images.picture import Picture, read_picture
+from bbans.sets import arrays
 
 from .bodies import Wrapper
 from .codec import Models, Pixels
@@ -98,7 +99,7 @@ def from_folder(folder: Path, models: Models, progress: Callable[[str, int, int]
     if not names:
         raise UnsupportedImageError("there are no pictures in this folder")
     source = Source(None, names, 0, [], [], folder, notes)
-    found: dict[tuple[tuple[int, int, int], bool], list[tuple[int, image.Picture]]] = {}
+    found: dict[tuple[tuple[int, int, int], bool], list[tuple[int, Picture]]] = {}
     source_bytes = 0
     for number in range(len(names)):
         progress("reading", number, len(names))
@@ -128,9 +129,9 @@ def _files(folder: Path, prefix: str, notes: list[str]) -> Iterator[str]:
             notes.append(f"{name} is no file: left out")
 
 
-def _picture(data: bytes) -> image.Picture | None:
+def _picture(data: bytes) -> Picture | None:
     try:
-        return image.read(data, bilevel=True)
+        return read_picture(data, bilevel=True)
     except UnsupportedImageError:
         return None
 

@@ -19,11 +19,14 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 
-from bbans import api, archive, arrays, image
-from bbans.archive import Archive, Chunk, Group, Method, pack_blob, unpack_blob
-from bbans.container import Accounting, Reader, crc32
+from bbans import api
+from bbans.accounting import Accounting
 from bbans.errors import BbansError, ModelError, UnsupportedImageError, VerifyError
-from bbans.image import Picture
+from bbans.formats import archive
+from bbans.formats.archive import Archive, Chunk, Group, Method, pack_blob, unpack_blob
+from bbans.formats.wire import Reader, crc32
+from bbans.images.picture import Picture, read_picture, write_picture
+from bbans.sets import arrays
 
 from .bodies import file_check, pack_samples, samples_check, unpack_samples
 from .choice import Plan, plan
@@ -31,7 +34,7 @@ from .codec import SPAN_SAMPLES, Models, SetCodec, group_of
 from .sources import Samples, Source, from_array, from_folder
 
 if TYPE_CHECKING:
-    from bbans.models.photo_codec import PhotoCodec
+    from bbans.models.photo.codec import PhotoCodec
 
 _MEMORY_BYTES = 1 << 26
 _NAMES = 5  # in a note
@@ -65,8 +68,8 @@ def pack(
     """Write an archive of images into a file. Inverse: `bbans.sets.Reader`.
 
     Args:
-        source: a folder, a file of `bbans.arrays` (`FILE.npz:KEY` for one array of several), or an array (N, H, W[, C]) of uint8
-            or bool.
+        source: a folder, a file of `bbans.sets.arrays` (`FILE.npz:KEY` for one array of several), or an array (N, H, W[, C]) of
+            uint8 or bool.
         file: written from where it is.
         model: codes all images that it fits: an installed model's id, a weight file, or a codec. None: for each shape of images,
             the one that makes the first of them smallest.
@@ -188,7 +191,7 @@ class _Writer:
             wrappers = [wrapper for some, _ in unpacked for wrapper in some]
             for number, wrapper in enumerate(wrappers, starts.start):
                 picture = Picture(samples.images[number], wrapper.format, wrapper.metadata)
-                same &= wrapper == samples.wrappers[number] and image.read(image.write(picture), bilevel=True) == picture
+                same &= wrapper == samples.wrappers[number] and read_picture(write_picture(picture), bilevel=True) == picture
         except BbansError as error:
             raise VerifyError(f"what was packed cannot be unpacked: {error}") from error
         if not same:

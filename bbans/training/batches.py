@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from bbans.models.photo_layout import BLOCK, PhotoConfig
+from bbans.models.photo.config import BLOCK, PhotoConfig
 from bbans.training.data import Crops
 from bbans.training.task import Batch
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bbans import api, webp
+from bbans import api
 from bbans.errors import UnsupportedImageError, VerifyError
-from bbans.models.photo import Bits, PhotoVAE
+from bbans.images import webp
+from bbans.models.photo.vae import Bits, PhotoVAE
 from bbans.training.batches import noise_size
 from bbans.training.data import Pixels
 from bbans.training.photos import Photo

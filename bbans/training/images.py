@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bbans._pillow import open_any
-from bbans.arrays import is_array, read_array
 from bbans.errors import TrainingError, UnsupportedImageError
-from bbans.image import MAX_PIXELS
+from bbans.images.picture import MAX_PIXELS
+from bbans.images.pillow import open_any
+from bbans.sets.arrays import is_array, read_array
 from bbans.training.data import Pixels
 from bbans.training.photos import DEEP, HELD_OUT, picture_files
 
@@ -73,7 +73,7 @@ def read_images(
     """All images of the inputs: arrays in their order, then the pictures of folders in the order of their hashes.
 
     Args:
-        inputs: idx, .npy or .npz files (`bbans.arrays`), picture files, folders of pictures.
+        inputs: idx, .npy or .npz files (`bbans.sets.arrays`), picture files, folders of pictures.
         omit: files that are not read.
         note: gets a line for each picture that cannot be decoded.
         check: called before each file; may raise to end the reading.

@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 from bbans.errors import TrainingError
 from bbans.exact.qat import Quantised
 from bbans.models.export import export_model, import_model
-from bbans.models.photo import PhotoVAE
-from bbans.models.photo_layout import PhotoConfig
+from bbans.models.photo.config import PhotoConfig
+from bbans.models.photo.vae import PhotoVAE
 from bbans.models.weights import PHOTO, Weights
 from bbans.training.batches import Batches, noise_size
 from bbans.training.data import Crops

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bbans._pillow import open_any
 from bbans.errors import TrainingError, UnsupportedImageError
-from bbans.image import MAX_PIXELS
+from bbans.images.picture import MAX_PIXELS
+from bbans.images.pillow import open_any
 from bbans.training.data import Pixels
 
 SUFFIXES = (".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".jpg", ".jpeg")

@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import torch
 
-from bbans.models.running import cores
+from bbans.exact.runtime import cores
 
 from . import page, table
 

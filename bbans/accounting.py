@@ -1,0 +1,33 @@
+"""Where the bits of messages go: the terms of the negative ELBO, as they were coded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """Where the bits of the messages come from, in whole bits.
+
+    ``likelihood_bits`` is -log2 p(x|z), ``prior_bits`` -log2 p(z), ``posterior_bits`` -log2 q(z|x), which bits-back
+    coding gives back, and ``initial_bits`` what had to be put on the message before latents could be popped.
+    """
+
+    likelihood_bits: int
+    prior_bits: int
+    posterior_bits: int
+    initial_bits: int
+
+    @property
+    def net_bits(self) -> int:
+        """Length of the messages as the model predicts it: likelihood + prior - posterior + initial bits."""
+        return self.likelihood_bits + self.prior_bits - self.posterior_bits + self.initial_bits
+
+    def __add__(self, other: Accounting) -> Accounting:
+        """That of the messages of both."""
+        return Accounting(
+            likelihood_bits=self.likelihood_bits + other.likelihood_bits,
+            prior_bits=self.prior_bits + other.prior_bits,
+            posterior_bits=self.posterior_bits + other.posterior_bits,
+            initial_bits=self.initial_bits + other.initial_bits,
+        )

@@ -1,0 +1,403 @@
+"""The archive: many images in one file, bytes <-> Archive.
+
+::
+
+    +------+---------+--------------+-------+-----------+---------+---------+--
+    | VAEA | version | index length | index | index CRC | chunk 0 | chunk 1 | ...
+    +------+---------+--------------+-------+-----------+---------+---------+--
+       4        1         varint       ...      4 (LE)    lengths and CRCs are in the index
+
+The images of an archive, in its order, are dealt out to *groups*, each coded in its own way; those of a group are cut into
+*chunks*, which are coded on their own. So an image is found by the index and one chunk, and damage to a chunk is damage to its
+images alone. `FORMAT.md`, chapter 6, is the byte-level specification, and changes with this file. This module knows nothing of
+pictures or models: it imports neither numpy, torch nor Pillow.
+
+>>> group = Group(Method.FILE, count=1, chunk=1, chunks=(Chunk(4, bytes(4), bytes(8)),))
+>>> archive = Archive(array=None, names=("a/b.txt",), members=(0,), source_bytes=9, groups=(group,))
+>>> read_head(io.BytesIO(pack_head(archive))) == (archive, len(pack_head(archive)))
+True
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import BinaryIO
+
+from bbans.accounting import Accounting
+from bbans.errors import CorruptDataError, FormatError, UnsupportedVersionError
+from bbans.formats import lzma2
+from bbans.formats.wire import (
+    CHECK_BYTES,
+    CRC_BYTES,
+    UPDATE_ADVICE,
+    Reader,
+    crc32,
+    is_name,
+    newer,
+    pack_accounting,
+    pack_name,
+    pack_varint,
+    unpack_accounting,
+    unpack_name,
+)
+
+MAGIC = b"VAEA"
+VERSION = 1
+MAX_CHUNK_SAMPLES = 1 << 30
+"""H * W * C of all images of a chunk: what a decoder may be made to allocate at once."""
+MAX_SAMPLES = 1 << 48
+"""Of an array: more than any memory."""
+
+_MAX_BLOB_BYTES = 1 << 28
+_PREFIX_BYTES = len(MAGIC) + 1 + 9  # of a file, up to the end of the longest index length
+
+
+class Method(IntEnum):
+    """How the images of a group are kept."""
+
+    FILE = 0
+    """Any file, by LZMA."""
+    VAEZ = 1
+    """Each picture as a file of `bbans.api`."""
+    LZMA = 2
+    """Samples of images of one shape, by LZMA."""
+    MODEL = 3
+    """Samples of images of one shape, by a model for such."""
+
+
+class Filter(IntEnum):
+    """What is done to samples before LZMA (FORMAT.md, 6.5)."""
+
+    NONE = 0
+    BITS = 1
+    ROWS = 2
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """An array of images: dtype ``uint8`` or ``bool``, shape (N, H, W) or (N, H, W, C), none of them 0."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)"""
+        return self.shape[1], self.shape[2], self.shape[3] if len(self.shape) == 4 else 1
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Size of a chunk's body, its CRC-32, and a digest of what it decodes to (none in groups of VAEZ: they have their own)."""
+
+    size: int
+    crc: bytes
+    check: bytes = b""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a group says of its model: id, hash of the weights, the bits-back scheme, and the bits of all its chunks."""
+
+    id: str
+    weights_hash: bytes
+    scheme: str
+    accounting: Accounting
+
+
+@dataclass(frozen=True)
+class Group:
+    """Images that are kept in one way. ``chunk`` of them are in each chunk; the last may hold fewer.
+
+    Groups of LZMA and MODEL have images of one ``shape`` (H, W, C), whose samples are ``unit`` times the coded symbols.
+    """
+
+    method: Method
+    count: int
+    chunk: int
+    chunks: tuple[Chunk, ...] = ()
+    shape: tuple[int, int, int] | None = None
+    unit: int = 1
+    filter: Filter = Filter.NONE
+    model: ModelInfo | None = None
+
+    def images(self, number: int) -> int:
+        """How many images chunk ``number`` holds."""
+        return min(self.chunk, self.count - number * self.chunk)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all chunks."""
+        return sum(chunk.size for chunk in self.chunks)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The index of a file: either the images of an array, or pictures with their names.
+
+    ``names`` are the paths of the pictures below their folder, with `/` between parts; what is not UTF-8 in them is kept as
+    Python's ``surrogateescape`` has it. ``members`` says of each picture in which group it is; within a group pictures keep their
+    order. ``source_bytes`` is the size of the files that were packed, or of the array's samples.
+    """
+
+    array: ArraySpec | None
+    names: tuple[str, ...]
+    members: tuple[int, ...]
+    source_bytes: int
+    groups: tuple[Group, ...]
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return self.array.shape[0] if self.array else len(self.names)
+
+    def of_group(self, group: int) -> Sequence[int]:
+        """The images of a group: the numbers that they have in the archive, in order."""
+        if self.array:
+            return range(len(self))
+        return [number for number, member in enumerate(self.members) if member == group]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all chunks."""
+        return sum(group.size for group in self.groups)
+
+
+def pack_head(archive: Archive) -> bytes:
+    """The file of an archive up to its first chunk.
+
+    Raises: ValueError for an archive that `read_head` would refuse.
+    Inverse: `read_head`.
+    """
+    fault = _fault(archive)
+    if fault:
+        raise ValueError(f"not a valid archive: {fault}")
+    index = _pack_index(archive)
+    head = MAGIC + bytes([VERSION]) + pack_varint(len(index)) + index
+    return head + crc32(head)
+
+
+def read_head(file: BinaryIO) -> tuple[Archive, int]:
+    """The archive whose file begins here, and the length of all that comes before its first chunk. Reads no more than that.
+
+    Raises: FormatError (no archive), UnsupportedVersionError (a newer one), CorruptDataError (its index is damaged).
+    Inverse: `pack_head`.
+    """
+    start = file.read(_PREFIX_BYTES)
+    if not start.startswith(MAGIC):
+        raise FormatError(f"not an archive of vaezip: {'it does not begin with VAEA' if start else 'it is empty'}")
+    reader = Reader(start, "index")
+    reader.take(len(MAGIC))
+    version = reader.byte()
+    if version > VERSION:
+        raise UnsupportedVersionError(f"archive version {version}, but this vaezip reads only {VERSION}: {UPDATE_ADVICE}")
+    if version == 0:
+        raise CorruptDataError("index: archive version 0 does not exist")
+    size = reader.varint()
+    here = reader.at
+    missing = here + size + CRC_BYTES - len(start)
+    left = _left(file)
+    if missing > left:  # before anything is allocated for it
+        raise CorruptDataError(f"index: cut short, {len(start) + left - here} of {size + CRC_BYTES} bytes are here")
+    start += file.read(max(missing, 0))
+    head, crc = start[: here + size], start[here + size : here + size + CRC_BYTES]
+    if crc32(head) != crc:
+        raise CorruptDataError("index: its check failed")
+    archive = _unpack_index(Reader(head[here:], "index"))
+    fault = _fault(archive)
+    if fault:
+        raise CorruptDataError(f"index: {fault}")
+    return archive, len(head) + CRC_BYTES
+
+
+def _left(file: BinaryIO) -> int:
+    """Bytes from here to the end of a file."""
+    here = file.tell()
+    end = file.seek(0, io.SEEK_END)
+    file.seek(here)
+    return end - here
+
+
+def _pack_index(archive: Archive) -> bytes:
+    return b"".join(
+        [
+            _pack_pictures(archive) if archive.array is None else _pack_array(archive.array),
+            pack_varint(len(archive.groups)),
+            *map(_pack_group, archive.groups),
+        ]
+    )
+
+
+def _unpack_index(index: Reader) -> Archive:
+    kind = index.byte()
+    if kind > 1:
+        raise newer("kind of archive", kind)
+    archive = _unpack_array(index) if kind else _unpack_pictures(index)
+    groups = []
+    for _ in range(index.varint()):  # a false count runs into the end of the index: nothing is allocated by it
+        groups.append(_unpack_group(index))
+    if index.at != len(index.data):
+        raise CorruptDataError(f"index: {len(index.data) - index.at} bytes more than its fields")
+    return replace(archive, groups=tuple(groups))
+
+
+def _pack_array(array: ArraySpec) -> bytes:
+    return bytes([1, array.dtype == "bool", len(array.shape)]) + b"".join(map(pack_varint, array.shape))
+
+
+def _unpack_array(index: Reader) -> Archive:
+    """An archive without groups. Inverse: `_pack_array`."""
+    dtype, axes = index.byte(), index.byte()
+    if dtype > 1:
+        raise newer("type of array", dtype)
+    if axes not in (3, 4):
+        raise CorruptDataError(f"index: an array of {axes} axes")
+    array = ArraySpec("bool" if dtype else "uint8", tuple(index.varint() for _ in range(axes)))
+    return Archive(array, (), (), math.prod(array.shape), ())
+
+
+def _pack_pictures(archive: Archive) -> bytes:
+    names = [name.encode("utf-8", "surrogateescape") for name in archive.names]
+    listed = bytearray()
+    for before, name in zip([b"", *names], names, strict=False):
+        shared = next((at for at, (a, b) in enumerate(zip(before, name, strict=False)) if a != b), min(len(before), len(name)))
+        listed += pack_varint(shared) + name[shared:] + b"\0"
+    members = b"".join(map(pack_varint, archive.members)) if len(archive.groups) > 1 else b""
+    return b"\0" + pack_varint(archive.source_bytes) + pack_varint(len(names)) + pack_blob(bytes(listed)) + pack_blob(members)
+
+
+def _unpack_pictures(index: Reader) -> Archive:
+    """An archive without groups. Inverse: `_pack_pictures`."""
+    source_bytes, count = index.varint(), index.varint()
+    listed, members = Reader(unpack_blob(index), "index: names"), Reader(unpack_blob(index), "index: groups of pictures")
+    names: list[str] = []
+    name = b""
+    for _ in range(count):
+        shared = listed.varint()
+        end = listed.data.find(b"\0", listed.at)
+        if shared > len(name) or end < 0:
+            raise CorruptDataError("index: its names do not follow from each other")
+        name = name[:shared] + listed.take(end - listed.at)
+        listed.take(1)
+        names.append(name.decode("utf-8", "surrogateescape"))
+    groups = [members.varint() if members.data else 0 for _ in range(count)]
+    if listed.at != len(listed.data) or members.at != len(members.data):
+        raise CorruptDataError("index: more names or groups of pictures than pictures")
+    return Archive(None, tuple(names), tuple(groups), source_bytes, ())
+
+
+def _pack_group(group: Group) -> bytes:
+    fields = [bytes([group.method]), pack_varint(group.count), pack_varint(group.chunk)]
+    if group.shape is not None:
+        fields += [*map(pack_varint, group.shape), bytes([group.unit])]
+    if group.method == Method.LZMA:
+        fields.append(bytes([group.filter]))
+    if group.model is not None:
+        model = group.model
+        fields += [pack_name(model.id), model.weights_hash, pack_name(model.scheme), pack_accounting(model.accounting)]
+    return b"".join([*fields, *(pack_varint(chunk.size) + chunk.crc + chunk.check for chunk in group.chunks)])
+
+
+def _unpack_group(index: Reader) -> Group:
+    number = index.byte()
+    if number not in Method.__members__.values():
+        raise newer("method", number)
+    group = Group(Method(number), index.varint(), index.varint())
+    if group.method in (Method.LZMA, Method.MODEL):
+        group = replace(group, shape=(index.varint(), index.varint(), index.varint()), unit=index.byte())
+    if group.method == Method.LZMA:
+        number = index.byte()
+        if number not in Filter.__members__.values():
+            raise newer("filter", number)
+        group = replace(group, filter=Filter(number))
+    if group.method == Method.MODEL:
+        id, weights_hash, scheme = unpack_name(index), index.take(CHECK_BYTES), unpack_name(index)
+        group = replace(group, model=ModelInfo(id, weights_hash, scheme, unpack_accounting(index)))
+    if group.chunk == 0:
+        raise CorruptDataError("index: chunks of no images")
+    chunks = []
+    for _ in range(-(-group.count // group.chunk)):  # as above
+        size, crc = index.varint(), index.take(CRC_BYTES)
+        chunks.append(Chunk(size, crc, b"" if group.method == Method.VAEZ else index.take(CHECK_BYTES)))
+    return replace(group, chunks=tuple(chunks))
+
+
+def pack_blob(data: bytes) -> bytes:
+    """Size and the bytes themselves, or a stream of LZMA where that is smaller. Inverse: `unpack_blob`."""
+    stream = lzma2.compress(data, fitted=True) if data else b""
+    kept = stream if len(stream) < len(data) else data
+    return pack_varint(len(data)) + pack_varint(len(kept)) + kept
+
+
+def unpack_blob(reader: Reader, limit_bytes: int = _MAX_BLOB_BYTES) -> bytes:
+    """The data of a blob. Inverse: `pack_blob`. Raises: CorruptDataError: damaged, or more than the limit."""
+    size, kept_bytes = reader.varint(), reader.varint()
+    if size > limit_bytes:
+        raise CorruptDataError(f"{reader.name}: {size} bytes are more than the limit of {limit_bytes}")
+    kept = reader.take(kept_bytes)
+    return kept if kept_bytes == size else lzma2.decompress(kept, size)
+
+
+def _fault(archive: Archive) -> str | None:
+    """What is wrong with the fields of an archive, or None. One list of rules for both directions."""
+    array = archive.array
+    rules = [
+        (len(archive) > 0, "it holds no image"),
+        (array is None or min(array.shape) > 0, "the array has no samples"),
+        (array is None or math.prod(array.shape) <= MAX_SAMPLES, f"the array has more than {MAX_SAMPLES} samples"),
+        (array is None or not archive.names, "an array's images have no names"),
+        (array is None or len(archive.groups) == 1, "an array's images are in more than one group"),
+        (array is None or all(group.shape == array.image_shape for group in archive.groups), "the images have another shape"),
+        (len(archive.members) == len(archive.names), "not every picture is in a group"),
+    ]
+    faults = [fault for holds, fault in rules if not holds]
+    faults += filter(None, (_fault_of_group(group) for group in archive.groups))
+    if not faults:
+        counts = [0] * len(archive.groups)
+        for member in archive.members:
+            if member >= len(counts):
+                return "a picture is in a group that is not there"
+            counts[member] += 1
+        if [group.count for group in archive.groups] != (counts if array is None else [len(archive)]):
+            return "the groups have more or fewer images than the archive"
+    return next(iter(faults), None) or _fault_of_names(archive.names)
+
+
+def _fault_of_group(group: Group) -> str | None:
+    shape, model = group.shape, group.model
+    has_samples = group.method in (Method.LZMA, Method.MODEL)
+    checked = 0 if group.method == Method.VAEZ else CHECK_BYTES
+    rules = [
+        (group.count > 0 and group.chunk > 0, "a group or its chunks are empty"),
+        (len(group.chunks) == -(-group.count // max(group.chunk, 1)), "a group has more or fewer chunks than its images need"),
+        (has_samples or group.chunk == 1, "a chunk of more than one file"),
+        ((shape is not None) == has_samples, "shape and method of a group disagree"),
+        (shape is None or min(shape) > 0, "images without samples"),
+        (
+            shape is None or min(group.chunk, group.count) * math.prod(shape) <= MAX_CHUNK_SAMPLES,
+            f"a chunk of more than {MAX_CHUNK_SAMPLES} samples",
+        ),
+        (0 < group.unit < 256, "the unit of samples is not in 1..255"),
+        ((model is not None) == (group.method == Method.MODEL), "model and method of a group disagree"),
+        (model is None or (is_name(model.id) and is_name(model.scheme)), "the model's id or scheme is not a name"),
+        (model is None or len(model.weights_hash) == CHECK_BYTES, f"the weight hash is not {CHECK_BYTES} bytes"),
+        (all((len(chunk.crc), len(chunk.check)) == (CRC_BYTES, checked) for chunk in group.chunks), "checks of wrong lengths"),
+    ]
+    return next((fault for holds, fault in rules if not holds), None)
+
+
+def _fault_of_names(names: Sequence[str]) -> str | None:
+    """Names must be those of different files below one folder, wherever that is."""
+    folders: set[str] = set()
+    for name in names:
+        parts = name.split("/")
+        if "\0" in name or any(part in ("", ".", "..") for part in parts):
+            return f"{name!r} is no name of a file below a folder"
+        folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
+    if len(set(names)) < len(names):
+        return "two pictures of one name"
+    both = folders.intersection(names)
+    return f"{both.pop()!r} is a file and a folder" if both else None

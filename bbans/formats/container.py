@@ -1,0 +1,231 @@
+"""The file: bytes <-> Container.
+
+::
+
+    +------+---------+---------------+--------+--------------+-----------+-----------+--
+    | VAEZ | version | header length | header | header CRC   | section 0 | section 1 | ...
+    +------+---------+---------------+--------+--------------+-----------+-----------+--
+       4        1         varint        ...       4 (LE)       lengths and CRCs are in the header
+
+Everything before the bodies is covered by one CRC-32, every body by its own, and the header lists all bodies: so no
+byte of a file is unchecked, and a body can be read (or found damaged) without the others. `FORMAT.md` is the
+byte-level specification, and changes with this file. This module knows nothing of pictures or models: it imports
+neither numpy, torch nor Pillow.
+
+>>> container = Container(mode=Mode.STORED, method=0, format="PNG", source_bytes=5, height=1, width=1,
+...                       channels=3, bit_depth=8, content_check=bytes(8), model=None,
+...                       sections=(Section(SectionKind.PAYLOAD, b"hello"),))
+>>> unpack(pack(container)) == container
+True
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from bbans.accounting import Accounting
+from bbans.errors import CorruptDataError, FormatError, UnsupportedVersionError
+from bbans.formats.wire import (
+    CHECK_BYTES,
+    CRC_BYTES,
+    UPDATE_ADVICE,
+    Reader,
+    crc32,
+    is_name,
+    newer,
+    pack_accounting,
+    pack_name,
+    pack_varint,
+    unpack_accounting,
+    unpack_name,
+)
+
+MAGIC = b"VAEZ"
+VERSION = 1
+
+
+class Mode(IntEnum):
+    """How the pixels are kept."""
+
+    STORED = 0
+    MODEL = 1
+
+
+class SectionKind(IntEnum):
+    """What the body of a section is. Sections are sorted by kind; messages keep the order of the model."""
+
+    METADATA = 1
+    PAYLOAD = 2
+    MESSAGE = 3
+
+
+@dataclass(frozen=True)
+class Section:
+    """One body with its kind."""
+
+    kind: SectionKind
+    body: bytes
+
+
+@dataclass(frozen=True)
+class ModelHeader:
+    """What a file in mode ``MODEL`` says of its model."""
+
+    id: str
+    weights_hash: bytes
+    accounting: Accounting
+
+
+@dataclass(frozen=True)
+class Container:
+    """A whole file. ``model`` is given exactly in mode ``MODEL``; ``method`` is 0 there.
+
+    ``format`` names the picture file that comes back (as `bbans.images.picture` does), ``source_bytes`` is the size of the file
+    that was compressed, and ``content_check`` an 8-byte digest of what must come back (made by `bbans.api`).
+    """
+
+    mode: Mode
+    method: int
+    format: str
+    source_bytes: int
+    height: int
+    width: int
+    channels: int
+    bit_depth: int
+    content_check: bytes
+    model: ModelHeader | None
+    sections: tuple[Section, ...]
+
+    def bodies(self, kind: SectionKind) -> list[bytes]:
+        """Bodies of all sections of that kind, in the order of the file."""
+        return [section.body for section in self.sections if section.kind == kind]
+
+
+def pack(container: Container) -> bytes:
+    """File bytes of a container.
+
+    Raises: ValueError for a container that `unpack` would refuse (a mistake of the caller, not of the data).
+    Inverse: `unpack`.
+    """
+    fault = _fault(container)
+    if fault:
+        raise ValueError(f"not a valid container: {fault}")
+    header = _pack_header(container)
+    head = MAGIC + bytes([VERSION]) + pack_varint(len(header)) + header
+    return b"".join([head, crc32(head), *(section.body for section in container.sections)])
+
+
+def unpack(data: bytes) -> Container:
+    """Container of file bytes, every byte of which has been checked.
+
+    Raises: FormatError (no vaezip file), UnsupportedVersionError (a newer one), CorruptDataError (damaged; the message
+    names the section).
+    Inverse: `pack`.
+    """
+    if not data.startswith(MAGIC):
+        raise FormatError(f"not a vaezip file: {'it does not begin with VAEZ' if data else 'it is empty'}")
+    reader = Reader(data, "header")
+    reader.take(len(MAGIC))
+    version = reader.byte()
+    if version > VERSION:
+        raise UnsupportedVersionError(f"format version {version}, but this vaezip reads only {VERSION}: {UPDATE_ADVICE}")
+    if version == 0:
+        raise CorruptDataError("header: format version 0 does not exist")
+    header = reader.take(reader.varint())
+    head = reader.data[: reader.at]
+    if reader.take(CRC_BYTES) != crc32(head):
+        raise CorruptDataError("header: its check failed")
+    container, directory = _unpack_header(Reader(header, "header"))
+
+    surplus = len(reader.data) - reader.at - sum(size for _, size, _ in directory)
+    if surplus > 0:
+        raise CorruptDataError(f"{surplus} bytes too many after the last section")
+    sections = []
+    for number, (kind, size, crc) in enumerate(directory, 1):
+        reader.name = f"section {number} of {len(directory)} ({kind.name.lower()})"
+        body = reader.take(size)
+        if crc32(body) != crc:
+            raise CorruptDataError(f"{reader.name}: its check failed")
+        sections.append(Section(kind, body))
+    container = replace(container, sections=tuple(sections))
+    fault = _fault(container)
+    if fault:
+        raise CorruptDataError(f"header: {fault}")
+    return container
+
+
+def _pack_header(container: Container) -> bytes:
+    return b"".join(
+        [
+            bytes([container.mode, container.method]),
+            pack_name(container.format),
+            pack_varint(container.source_bytes),
+            pack_varint(container.height),
+            pack_varint(container.width),
+            pack_varint(container.channels),
+            pack_varint(container.bit_depth),
+            container.content_check,
+            b"" if container.model is None else _pack_model(container.model),
+            pack_varint(len(container.sections)),
+            *(bytes([section.kind]) + pack_varint(len(section.body)) + crc32(section.body) for section in container.sections),
+        ]
+    )
+
+
+def _unpack_header(header: Reader) -> tuple[Container, list[tuple[SectionKind, int, bytes]]]:
+    """Container without sections, and the directory of its sections: (kind, bytes, check)."""
+    mode, method = header.byte(), header.byte()
+    if mode not in Mode.__members__.values():
+        raise newer("mode", mode)
+    container = Container(
+        mode=Mode(mode),
+        method=method,
+        format=unpack_name(header),
+        source_bytes=header.varint(),
+        height=header.varint(),
+        width=header.varint(),
+        channels=header.varint(),
+        bit_depth=header.varint(),
+        content_check=header.take(CHECK_BYTES),
+        model=_unpack_model(header) if mode == Mode.MODEL else None,
+        sections=(),
+    )
+    directory = []
+    for _ in range(header.varint()):  # a false count runs into the end of the header: nothing is allocated by it
+        kind, size, crc = header.byte(), header.varint(), header.take(CRC_BYTES)
+        if kind not in SectionKind.__members__.values():
+            raise newer("section kind", kind)
+        directory.append((SectionKind(kind), size, crc))
+    if header.at != len(header.data):
+        raise CorruptDataError(f"header: {len(header.data) - header.at} bytes more than its fields")
+    return container, directory
+
+
+def _pack_model(model: ModelHeader) -> bytes:
+    return pack_name(model.id) + model.weights_hash + pack_accounting(model.accounting)
+
+
+def _unpack_model(header: Reader) -> ModelHeader:
+    return ModelHeader(id=unpack_name(header), weights_hash=header.take(CHECK_BYTES), accounting=unpack_accounting(header))
+
+
+def _fault(container: Container) -> str | None:
+    """What is wrong with the fields of a container, or None. One list of rules for both directions."""
+    model = container.model
+    kinds = [section.kind for section in container.sections]
+    rules = [
+        (container.height > 0 and container.width > 0, "the picture has no pixels"),
+        (container.channels > 0 and container.bit_depth > 0, "the picture has no channels or no bits"),
+        (is_name(container.format), "the format's name is not a name"),
+        (len(container.content_check) == CHECK_BYTES, f"the content check is not {CHECK_BYTES} bytes"),
+        ((model is not None) == (container.mode == Mode.MODEL), "mode and model disagree"),
+        (model is None or is_name(model.id), "the model's id is not a name"),
+        (model is None or len(model.weights_hash) == CHECK_BYTES, f"the weight hash is not {CHECK_BYTES} bytes"),
+        (model is None or container.method == 0, "a stored method in a file of a model"),
+        (kinds == sorted(kinds), "the sections are out of order"),
+        (kinds.count(SectionKind.METADATA) <= 1, "metadata twice"),
+        (kinds.count(SectionKind.PAYLOAD) == (container.mode == Mode.STORED), "not exactly one payload"),
+        ((SectionKind.MESSAGE in kinds) == (container.mode == Mode.MODEL), "messages and mode disagree"),
+    ]
+    return next((fault for holds, fault in rules if not holds), None)

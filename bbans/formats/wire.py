@@ -1,0 +1,107 @@
+"""What all our files are made of: varints, names, CRCs, and a reader that trusts no length.
+
+>>> reader = Reader(pack_varint(300) + pack_name("mnist-1"), "header")
+>>> reader.varint(), unpack_name(reader)
+(300, 'mnist-1')
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from bbans.accounting import Accounting
+from bbans.errors import CorruptDataError, UnsupportedVersionError
+
+CHECK_BYTES = 8
+"""Of a digest that a file carries: of weights, or of what must come back."""
+MAX_NAME_BYTES = 64
+CRC_BYTES = 4
+
+_VARINT_BYTES = 9  # 63 bits: any length or size fits a signed 64-bit integer
+UPDATE_ADVICE = "install a newer one to read this file"
+_NAME_CHARACTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_")
+
+
+def pack_varint(number: int) -> bytes:
+    """Bytes of an integer in [0, 2**63): 7 bits a byte, low bits first, the high bit says that more follow."""
+    if not 0 <= number < 1 << 7 * _VARINT_BYTES:
+        raise ValueError(f"{number} is not in [0, 2**{7 * _VARINT_BYTES})")
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+class Reader:
+    """Takes pieces of data from the front; nothing is copied before its length is known to be there.
+
+    Every method raises CorruptDataError, with the `name` of what is read, when the data ends too early.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self.data, self.name, self.at = data, name, 0
+
+    def take(self, size: int) -> bytes:
+        left = len(self.data) - self.at
+        if size > left:
+            raise CorruptDataError(f"{self.name}: cut short, {left} of {size} bytes are here")
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def varint(self) -> int:
+        number = 0
+        for position in range(_VARINT_BYTES):
+            byte = self.byte()
+            number |= (byte & 0x7F) << 7 * position
+            if byte < 0x80:
+                if byte == 0 and position > 0:
+                    break  # one value, one spelling: else two different files would hold the same container
+                return number
+        raise CorruptDataError(f"{self.name}: a number is not well formed")
+
+
+def crc32(data: bytes) -> bytes:
+    """The CRC-32 of zlib, low byte first."""
+    return zlib.crc32(data).to_bytes(CRC_BYTES, "little")
+
+
+def newer(name: str, value: int) -> UnsupportedVersionError:
+    """What to raise for a value that this version does not know, in a header whose check holds."""
+    return UnsupportedVersionError(f"{name} {value} is of a newer vaezip: {UPDATE_ADVICE}")
+
+
+def pack_accounting(bits: Accounting) -> bytes:
+    """Four varints. Inverse: `unpack_accounting`."""
+    counts = (bits.likelihood_bits, bits.prior_bits, bits.posterior_bits, bits.initial_bits)
+    return b"".join(map(pack_varint, counts))
+
+
+def unpack_accounting(header: Reader) -> Accounting:
+    """Inverse: `pack_accounting`."""
+    return Accounting(
+        likelihood_bits=header.varint(),
+        prior_bits=header.varint(),
+        posterior_bits=header.varint(),
+        initial_bits=header.varint(),
+    )
+
+
+def pack_name(name: str) -> bytes:
+    """Its length and ASCII. Inverse: `unpack_name`."""
+    return pack_varint(len(name)) + name.encode("ascii")
+
+
+def unpack_name(header: Reader) -> str:
+    """Inverse: `pack_name`."""
+    # Latin-1 takes every byte, and keeps it: what a name may not have is found by `is_name`.
+    return header.take(header.varint()).decode("latin-1")
+
+
+def is_name(name: str) -> bool:
+    """Whether a container can carry it as the name of a format or a model."""
+    return 0 < len(name) <= MAX_NAME_BYTES and _NAME_CHARACTERS.issuperset(name.encode())

@@ -1,0 +1,1 @@
+"""Picture files as pixels and metadata, exactly or not at all."""

@@ -1,0 +1,188 @@
+"""Picture files as pixels and metadata, exactly or not at all.
+
+::
+
+    file bytes --read--> Picture(pixels, format, metadata) --write--> file bytes       pixels + metadata come back
+    file bytes --probe-> PictureInfo                                                   the file itself can be stored
+
+`read_picture` takes the pictures that the networks code: 8-bit gray and 8-bit RGB, still, in PNG, lossless WebP, BMP, PPM, PGM.
+Of anything else it says what would be lost. `probe_picture` says whether the bytes are a whole picture of any known kind.
+
+A picture of another layout is never converted. In a PNG, interlacing, filters and compression level are not metadata:
+they come back as the encoder sets them. BMP, PPM and PGM come back byte for byte.
+
+>>> picture = read_picture(b"P6 2 1 255 \\xff\\x00\\x00\\x00\\x00\\xff")
+>>> picture.pixels.tolist(), picture.format, write_picture(picture)
+([[[255, 0, 0], [0, 0, 255]]], 'PPM', b'P6 2 1 255 \\xff\\x00\\x00\\x00\\x00\\xff')
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from bbans.errors import CorruptDataError, UnsupportedImageError
+from bbans.images import chunks, png, raster, webp
+from bbans.images.pillow import open_any, to_pixels
+
+MAX_PIXELS = 1 << 30
+"""The default limit: seven times the largest camera, 3 GiB as RGB. A header that promises more is taken for a bomb."""
+
+_FORMATS = {
+    "PNG": (png.read, png.write, (1, 3)),
+    "PNG1": (png.read_bilevel, png.write_bilevel, (1,)),
+    "WEBP": (webp.read, webp.write, (3,)),
+    "BMP": (raster.read_bmp, raster.write_bmp, (3,)),
+    "PPM": (raster.read_pnm, raster.write_pnm, (3,)),
+    "PGM": (raster.read_pnm, raster.write_pnm, (1,)),
+}
+"""format: (reader, writer, numbers of channels it can have)"""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An 8-bit gray or RGB still picture, with all that is needed to write its file again."""
+
+    pixels: npt.NDArray[np.uint8]
+    """Shape (H, W, C), C = 1 for gray and 3 for RGB."""
+    format: str
+    """PNG, WEBP, BMP, PPM or PGM; PNG1 is a PNG of 1-bit gray, whose pixels are 0 and 1."""
+    metadata: bytes = b""
+    """Of PNG and WEBP the other chunks (`bbans.images.chunks`), of the rest the header."""
+
+    def __eq__(self, other: object) -> bool:
+        """The same pixels, format and metadata."""
+        if not isinstance(other, Picture):
+            return NotImplemented
+        return (self.format, self.metadata) == (other.format, other.metadata) and np.array_equal(self.pixels, other.pixels)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class PictureInfo:
+    """What a picture file is, for people: see `probe_picture`."""
+
+    format: str
+    width: int
+    height: int
+    channels: int
+    bit_depth: int
+    """Bits per sample: as the file has it if its header says so in a way read here, else as Pillow decodes it."""
+    kind: str
+    """Such as `16-bit RGB PNG`."""
+    frames: int = 1
+
+
+def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, decoded: bool = False, bilevel: bool = False) -> Picture:
+    """The picture in a file's bytes. Inverse: `write_picture`.
+
+    Args:
+        max_pixels: the header may not promise more; checked before the pixels are allocated.
+        decoded: take a JPEG too, as the pixels that it decodes to (by the libjpeg of this machine) and with its ICC
+            profile, Exif and XMP, as a PNG. The caller warns the user: the JPEG file does not come back, nor do its
+            other markers (comments, resolution).
+        bilevel: take a PNG of 1-bit gray too, as a picture of the format PNG1.
+    Raises:
+        UnsupportedImageError: no whole picture, or one that pixels and metadata do not keep exactly; says what is lost.
+    """
+    name = _detect(data)
+    if name == "PNG" and bilevel and png.is_bilevel(data):
+        name = "PNG1"
+    if name:
+        pixels, metadata = _FORMATS[name][0](data, max_pixels)
+        return Picture(pixels, name, metadata)
+    with open_any(data, max_pixels) as image:
+        name = str(image.format)
+    if name == "JPEG" and decoded:
+        return _read_jpeg(data, max_pixels)
+    raise UnsupportedImageError(f"{name} is not supported (only its decoded pixels would be kept)")
+
+
+def write_picture(picture: Picture) -> bytes:
+    """The file of a picture: the same format, pixels and metadata. Inverse: `read_picture`.
+
+    Raises:
+        CorruptDataError: the picture's parts do not belong together; the parts of a file that was read always do.
+    """
+    if picture.format not in _FORMATS:
+        raise CorruptDataError(f"no picture format {picture.format!r} is known")
+    _, writer, channels = _FORMATS[picture.format]
+    pixels = picture.pixels
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in channels or not pixels.size:
+        raise CorruptDataError(f"no {picture.format} has pixels of shape {pixels.shape} and type {pixels.dtype}")
+    return writer(pixels, picture.metadata)
+
+
+def _detect(data: bytes) -> str:
+    """The format in `_FORMATS` that the first bytes announce, or an empty string."""
+    if data.startswith(png.SIGNATURE):
+        return "PNG"
+    if webp.is_webp(data):
+        return "WEBP"
+    return {b"P6": "PPM", b"P5": "PGM", b"BM": "BMP"}.get(data[:2], "")
+
+
+def _read_jpeg(data: bytes, max_pixels: int) -> Picture:
+    """What a JPEG decodes to, as a PNG picture. Source of the chunks: PNG Specification, 11.3."""
+    with open_any(data, max_pixels) as image:
+        icc, exif, xmp = (image.info.get(key, b"") for key in ("icc_profile", "exif", "xmp"))
+    found: list[chunks.Chunk] = []
+    if icc:
+        found.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
+    if exif:
+        found.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
+    if xmp:
+        found.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
+    return Picture(to_pixels(data, "JPEG", max_pixels), "PNG", chunks.pack(found, [], b"IDAT"))
+
+
+def probe_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> PictureInfo:
+    """What kind of picture a file is, after every pixel of every frame was decoded: whole, and no bomb.
+
+    Such a file can be stored as its own bytes, whatever it is: palette, alpha, 16 bits, animated, JPEG.
+
+    Args:
+        max_pixels: for all frames together.
+    Raises:
+        UnsupportedImageError: no picture, cut short, broken, or larger than `max_pixels`.
+    """
+    still: png.PngFile | None = None
+    if data.startswith(png.SIGNATURE):
+        still = png.parse(data, max_pixels)
+        png.check_stream(still)
+        # Without its metadata: the decoder would refuse faults in chunks that are kept, and not looked at.
+        if not still.animated:
+            data = still.picture
+    with open_any(data, max_pixels) as image:
+        if still:
+            channels, bit_depth, kind = still.channels, still.bit_depth, still.kind
+        else:
+            channels, bit_depth = len(image.getbands()), _bit_depth(image, data)
+            layout = {"LA": "gray and alpha", "RGBA": "RGB and alpha", "P": "palette", "PA": "palette and alpha"}
+            gray = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
+            kind = f"{bit_depth}-bit {'gray' if gray else layout.get(image.mode, image.mode)} {image.format}"
+        name, (width, height), frames, total = str(image.format), image.size, getattr(image, "n_frames", 1), 0
+        for frame in range(frames):
+            image.seek(frame)
+            total += image.width * image.height
+            if total > max_pixels:
+                raise UnsupportedImageError(f"its frames have more than {max_pixels} pixels together")
+            image.load()
+    if frames > 1 and not kind.startswith("animated"):
+        kind = f"{kind} of {frames} frames"
+    return PictureInfo(name, width, height, channels, bit_depth, kind, frames)
+
+
+def _bit_depth(image: Image.Image, data: bytes) -> int:
+    """Bits per sample: of the header where Pillow may decode to others (TIFF, PPM, PGM), else of Pillow's mode."""
+    tags = getattr(image, "tag_v2", None)
+    if tags and 258 in tags:  # BitsPerSample of a TIFF
+        return int(max(tags[258]))
+    if data[:2] in (b"P5", b"P6"):
+        return raster.pnm_maximum(data).bit_length()
+    return {"1": 1, "I": 32, "F": 32}.get(image.mode, 16 if image.mode.startswith("I;16") else 8)

@@ -1,0 +1,299 @@
+"""Pictures to messages by bits-back coding with the photo model, and back.
+
+A picture is cut into regions, coded one after another on their own: memory stays bounded, and damage stays where it is. A region
+is a pyramid of levels (see :mod:`bbans.models.photo.vae`); each level is coded in this order, and popped in exactly the reverse::
+
+    push  x10 | all else, mode of q        pop   z ~ p(z | x00)
+    pop   z ~ q(z | x00, x11, x01)         pop   x11 | x00, z
+    push  x01 | x00, x11, z                pop   x01 | x00, x11, z
+    push  x11 | x00, z                     push  z by q(z | x00, x11, x01)
+    push  z by p(z | x00)                  pop   x10 | all else, mode of q
+
+The posterior is drawn with bits of x10, so a picture needs no initial bits. Where x10 has too few of them (a tiny or flat level),
+z is the prior's mode and is not coded: a bit for each level says so.
+
+Large levels are cut into strips, each a message of its own, so that threads can code them side by side; all levels of a single
+strip share the region's first message, the coarsest on top.
+
+Source: Townsend, Bird and Barber, "Practical lossless compression with latent variables using bits back coding", ICLR 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bbans.ans import Message
+from bbans.codecs import logistic, uniform
+from bbans.errors import CorruptDataError
+from bbans.exact.runtime import coding, cores, first_exact
+from bbans.models.photo.config import COLOURS, LATENT_LEVELS, PHASES, config_of
+from bbans.models.photo.geometry import Bytes, Latent, Level, block_rows, level_sizes, pixel_planes, pyramid_of, reference, regions
+from bbans.models.photo.network import PhotoNetwork
+from bbans.models.photo.phase import PhaseCoder
+from bbans.models.weights import Weights
+
+
+@dataclass
+class Accounting:
+    """Where the bits of a file went; net = likelihood + prior - posterior. Initial bits are those of the empty messages' heads."""
+
+    likelihood_bits: float = 0.0
+    prior_bits: float = 0.0
+    posterior_bits: float = 0.0
+    initial_bits: float = 0.0
+
+
+@dataclass
+class Encoded:
+    """The messages of a picture, in the order in which ``decode`` takes them."""
+
+    messages: list[bytes] = field(default_factory=list)
+    accounting: Accounting = field(default_factory=Accounting)
+
+
+class PhotoCodec:
+    """Encoder and decoder of pictures with one model.
+
+    Args:
+        network: the integer networks on the backend to use.
+        weights: what the network was made of; files name its id and hash.
+    """
+
+    def __init__(self, network: PhotoNetwork, weights: Weights) -> None:
+        self.network = network
+        self.id, self.weights_hash = weights.id, weights.hash
+        self.phases = PhaseCoder(network)
+
+    def encode(self, pixels: Bytes) -> Encoded:
+        """The messages of a picture. Shapes: pixels (H, W, 3) RGB or (H, W, 1) gray, uint8. Inverse: decode."""
+        encoded = Encoded()
+        with coding():
+            for rows, columns in regions(*pixels.shape[:2]):
+                self._encode_region(_as_rgb(pixels[rows, columns]), pixels.shape[2], encoded)
+        return encoded
+
+    def decode(self, messages: Sequence[bytes], height: int, width: int, channels: int) -> Bytes:
+        """The picture (height, width, channels) of ``encode``.
+
+        Raises: CorruptDataError when the messages are not those of a picture of this size and this model.
+        """
+        out = np.empty((height, width, channels), np.uint8)
+        left = iter(messages)
+        with coding():
+            for rows, columns in regions(height, width):
+                size = (rows.stop - rows.start, columns.stop - columns.start)
+                out[rows, columns] = self._decode_region(left, *size, channels)[..., :channels]
+        if next(left, None) is not None:
+            raise CorruptDataError("there are more messages than the picture has strips")
+        return out
+
+    # A region
+
+    def _encode_region(self, pixels: Bytes, colours: int, encoded: Encoded) -> None:
+        pyramid = pyramid_of(pixels)
+        levels = self.known_levels(pyramid)
+        shared = Message.empty()
+        single: list[Level] = []
+        own: list[Message] = []
+        flags = 0
+        for level in levels:
+            if len(level.strips()) == 1:
+                single.append(level)
+                continue
+            messages = [Message.empty() for _ in level.strips()]
+            flags |= self._push_level(level, messages, colours, encoded.accounting) << level.index
+            own += messages
+        for level in reversed(single):
+            flags |= self._push_level(level, [shared], colours, encoded.accounting) << level.index
+        before = _bits([shared])
+        _push_flat(shared, pyramid[-1], colours)
+        encoded.accounting.likelihood_bits += _bits([shared]) - before
+        encoded.messages.append(bytes([flags]) + shared.to_bytes())
+        encoded.messages += [message.to_bytes() for message in own]
+
+    def _decode_region(self, messages: Iterator[bytes], height: int, width: int, colours: int) -> Bytes:
+        first = _next(messages)
+        if not first:
+            raise CorruptDataError("the first message of a region is empty")
+        flags, shared = first[0], Message.from_bytes(first[1:])
+        sizes = level_sizes(height, width)
+        if flags >> len(sizes) - 1:
+            raise CorruptDataError("a level that is not there claims to have latents")
+        x = _pop_flat(shared, *sizes[-1], colours)
+        level: Level | None = None
+        for index in reversed(range(len(sizes) - 1)):
+            level = self._open_level(x, sizes[index], index, level)
+            strips = level.strips()
+            own = [shared] if len(strips) == 1 else [Message.from_bytes(_next(messages)) for _ in strips]
+            x = self._pop_level(level, own, colours, bool(flags >> index & 1))
+            if len(strips) > 1:
+                _check_spent(own)
+        _check_spent([shared])
+        return x
+
+    # A level: networks
+
+    def known_levels(self, pyramid: list[Bytes]) -> list[Level]:
+        """The levels of a region, coarsest first, with all that the networks say of them without z."""
+        levels: list[Level] = []
+        for index in reversed(range(len(pyramid) - 1)):
+            levels.append(self._known_level(pyramid[index], index, levels[-1] if levels else None))
+        return levels
+
+    def _known_level(self, x: Bytes, index: int, coarser: Level | None) -> Level:
+        """A level whose pixels are all known, with everything that the networks say without z."""
+        level = self._open_level(x[::2, ::2], x.shape[:2], index, coarser)
+        for phase in range(3):
+            if phase:
+                self._advance(level, phase)
+            row, column = PHASES[phase]
+            known = x[row::2, column::2]
+            level.phases[phase][: known.shape[0], : known.shape[1]] = known
+        self._ask_posterior(level)
+        return level
+
+    def _open_level(self, x00: Bytes, size: tuple[int, ...], index: int, coarser: Level | None) -> Level:
+        """A level of which x00 is known: the trunk of x11 and the prior."""
+        grid = self.network.grid(*x00.shape[:2])
+        level = Level(index, size[0], size[1], grid, np.ascontiguousarray(x00), [], [], [])
+        level.phases = [level.x00.copy() for _ in PHASES]
+        level.references = [reference(0, level.x00, level.x00)]
+        coarse = (coarser.features[2], coarser.grid) if coarser else (None, None)
+        first = self.network.first_input(grid, pixel_planes(level.x00), *coarse)
+        level.features = [self.network.trunk(0, index, grid, first)]
+        if self.network.config.latents and grid.blocks[0]:
+            level.prior, level.summary = self.network.prior(grid, level.features[0])
+        return level
+
+    def _advance(self, level: Level, phase: int) -> None:
+        """The trunk of x01 or x10, once the phase before it is known."""
+        known = level.phases[phase - 1]
+        buffer = level.grid.buffer(6)
+        level.grid.inner(buffer)[...] = pixel_planes(known)
+        level.features.append(self.network.trunk(phase, level.index, level.grid, level.features[-1], buffer))
+        level.references.append(reference(phase, level.x00, level.phases[0]))
+
+    def _ask_posterior(self, level: Level) -> None:
+        if level.prior is None or level.summary is None:
+            return
+        rests = level.grid.buffer(6)
+        inner = level.grid.inner(rests)
+        for phase in (0, 1):
+            rest = np.abs(4 * level.phases[phase].astype(np.int16) - level.references[phase]) >> 1
+            inner[..., 3 * phase : 3 * phase + 3] = np.minimum(rest, 127)
+        level.posterior = self.network.posterior(level.grid, level.features[2], rests, level.summary, level.prior)
+
+    # A level: coding
+
+    def _push_level(self, level: Level, messages: list[Message], colours: int, accounting: Accounting) -> bool:
+        """Push all of a level but x00. Returns whether its latents were coded. Inverse: _pop_level."""
+        start = _bits(messages)
+        mode = level.posterior.mode() if level.posterior else None
+        self.phases.push(level, 2, messages, colours, mode)
+        z = level.prior.mode() if level.prior else None
+        after = _bits(messages)
+        accounting.likelihood_bits += after - start
+        coded = False
+        if level.posterior is not None and z is not None:
+            coded = self._draw(level, level.posterior, messages, z)
+            accounting.posterior_bits += after - _bits(messages)
+        start = _bits(messages)
+        for phase in (1, 0):
+            self.phases.push(level, phase, messages, colours, z)
+        accounting.likelihood_bits += _bits(messages) - start
+        if coded and level.prior is not None and z is not None:
+            start = _bits(messages)
+            self._push_z(level, level.prior, messages, z)
+            accounting.prior_bits += _bits(messages) - start
+        return coded
+
+    def _pop_level(self, level: Level, messages: list[Message], colours: int, coded: bool) -> Bytes:
+        """The level's whole picture, popped. Inverse: _push_level."""
+        z = level.prior.mode() if level.prior else None
+        if coded:
+            if level.prior is None or z is None:
+                raise CorruptDataError("a level too small for latents claims to have some")
+            self._pop_z(level, level.prior, messages, z)
+        for phase in (0, 1):
+            self.phases.pop(level, phase, messages, colours, z)
+            self._advance(level, phase + 1)
+        self._ask_posterior(level)
+        if coded and level.posterior is not None and z is not None:
+            self._push_z(level, level.posterior, messages, z)
+        mode = level.posterior.mode() if level.posterior else None
+        self.phases.pop(level, 2, messages, colours, mode)
+        x = np.empty((level.height, level.width, 3), np.uint8)
+        x[::2, ::2] = level.x00
+        for phase, (row, column) in enumerate(PHASES):
+            height, width = level.size(phase)
+            x[row::2, column::2] = level.phases[phase][:height, :width]
+        return x
+
+    def _draw(self, level: Level, posterior: Latent, messages: list[Message], z: Bytes) -> bool:
+        """Pop z ~ q from every message of a level into ``z``; where one has too few bits, leave all as they were."""
+        held = [(message.head.copy(), message.size) for message in messages]
+        drawn = z.copy()
+        try:
+            self._pop_z(level, posterior, messages, drawn)
+        except CorruptDataError:
+            for message, (head, size) in zip(messages, held, strict=True):
+                message.head, message.size = head, size
+            return False
+        z[...] = drawn
+        return True
+
+    def _push_z(self, level: Level, given: Latent, messages: list[Message], z: Bytes) -> None:
+        for message, blocks in zip(messages, block_rows(level), strict=True):
+            logistic(given.mean[blocks], given.scale[blocks], LATENT_LEVELS).push(message, z[blocks])
+
+    def _pop_z(self, level: Level, given: Latent, messages: list[Message], z: Bytes) -> None:
+        for message, blocks in zip(messages, block_rows(level), strict=True):
+            _, z[blocks] = logistic(given.mean[blocks], given.scale[blocks], LATENT_LEVELS).pop(message)
+
+
+def load_photo_codec(weights: Weights, *, threads: int | None, device: str, backend: str | None) -> PhotoCodec:
+    """See bbans.models.load."""
+    config, count = config_of(weights), threads or cores()
+
+    def build(name: str) -> PhotoNetwork:
+        return PhotoNetwork(config, weights.layers, name, device, count)
+
+    return PhotoCodec(
+        first_exact(weights.id, weights.digest, build, device, backend, f"the device '{device}' cannot be used"), weights
+    )
+
+
+def _bits(messages: Sequence[Message]) -> float:
+    """Bits on the messages, to 1/256 of a bit for each, by integers alone: files hold the sums, so no logarithm may round here."""
+    return sum(32 * m.size + ((int(m.head[0]) ** 256).bit_length() - 1) / 256 for m in messages)
+
+
+def _as_rgb(pixels: Bytes) -> Bytes:
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def _push_flat(message: Message, x: Bytes, colours: int) -> None:
+    """Push the coarsest pixels, 8 bits each. Inverse: _pop_flat."""
+    uniform(256, (*x.shape[:2], colours)).push(message, x[..., list(COLOURS[:colours])])
+
+
+def _pop_flat(message: Message, height: int, width: int, colours: int) -> Bytes:
+    _, symbols = uniform(256, (height, width, colours)).pop(message)
+    x = np.empty((height, width, 3), np.uint8)
+    x[..., list(COLOURS)] = symbols
+    return x
+
+
+def _next(messages: Iterator[bytes]) -> bytes:
+    message = next(messages, None)
+    if message is None:
+        raise CorruptDataError("a message of the picture is missing")
+    return message
+
+
+def _check_spent(messages: Sequence[Message]) -> None:
+    if not all(message.is_initial() for message in messages):
+        raise CorruptDataError("a message holds more than its part of the picture: it is damaged or another model wrote it")

@@ -1,0 +1,266 @@
+"""The photo model: a discretised-logistic VAE with a polyphase (scale-autoregressive) likelihood. Training form.
+
+::
+
+    level s picture   a b a b        a = x00: the whole picture of level s+1, coded before
+                      c d c d        d = x11, b = x01, c = x10: coded in this order, a phase at a time
+                      a b a b
+                      c d c d
+
+    p(x_s | x_{s+1}) = integral p(z | x00) p(x11, x01 | x00, z) p(x10 | x00, x11, x01) dz
+
+The trunk (residual blocks) sees pixels only and is carried from phase to phase and from level to level. The latents z, one
+vector for 16x16 positions of a phase (32x32 pixels), enter the head of each phase. The prior of z sees x00, the posterior all
+but x10: so the coder can push x10 first and draw z from its bits, and no picture needs initial bits. The head of x10 is given
+the posterior's mode in z's place, which the decoder knows as well by then.
+
+All levels share one set of weights, but for the first layer's bias. Every layer is a :class:`bbans.exact.qat.QConv`; the
+integer form that codes files is :mod:`bbans.models.photo.network`.
+
+Sources: bits-back with the initial bits of an autoregressive part, ArIB-BPS (CVPR 2024) and SHVC (CVPR 2022); mixtures with
+linear terms between colours, PixelCNN++ (ICLR 2017).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bbans.exact.qat import ACTIVATION_STEP, QConv, Quantised, pool, round_ste
+from bbans.models.photo.config import (
+    BLOCK,
+    COARSEST,
+    COLOURS,
+    LATENT_CENTRE,
+    LATENT_LEVELS,
+    LEVELS_OF_BIAS,
+    LOG_SCALE_MAX,
+    LOG_SCALE_MIN,
+    PIXEL_CENTRE,
+    PIXELS_PER_UNIT,
+    POOL_SHIFT,
+    PhotoConfig,
+)
+
+PIXEL_GAIN = 8.0  # of the layers that see pixels: their outputs fill the grid of activations, so that rounding costs less
+
+
+class Residual(nn.Module):
+    """x + b(a(x)), two convolutions."""
+
+    def __init__(self, width: int, kernel: int = 3) -> None:
+        super().__init__()
+        self.a, self.b = QConv(width, width, kernel), QConv(width, width, kernel)
+        with torch.no_grad():
+            self.b.weight.mul_(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x), skip=x)  # type: ignore[no-any-return]
+
+
+@dataclass
+class Bits:
+    """Bits per picture, (B,) each: of the coarsest pixels, of each phase (by level, then phase), and of the latents."""
+
+    coarsest: Tensor
+    phases: list[Tensor] = field(default_factory=list)
+    prior: list[Tensor] = field(default_factory=list)
+    posterior: list[Tensor] = field(default_factory=list)
+
+    def likelihood(self) -> Tensor:
+        return self.coarsest + torch.stack(self.phases).sum(0)
+
+    def kl(self) -> Tensor:
+        if not self.prior:
+            return torch.zeros_like(self.coarsest)
+        return torch.stack(self.prior).sum(0) - torch.stack(self.posterior).sum(0)
+
+
+def planes(x: Tensor) -> Tensor:
+    """The two input planes of each colour, x >> 1 and x & 1, on the activation grid. (B, 3, H, W) uint8 -> (B, 6, H, W)."""
+    return torch.cat([x >> 1, x & 1], 1).float() * ACTIVATION_STEP
+
+
+def references(x00: Tensor, x11: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums of the four nearest known pixels of x11, x01 and x10, borders repeated. (B, 3, h, w) each, 4 times a pixel."""
+    right = torch.cat([x00[..., 1:], x00[..., -1:]], -1)
+    below = torch.cat([x00[..., 1:, :], x00[..., -1:, :]], -2)
+    corner = torch.cat([right[..., 1:, :], right[..., -1:, :]], -2)
+    up = torch.cat([x11[..., :1, :], x11[..., :-1, :]], -2)
+    left = torch.cat([x11[..., :1], x11[..., :-1]], -1)
+    return x00 + right + below + corner, x00 + right + x11 + up, x00 + below + x11 + left
+
+
+def logistic_log_mass(x: Tensor, mean: Tensor, log_scale: Tensor, top: int) -> Tensor:
+    """log of the mass of x in 0..top under a discretised logistic whose tails belong to 0 and top, in nats."""
+    inverse = torch.exp(-log_scale)
+    upper, lower = (x + 0.5 - mean) * inverse, (x - 0.5 - mean) * inverse
+    inner = -F.softplus(-upper) - F.softplus(lower) + torch.log(-torch.expm1(-inverse) + 1e-12)
+    return torch.where(x < 0.5, -F.softplus(-upper), torch.where(x > top - 0.5, -F.softplus(lower), inner))
+
+
+def mixture_bits(x: Tensor, reference: Tensor, out: Tensor, components: int, quantised: bool) -> Tensor:
+    """Bits of each picture's pixels under the heads' mixtures. (B,)
+
+    Shapes: x (B, 3, h, w) pixels; reference (B, 3, h, w) four times a pixel; out (B, 12 K, h, w), colours in coding order.
+    """
+    batch, _, height, width = x.shape
+    k = components
+    order = list(COLOURS)
+    pixel = x[:, order].float()
+    rest = pixel - reference[:, order].float() / 4
+    logits, means, log_scales = out[:, : 9 * k].view(batch, 3, 3, k, height, width).unbind(1)  # (B, 3, K, h, w) each
+    slopes = out[:, 9 * k :].view(batch, 3, k, height, width).clamp(-2, 2)
+    log_scales = log_scales.clamp(LOG_SCALE_MIN, LOG_SCALE_MAX)
+    if quantised:  # the grids of the integer form: see photo_network.py
+        logits, log_scales = round_ste(logits * 16) / 16, round_ste(log_scales * 16) / 16
+        slopes = round_ste(slopes * 64) / 64
+    green, red = rest[:, 0:1], rest[:, 1:2]
+    shift = torch.stack([torch.zeros_like(slopes[:, 0]), slopes[:, 0] * green, slopes[:, 1] * green + slopes[:, 2] * red], 1)
+    mean = means * PIXELS_PER_UNIT + shift
+    # masses of the rest: pixel and mean both lose the reference, so that nothing large is subtracted
+    log_mass = _rest_log_mass(rest.unsqueeze(2), mean, log_scales, pixel.unsqueeze(2))
+    total = torch.logsumexp(log_mass + F.log_softmax(logits, 2), 2)
+    return -total.flatten(1).sum(1) / math.log(2)
+
+
+def _rest_log_mass(rest: Tensor, mean: Tensor, log_scale: Tensor, pixel: Tensor) -> Tensor:
+    inverse = torch.exp(-log_scale)
+    upper, lower = (rest + 0.5 - mean) * inverse, (rest - 0.5 - mean) * inverse
+    log_upper, log_lower = F.softplus(-upper), F.softplus(lower)
+    inner = torch.log(-torch.expm1(-inverse) + 1e-12) - log_upper - log_lower
+    return torch.where(pixel < 0.5, -log_upper, torch.where(pixel > 254.5, -log_lower, inner))
+
+
+class PhotoVAE(Quantised):
+    """Bits of pictures under the photo model, differentiable."""
+
+    def __init__(self, config: PhotoConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or PhotoConfig()
+        self.carry = QConv(c.width, 4 * c.carried, 1)
+        self.first = QConv(6 + c.carried, c.width, 3, centre=PIXEL_CENTRE, centred=3, variants=LEVELS_OF_BIAS, gain=PIXEL_GAIN)
+        self.inject = nn.ModuleList(QConv(6, c.width, 3, centre=PIXEL_CENTRE, centred=3, gain=PIXEL_GAIN) for _ in range(2))
+        self.trunk = nn.ModuleList(nn.Sequential(*(Residual(c.width) for _ in range(c.blocks))) for _ in range(3))
+        self.hidden = nn.ModuleList(
+            QConv(c.latents + c.width, c.head, 1, centre=LATENT_CENTRE, centred=c.latents) for _ in range(3)
+        )
+        self.out = nn.ModuleList(QConv(c.head, c.outputs, 1, relu=False) for _ in range(3))
+        if c.latents:
+            self.prior_in = QConv(c.width, c.latent_width, 1)
+            self.prior_hidden = QConv(c.latent_width, c.latent_width, 1)
+            self.prior_out = QConv(c.latent_width, 2 * c.latents, 1, relu=False)
+            self.posterior_in = QConv(c.width + 6, c.latent_width, 1)
+            self.posterior_hidden = QConv(2 * c.latent_width, c.latent_width, 1)
+            self.posterior_out = QConv(c.latent_width, 2 * c.latents, 1, relu=False)
+        self._start()
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        """Start as a plausible code: interpolation with a scale of e^2, colours tied to green, z ignored."""
+        c, k = self.config, self.config.components
+        for out in self.out:
+            head = cast(QConv, out)
+            head.weight.mul_(0.1)
+            bias = head.bias[0]
+            bias[3 * k : 6 * k] = torch.linspace(-0.2, 0.2, k).repeat(3)
+            bias[6 * k : 9 * k] = 2.0
+            bias[9 * k : 10 * k], bias[10 * k : 11 * k], bias[11 * k :] = 0.8, 0.3, 0.5
+        if c.latents:
+            for net in (self.prior_out, self.posterior_out):
+                net.weight.mul_(0.1)
+            self.prior_out.bias[0, c.latents :] = 2.0
+
+    def forward(self, x: Tensor, noise: Tensor) -> Bits:
+        """Bits of a batch of pictures.
+
+        Args:
+            x: (B, 3, H, W) uint8, H and W powers of two above COARSEST.
+            noise: (B, n) uniform in (0, 1); the latents are drawn with it, finest level last.
+        """
+        pyramid = [x]
+        while max(pyramid[-1].shape[-2:]) > COARSEST:
+            pyramid.append(pyramid[-1][..., ::2, ::2])
+        coarsest = pyramid[-1]
+        bits = Bits(coarsest=torch.full((len(x),), 8.0 * coarsest[0].numel(), device=x.device))
+        carried: Tensor | None = None
+        for level in reversed(range(len(pyramid) - 1)):
+            carried, noise = self._level(pyramid[level], level, carried, noise, bits)
+        return bits
+
+    def _level(self, x: Tensor, level: int, coarse: Tensor | None, noise: Tensor, bits: Bits) -> tuple[Tensor, Tensor]:
+        c = self.config
+        x00, x01, x10, x11 = x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
+        targets = (x11, x01, x10)
+        batch, _, height, width = x00.shape
+        refs = references(x00.int(), x11.int())
+        if coarse is None:
+            carried = x00.new_zeros((batch, c.carried, height, width), dtype=torch.float32)
+        else:
+            carried = F.pixel_shuffle(self.carry(coarse), 2)[..., :height, :width]
+        f = self.first(torch.cat([planes(x00), carried], 1), variant=min(level, LEVELS_OF_BIAS - 1))
+        features = []
+        for phase in range(3):
+            if phase:
+                f = self.inject[phase - 1](planes(targets[phase - 1]), skip=f)
+            f = self.trunk[phase](f)
+            features.append(f)
+        given: tuple[Tensor, ...] = ()
+        if c.latents:
+            z, mode, noise = self._latents(features, targets, refs, noise, bits)
+            given = (z, z, mode)
+        for phase in range(3):
+            h = torch.cat([given[phase], features[phase]], 1) if c.latents else features[phase]
+            h = self.hidden[phase](h).float()
+            with torch.autocast(h.device.type, enabled=False):
+                out = self.out[phase](h)
+                bits.phases.append(mixture_bits(targets[phase], refs[phase], out, c.components, self.quantised))
+        return f, noise
+
+    def _latents(
+        self,
+        features: list[Tensor],
+        targets: tuple[Tensor, ...],
+        refs: tuple[Tensor, Tensor, Tensor],
+        noise: Tensor,
+        bits: Bits,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw z ~ q(z | x00, x11, x01). Returns z and the mode of q, each (B, Z, h, w) on the activation grid, and the rest of
+        the noise. Phases smaller than a block have no latents: z is the centre there."""
+        c = self.config
+        batch, _, height, width = features[0].shape
+        if min(height, width) < BLOCK:
+            centre = features[0].new_full((batch, c.latents, height, width), LATENT_CENTRE * ACTIVATION_STEP)
+            return centre, centre, noise
+        q = self.quantised
+        seen = self.prior_hidden(pool(self.prior_in(features[0]), BLOCK, POOL_SHIFT, q))
+        rests = [((4 * targets[i].int() - refs[i]).abs() >> 1).clamp(max=127) * ACTIVATION_STEP for i in range(2)]
+        asked = pool(self.posterior_in(torch.cat([features[2], *rests], 1)), BLOCK, POOL_SHIFT, q)
+        asked = self.posterior_hidden(torch.cat([seen, asked], 1))
+        with torch.autocast(seen.device.type, enabled=False):
+            p_mean, p_log_scale = self.prior_out(seen.float()).chunk(2, 1)
+            q_mean, q_log_scale = self.posterior_out(asked.float()).chunk(2, 1)
+            p_mean = LATENT_CENTRE + PIXELS_PER_UNIT * p_mean
+            q_mean = p_mean + PIXELS_PER_UNIT * q_mean
+            if q:  # each by itself, as the integer form does
+                p_log_scale, q_log_scale = (round_ste(s * 16) / 16 for s in (p_log_scale, q_log_scale))
+            p_log_scale = p_log_scale.clamp(LOG_SCALE_MIN, LOG_SCALE_MAX)
+            q_log_scale = (p_log_scale + q_log_scale).clamp(LOG_SCALE_MIN, LOG_SCALE_MAX)
+            count = q_mean[0].numel()
+            uniform, noise = noise[:, :count].view(q_mean.shape), noise[:, count:]
+            top = LATENT_LEVELS - 1
+            z = round_ste((q_mean + torch.exp(q_log_scale) * torch.logit(uniform)).clamp(0, top))
+            mode = round_ste(q_mean.clamp(0, top))
+            for parts, mean, log_scale in ((bits.prior, p_mean, p_log_scale), (bits.posterior, q_mean, q_log_scale)):
+                parts.append(-logistic_log_mass(z, mean, log_scale, top).flatten(1).sum(1) / math.log(2))
+
+        def spread(t: Tensor) -> Tensor:
+            t = t.repeat_interleave(BLOCK, 2).repeat_interleave(BLOCK, 3)[..., :height, :width]
+            return t * ACTIVATION_STEP
+
+        return spread(z), spread(mode), noise

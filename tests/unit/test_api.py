@@ -1,0 +1,254 @@
+"""compress, decompress, inspect: the picture comes back, or a typed error; the model is a fake one here."""
+
+import dataclasses
+import io
+import zlib
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bbans
+from bbans import api, models
+from bbans.errors import (
+    BbansError,
+    CorruptDataError,
+    FormatError,
+    ModelMismatchError,
+    ModelMissingError,
+    UnsupportedImageError,
+    UnsupportedVersionError,
+    VerifyError,
+)
+from bbans.formats import container
+from bbans.images.picture import read_picture
+
+HASH = bytes(range(8))
+
+
+class FakeCodec:
+    """Two messages of zlib, with made-up bits. `fault` is added to the pixels that it decodes."""
+
+    id, weights_hash = "fake-1", HASH
+
+    def __init__(self, fault: int = 0, padding: int = 0) -> None:
+        self.fault, self.padding = fault, padding
+
+    def encode(self, pixels: np.ndarray) -> SimpleNamespace:
+        half = pixels.shape[0] // 2
+        messages = [zlib.compress(part.tobytes(), 9) for part in (pixels[:half], pixels[half:])]
+        bits = SimpleNamespace(likelihood_bits=1000.4, prior_bits=20.5, posterior_bits=300.0, initial_bits=0.0)
+        return SimpleNamespace(messages=[*messages, bytes(self.padding)], accounting=bits)
+
+    def decode(self, messages: Sequence[bytes], height: int, width: int, channels: int) -> np.ndarray:
+        try:
+            data = b"".join(zlib.decompress(message) for message in messages[:2])
+        except zlib.error as error:
+            raise CorruptDataError(str(error)) from error
+        if len(data) != height * width * channels:
+            raise CorruptDataError("another size")
+        return np.frombuffer(data, np.uint8).reshape(height, width, channels) + np.uint8(self.fault)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
+    """The fake codec, in the place of every model."""
+    codec = FakeCodec()
+
+    def find(id: str, hash: bytes, also: str | None = None) -> str:
+        if id != codec.id:
+            raise ModelMissingError(f"no model {id}")
+        if hash != codec.weights_hash:
+            raise ModelMismatchError("other weights")
+        return id
+
+    monkeypatch.setattr(models, "find", find)
+    monkeypatch.setattr(models, "load", lambda model, *, threads, device: codec)
+    return codec
+
+
+def save(pixels: np.ndarray, format: str, mode: str | None = None, **options: object) -> bytes:
+    file = io.BytesIO()
+    picture = Image.fromarray(pixels)
+    (picture.convert(mode) if mode else picture).save(file, format, **options)
+    return file.getvalue()
+
+
+NOISE = np.random.default_rng(1).integers(0, 256, (13, 17, 4), dtype=np.uint8)
+KEPT_AS_FILES = {
+    "RGBA": save(NOISE, "PNG"),
+    "palette": save(NOISE[..., :3], "PNG", "P"),
+    "1 bit": save(NOISE[..., 0], "PNG", "1"),
+    "16 bits": save(NOISE[..., 0].astype(np.uint16) * 257, "PNG"),
+    "JPEG": save(NOISE[..., :3], "JPEG"),
+    "GIF": save(NOISE[..., 0], "GIF"),
+    "TIFF": save(NOISE[..., :3], "TIFF"),
+    "lossy WebP": save(NOISE[..., :3], "WEBP"),
+}
+
+
+@pytest.mark.parametrize("mode", ["auto", "model", "stored"])
+def test_picture_comes_back(fake: FakeCodec, tiny_png: bytes, mode: api.ModeName) -> None:
+    result = api.compress(tiny_png, mode=mode)
+    restored = api.decompress(result.data)
+    assert read_picture(restored.data) == read_picture(tiny_png)
+    assert restored.format == "PNG"
+    assert result.note is None
+    assert b"kept" in restored.data
+
+
+def test_info_of_a_model_file(fake: FakeCodec, tiny_png: bytes) -> None:
+    result = api.compress(tiny_png, mode="model")
+    info = api.inspect(result.data)
+    assert info == result.info
+    assert (info.mode, info.method, info.model, info.weights_hash) == ("model", None, "fake-1", HASH.hex())
+    assert (info.width, info.height, info.channels, info.bit_depth, info.format) == (5, 3, 3, 8, "PNG")
+    assert info.accounting == container.Accounting(1000, 20, 300, 0)
+    assert info.accounting.net_bits == 720
+    assert [section.kind for section in info.sections] == ["metadata", "message", "message", "message"]
+    assert info.header_bytes + info.metadata_bytes + info.coded_bytes == info.file_bytes == len(result.data)
+    assert info.source_bytes == len(tiny_png)
+    assert info.bits_per_dim == pytest.approx(8 * len(result.data) / 45)
+
+
+@pytest.mark.parametrize("name", KEPT_AS_FILES)
+@pytest.mark.parametrize("mode", ["auto", "stored"])
+def test_other_pictures_come_back_as_their_files(name: str, mode: api.ModeName) -> None:
+    data = KEPT_AS_FILES[name]
+    result = api.compress(data, mode=mode)
+    assert result.info.method in ("file", "file_lzma")
+    assert result.info.mode == "stored"
+    assert api.decompress(result.data).data == data
+    assert (result.note is None) == (mode == "stored")
+
+
+@pytest.mark.parametrize("name", sorted(KEPT_AS_FILES.keys() - {"JPEG"}))
+def test_mode_model_refuses_what_it_would_degrade(fake: FakeCodec, name: str) -> None:
+    with pytest.raises(UnsupportedImageError):
+        api.compress(KEPT_AS_FILES[name], mode="model")
+
+
+def test_jpeg_through_the_model_keeps_pixels_and_says_so(fake: FakeCodec) -> None:
+    data = KEPT_AS_FILES["JPEG"]
+    result = api.compress(data, mode="model")
+    assert result.note is not None and "not the JPEG file" in result.note
+    restored = api.decompress(result.data)
+    assert restored.format == "PNG"
+    expected = np.asarray(Image.open(io.BytesIO(data)))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(restored.data))), expected)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (17, 1), (33, 29)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_file_is_never_larger_than_its_source_and_64_bytes(fake: FakeCodec, size: tuple[int, int], channels: int) -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (*size, channels), dtype=np.uint8)
+    data = save(pixels[..., 0] if channels == 1 else pixels, "PNG")
+    result = api.compress(data)
+    assert len(result.data) <= len(data) + 64
+    assert read_picture(api.decompress(result.data).data) == read_picture(data)
+
+
+def test_auto_takes_the_smaller(fake: FakeCodec, sample_png: bytes) -> None:
+    # zlib is no match for WebP on a photo
+    assert api.compress(sample_png, verify=False).info.mode == "stored"
+    assert api.compress(sample_png, mode="model", verify=False).info.mode == "model"
+    flat = save(np.zeros((40, 40, 3), np.uint8), "BMP")
+    by_model, stored = (api.compress(flat, mode=mode) for mode in ("model", "stored"))
+    assert len(api.compress(flat).data) == min(len(by_model.data), len(stored.data))
+
+
+def test_auto_spares_the_fallback_when_the_model_is_far_ahead(
+    fake: FakeCodec, tiny_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.stored, "encode", None)  # whoever calls it fails
+    monkeypatch.setattr(api, "CLEARLY_SMALLER", 100.0)
+    assert api.compress(tiny_png).info.mode == "model"
+
+
+@pytest.mark.parametrize("fault", [1, 255])
+def test_verification_finds_a_wrong_decoder(fake: FakeCodec, tiny_png: bytes, fault: int) -> None:
+    fake.fault = fault
+    with pytest.raises(VerifyError):
+        api.compress(tiny_png, mode="model")
+    unverified = api.compress(tiny_png, mode="model", verify=False)
+    with pytest.raises(CorruptDataError, match="content check"):
+        api.decompress(unverified.data)
+
+
+def test_verification_finds_a_wrong_writer(fake: FakeCodec, tiny_png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api.image, "write", lambda picture: save(picture.pixels, "PNG"))  # loses the text
+    with pytest.raises(VerifyError, match="another picture"):
+        api.compress(tiny_png, mode="model")
+
+
+def test_missing_and_mismatched_models(fake: FakeCodec, tiny_png: bytes) -> None:
+    data = api.compress(tiny_png, mode="model").data
+    parsed = container.unpack(data)
+    assert parsed.model is not None
+    for change, error in (({"id": "other"}, ModelMissingError), ({"weights_hash": bytes(8)}, ModelMismatchError)):
+        other = dataclasses.replace(parsed, model=dataclasses.replace(parsed.model, **change))
+        with pytest.raises(error):
+            api.decompress(container.pack(other))
+
+
+@pytest.mark.parametrize("change", [{"height": 1 << 40}, {"height": 4}, {"bit_depth": 16}, {"channels": 2}])
+def test_false_headers_are_typed_errors(fake: FakeCodec, tiny_png: bytes, change: dict[str, int]) -> None:
+    """With checks that fit: so no flipped bit, but a file that somebody made."""
+    parsed = container.unpack(api.compress(tiny_png, mode="model").data)
+    with pytest.raises(FormatError):
+        api.decompress(container.pack(dataclasses.replace(parsed, **change)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", [{"format": "WEBP"}, {"height": 5, "width": 3}, {"channels": 1}])
+def test_a_header_of_another_picture_than_the_stored_one(sample_png: bytes, change: dict[str, object]) -> None:
+    result = api.compress(sample_png, mode="stored", verify=False)
+    assert result.info.method == "webp"
+    parsed = container.unpack(result.data)
+    with pytest.raises(CorruptDataError, match="header"):
+        api.decompress(container.pack(dataclasses.replace(parsed, **change)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["model", "stored"])
+def test_every_damaged_byte_is_a_typed_error(fake: FakeCodec, tiny_png: bytes, mode: api.ModeName) -> None:
+    data = api.compress(tiny_png, mode=mode).data
+    for at in range(len(data)):
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[at] ^= 1 << bit
+            with pytest.raises(FormatError):
+                api.decompress(bytes(damaged))
+        with pytest.raises(FormatError):
+            api.decompress(data[:at])
+    with pytest.raises(FormatError):
+        api.decompress(data + b"\0")
+
+
+def test_stored_method_of_a_newer_version(tiny_png: bytes) -> None:
+    parsed = container.unpack(api.compress(tiny_png, mode="stored").data)
+    data = container.pack(dataclasses.replace(parsed, method=200))
+    assert api.inspect(data).method == "unknown (200)"
+    with pytest.raises(UnsupportedVersionError, match="stored method 200"):
+        api.decompress(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", KEPT_AS_FILES["RGBA"][:-20]])
+@pytest.mark.parametrize("mode", ["auto", "model", "stored"])
+def test_no_picture_is_refused(data: bytes, mode: api.ModeName) -> None:
+    with pytest.raises(UnsupportedImageError):
+        api.compress(data, mode=mode)
+
+
+def test_unknown_mode() -> None:
+    with pytest.raises(ValueError, match="auto, model or stored"):
+        api.compress(b"", mode="best")  # type: ignore[arg-type]
+
+
+def test_public_names() -> None:
+    for name in bbans.__all__:
+        assert getattr(bbans, name) is not None
+    with pytest.raises(AttributeError):
+        bbans.no_such_name  # noqa: B018
+    errors = [getattr(bbans, name) for name in bbans.__all__ if name.endswith("Error")]
+    assert all(issubclass(error, BbansError) for error in errors)

@@ -1,0 +1,136 @@
+"""The adaptive stage: exact inverses, bounds, and that it learns what it is there for. Its bits are pinned by the golden files."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bbans.models.photo import adaptive
+from bbans.models.photo.adaptive import BINS, MOST_FEATURES
+from bbans.models.photo.codec import Encoded, PhotoCodec
+from bbans.tables import inverse_scales, logistic_table
+from tests.models import TINY, codec, picture
+
+TOTAL = 1 << 24
+
+
+def size(encoded: Encoded) -> int:
+    return sum(len(message) for message in encoded.messages)
+
+
+@pytest.fixture(scope="module")
+def coders() -> tuple[PhotoCodec, PhotoCodec]:
+    """Without and with the stage, the same weights."""
+    return codec(replace(TINY, adaptive=False)), codec(TINY)
+
+
+@pytest.mark.parametrize("kind", ["photo", "gradient", "flat"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_it_learns_what_a_poor_model_does_not_know(coders: tuple[PhotoCodec, PhotoCodec], kind: str, channels: int) -> None:
+    pixels = picture(160, 200, channels, kind=kind)
+    without, with_it = (coder.encode(pixels) for coder in coders)
+    assert size(with_it) < 0.9 * size(without)
+    for coder, encoded in zip(coders, (without, with_it), strict=True):
+        assert np.array_equal(coder.decode(encoded.messages, *pixels.shape), pixels)
+
+
+def test_it_costs_nothing_where_pixels_tell_nothing_of_each_other(coders: tuple[PhotoCodec, PhotoCodec]) -> None:
+    pixels = picture(160, 200, 3, kind="noise")
+    assert size(coders[1].encode(pixels)) <= size(coders[0].encode(pixels))
+
+
+def random_map(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    edges = np.arange(BINS + 1, dtype=np.int64) << 20
+    for seen in range(1, 400):
+        low, high = np.sort(rng.integers(0, TOTAL + 1, 2))
+        if seed % 3 == 0:
+            high = low
+        adaptive.learn_map(edges, low, high, seen)
+    return edges
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_maps_keep_their_ends_and_their_order(seed: int) -> None:
+    edges = random_map(seed)
+    assert edges[0] == 0 and edges[-1] == TOTAL
+    assert np.all(np.diff(edges) >= 0)
+    shares = np.linspace(0, TOTAL, 999).astype(np.int64)
+    mapped = np.array([adaptive.mapped(share, edges) for share in shares])
+    assert mapped[0] == 0 and mapped[-1] == TOTAL and np.all(np.diff(mapped) >= 0)
+
+
+def test_a_map_learns_where_symbols_fall() -> None:
+    edges = np.arange(BINS + 1, dtype=np.int64) << 20
+    for seen in range(1, 3000):
+        adaptive.learn_map(edges, 3 << 20, 4 << 20, seen)
+    assert edges[3] < 0.05 * TOTAL and edges[4] > 0.95 * TOTAL
+
+
+@given(st.lists(st.tuples(st.integers(-20_000, 40_000), st.integers(0, 127), st.integers(1, 9)), min_size=3, max_size=3),
+       st.integers(0, 8), st.integers(0, TOTAL - 1))  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_search_finds_the_interval_that_holds_cf(mixture: list[tuple[int, int, int]], seed: int, cf: int) -> None:
+    means, indices, parts = (np.array(column, np.int64) for column in zip(*mixture, strict=True))
+    weights = parts * (1 << 14) // parts.sum()
+    weights[0] += (1 << 14) - weights.sum()
+    scales, edges, table = inverse_scales()[indices], random_map(seed), logistic_table()
+    centre, spread = adaptive.describe(means, indices, weights, adaptive.adaptive_tables()[0])
+    symbol, low, high, start, stop = adaptive.mapped_search(cf, centre, spread, means, scales, weights, edges, table)
+    assert 0 <= symbol < 256 and start <= cf < stop
+    assert (low, start) == adaptive.mapped_cf(symbol, means, scales, weights, edges, table)
+    assert (high, stop) == adaptive.mapped_cf(symbol + 1, means, scales, weights, edges, table)
+
+
+def test_weights_stay_in_bounds_however_wrong_they_are() -> None:
+    weights, features = np.zeros(MOST_FEATURES, np.int32), np.full(MOST_FEATURES, 1536, np.int32)
+    for sign in (1, -1):
+        for seen in range(1, 4000):
+            adaptive.learn_shift(features, 27, weights, sign * 4096, seen)
+        assert np.all(weights[:27] == sign * (1 << 26)) and not weights[27:].any()
+        shift = adaptive.predicted_shift(features, 27, weights, sign << 21, 1 << 21)
+        assert abs(shift) < 1 << 32
+
+
+def test_least_mean_squares_finds_the_weights() -> None:
+    rng = np.random.default_rng(3)
+    true, weights = np.array([0.5, -0.3, 0.2, 0.0]), np.zeros(MOST_FEATURES, np.int32)
+    features = np.zeros(MOST_FEATURES, np.int32)
+    _, _, factors = adaptive.adaptive_tables()
+    for seen in range(1, 20_000):
+        features[:4] = np.clip(rng.normal(0, 256, 4), -1536, 1536)
+        target = int(features[:4] @ true + rng.logistic(0, 64))
+        shift = adaptive.predicted_shift(features, 4, weights, 0, 1024) * 4  # spread 1: 64ths to 256ths
+        gradient, _ = adaptive.likelihood_slope(target - shift, 0, logistic_table(), factors)
+        adaptive.learn_shift(features, 4, weights, gradient, seen)
+    assert np.allclose(weights[:4] / 2**24, true, atol=0.06)
+
+
+@pytest.mark.parametrize(("rest", "sign"), [(2000, 1), (-2000, -1), (0, 0)])
+def test_likelihood_slope_is_that_of_the_logistic(rest: int, sign: int) -> None:
+    _, _, factors = adaptive.adaptive_tables()
+    for step in (-64, -10, 0, 10, 64):
+        gradient, stretch = adaptive.likelihood_slope(rest, step, logistic_table(), factors)
+        z = float(np.clip(rest / 256 * np.exp(-step / 16), -4088 / 256, 4088 / 256))
+        assert gradient / 4096 == pytest.approx(np.tanh(z / 2), abs=0.02) and np.sign(gradient) == sign
+        assert stretch / 4096 == pytest.approx(min(z * np.tanh(z / 2) - 1, 3), abs=0.2)
+
+
+@pytest.mark.parametrize(("offset", "least"), [(3, 328), (50, 131)])
+def test_falling_rate_is_what_the_specification_says(offset: int, least: int) -> None:
+    for seen in range(1, 2000):
+        assert adaptive.falling_rate(seen, offset, least) == max(least, 65536 // (seen + offset))
+
+
+def test_classes_are_octaves_of_the_spread() -> None:
+    for spread in (51, 255, 256, 511, 512, 16383, 16384, 1 << 21):
+        assert adaptive.spread_class(spread) == sum(spread >= 256 << i for i in range(7))
+
+
+def test_tables_are_close_to_what_they_stand_for() -> None:
+    spreads, classes, factors = adaptive.adaptive_tables()
+    assert np.allclose(spreads, 1024 * np.exp(np.arange(128) / 16 - 3), rtol=0.01)
+    assert np.allclose(factors, 65536 * np.exp((64 - np.arange(129)) / 16), rtol=0.001)
+    assert classes[0] == 0 and classes[-1] == 15 and np.all(np.diff(classes) >= 0) and np.all(np.diff(classes) <= 1)
