@@ -11,7 +11,7 @@ from bbans.exact.backends import BACKENDS
 from bbans.images.picture import read_picture
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden"
-SAMPLE = Path(__file__).parent.parent / "cli" / "samples" / "valley.png"
+SAMPLE = Path(__file__).parents[2] / "cli" / "samples" / "valley.png"
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -178,7 +178,7 @@ def test_verification_finds_a_wrong_decoder(fake: FakeCodec, tiny_png: bytes, fa
 
 
 def test_verification_finds_a_wrong_writer(fake: FakeCodec, tiny_png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api.image, "write", lambda picture: save(picture.pixels, "PNG"))  # loses the text
+    monkeypatch.setattr(api, "write_picture", lambda picture: save(picture.pixels, "PNG"))  # loses the text
     with pytest.raises(VerifyError, match="another picture"):
         api.compress(tiny_png, mode="model")
 
