@@ -34,7 +34,7 @@ from bbans.formats.wire import (
     CHECK_BYTES,
     CRC_BYTES,
     UPDATE_ADVICE,
-    Reader,
+    ByteReader,
     crc32,
     is_name,
     newer,
@@ -189,7 +189,7 @@ def read_head(file: BinaryIO) -> tuple[Archive, int]:
     start = file.read(_PREFIX_BYTES)
     if not start.startswith(MAGIC):
         raise FormatError(f"not an archive of vaezip: {'it does not begin with VAEA' if start else 'it is empty'}")
-    reader = Reader(start, "index")
+    reader = ByteReader(start, "index")
     reader.take(len(MAGIC))
     version = reader.byte()
     if version > VERSION:
@@ -206,7 +206,7 @@ def read_head(file: BinaryIO) -> tuple[Archive, int]:
     head, crc = start[: here + size], start[here + size : here + size + CRC_BYTES]
     if crc32(head) != crc:
         raise CorruptDataError("index: its check failed")
-    archive = _unpack_index(Reader(head[here:], "index"))
+    archive = _unpack_index(ByteReader(head[here:], "index"))
     fault = _fault(archive)
     if fault:
         raise CorruptDataError(f"index: {fault}")
@@ -231,7 +231,7 @@ def _pack_index(archive: Archive) -> bytes:
     )
 
 
-def _unpack_index(index: Reader) -> Archive:
+def _unpack_index(index: ByteReader) -> Archive:
     kind = index.byte()
     if kind > 1:
         raise newer("kind of archive", kind)
@@ -248,7 +248,7 @@ def _pack_array(array: ArraySpec) -> bytes:
     return bytes([1, array.dtype == "bool", len(array.shape)]) + b"".join(map(pack_varint, array.shape))
 
 
-def _unpack_array(index: Reader) -> Archive:
+def _unpack_array(index: ByteReader) -> Archive:
     """An archive without groups. Inverse: `_pack_array`."""
     dtype, axes = index.byte(), index.byte()
     if dtype > 1:
@@ -269,10 +269,10 @@ def _pack_pictures(archive: Archive) -> bytes:
     return b"\0" + pack_varint(archive.source_bytes) + pack_varint(len(names)) + pack_blob(bytes(listed)) + pack_blob(members)
 
 
-def _unpack_pictures(index: Reader) -> Archive:
+def _unpack_pictures(index: ByteReader) -> Archive:
     """An archive without groups. Inverse: `_pack_pictures`."""
     source_bytes, count = index.varint(), index.varint()
-    listed, members = Reader(unpack_blob(index), "index: names"), Reader(unpack_blob(index), "index: groups of pictures")
+    listed, members = ByteReader(unpack_blob(index), "index: names"), ByteReader(unpack_blob(index), "index: groups of pictures")
     names: list[str] = []
     name = b""
     for _ in range(count):
@@ -301,7 +301,7 @@ def _pack_group(group: Group) -> bytes:
     return b"".join([*fields, *(pack_varint(chunk.size) + chunk.crc + chunk.check for chunk in group.chunks)])
 
 
-def _unpack_group(index: Reader) -> Group:
+def _unpack_group(index: ByteReader) -> Group:
     number = index.byte()
     if number not in Method.__members__.values():
         raise newer("method", number)
@@ -332,7 +332,7 @@ def pack_blob(data: bytes) -> bytes:
     return pack_varint(len(data)) + pack_varint(len(kept)) + kept
 
 
-def unpack_blob(reader: Reader, limit_bytes: int = _MAX_BLOB_BYTES) -> bytes:
+def unpack_blob(reader: ByteReader, limit_bytes: int = _MAX_BLOB_BYTES) -> bytes:
     """The data of a blob. Inverse: `pack_blob`. Raises: CorruptDataError: damaged, or more than the limit."""
     size, kept_bytes = reader.varint(), reader.varint()
     if size > limit_bytes:

@@ -30,7 +30,7 @@ from bbans.formats.wire import (
     CHECK_BYTES,
     CRC_BYTES,
     UPDATE_ADVICE,
-    Reader,
+    ByteReader,
     crc32,
     is_name,
     newer,
@@ -125,7 +125,7 @@ def unpack(data: bytes) -> Container:
     """
     if not data.startswith(MAGIC):
         raise FormatError(f"not a vaezip file: {'it does not begin with VAEZ' if data else 'it is empty'}")
-    reader = Reader(data, "header")
+    reader = ByteReader(data, "header")
     reader.take(len(MAGIC))
     version = reader.byte()
     if version > VERSION:
@@ -136,7 +136,7 @@ def unpack(data: bytes) -> Container:
     head = reader.data[: reader.at]
     if reader.take(CRC_BYTES) != crc32(head):
         raise CorruptDataError("header: its check failed")
-    container, directory = _unpack_header(Reader(header, "header"))
+    container, directory = _unpack_header(ByteReader(header, "header"))
 
     surplus = len(reader.data) - reader.at - sum(size for _, size, _ in directory)
     if surplus > 0:
@@ -173,7 +173,7 @@ def _pack_header(container: Container) -> bytes:
     )
 
 
-def _unpack_header(header: Reader) -> tuple[Container, list[tuple[SectionKind, int, bytes]]]:
+def _unpack_header(header: ByteReader) -> tuple[Container, list[tuple[SectionKind, int, bytes]]]:
     """Container without sections, and the directory of its sections: (kind, bytes, check)."""
     mode, method = header.byte(), header.byte()
     if mode not in Mode.__members__.values():
@@ -206,7 +206,7 @@ def _pack_model(model: ModelHeader) -> bytes:
     return pack_name(model.id) + model.weights_hash + pack_accounting(model.accounting)
 
 
-def _unpack_model(header: Reader) -> ModelHeader:
+def _unpack_model(header: ByteReader) -> ModelHeader:
     return ModelHeader(id=unpack_name(header), weights_hash=header.take(CHECK_BYTES), accounting=unpack_accounting(header))
 
 

@@ -1,6 +1,6 @@
 """What all our files are made of: varints, names, CRCs, and a reader that trusts no length.
 
->>> reader = Reader(pack_varint(300) + pack_name("mnist-1"), "header")
+>>> reader = ByteReader(pack_varint(300) + pack_name("mnist-1"), "header")
 >>> reader.varint(), unpack_name(reader)
 (300, 'mnist-1')
 """
@@ -34,7 +34,7 @@ def pack_varint(number: int) -> bytes:
     return bytes(out)
 
 
-class Reader:
+class ByteReader:
     """Takes pieces of data from the front; nothing is copied before its length is known to be there.
 
     Every method raises CorruptDataError, with the `name` of what is read, when the data ends too early.
@@ -81,7 +81,7 @@ def pack_accounting(bits: Accounting) -> bytes:
     return b"".join(map(pack_varint, counts))
 
 
-def unpack_accounting(header: Reader) -> Accounting:
+def unpack_accounting(header: ByteReader) -> Accounting:
     """Inverse: `pack_accounting`."""
     return Accounting(
         likelihood_bits=header.varint(),
@@ -96,7 +96,7 @@ def pack_name(name: str) -> bytes:
     return pack_varint(len(name)) + name.encode("ascii")
 
 
-def unpack_name(header: Reader) -> str:
+def unpack_name(header: ByteReader) -> str:
     """Inverse: `pack_name`."""
     # Latin-1 takes every byte, and keeps it: what a name may not have is found by `is_name`.
     return header.take(header.varint()).decode("latin-1")

@@ -17,7 +17,7 @@ import numpy as np
 
 from bbans.errors import CorruptDataError
 from bbans.formats.archive import pack_blob, unpack_blob
-from bbans.formats.wire import CHECK_BYTES, Reader, is_name, pack_name, pack_varint, unpack_name
+from bbans.formats.wire import CHECK_BYTES, ByteReader, is_name, pack_name, pack_varint, unpack_name
 
 from .codec import Pixels
 
@@ -54,8 +54,8 @@ def unpack_samples(body: bytes, pictures: int) -> tuple[list[Wrapper], bytes]:
     """
     if not pictures:
         return [], body
-    outer = Reader(body, "wrappers")
-    listed = Reader(unpack_blob(outer), "wrappers")
+    outer = ByteReader(body, "wrappers")
+    listed = ByteReader(unpack_blob(outer), "wrappers")
     different = []
     for _ in range(listed.varint()):  # a false count runs into the end: nothing is allocated by it
         format = unpack_name(listed)

@@ -217,7 +217,7 @@ class Reader:
             body = self._body(part)
             if group.method == Method.VAEZ:
                 return api.decompress(body, model=self._photo_codec(body), threads=self._models.threads).data
-            blob = wire.Reader(body, "file")
+            blob = wire.ByteReader(body, "file")
             data = unpack_blob(blob, MAX_FILE_BYTES)
             if blob.at != len(body) or file_check(data) != part.chunk.check:
                 raise CorruptDataError("the file is not the one that was packed: its content check failed")

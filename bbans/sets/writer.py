@@ -24,7 +24,7 @@ from bbans.accounting import Accounting
 from bbans.errors import BbansError, ModelError, UnsupportedImageError, VerifyError
 from bbans.formats import archive
 from bbans.formats.archive import Archive, Chunk, Group, Method, pack_blob, unpack_blob
-from bbans.formats.wire import Reader, crc32
+from bbans.formats.wire import ByteReader, crc32
 from bbans.images.picture import Picture, read_picture, write_picture
 from bbans.sets import arrays
 
@@ -222,7 +222,7 @@ class _Writer:
             return Method.VAEZ, api.compress(data, mode=self.mode, model=codec, verify=self.verify).data, b""
         except UnsupportedImageError:
             body = pack_blob(data)
-            if self.verify and unpack_blob(Reader(body, name), len(data)) != data:
+            if self.verify and unpack_blob(ByteReader(body, name), len(data)) != data:
                 raise VerifyError(f"{name}: what was packed unpacks to another file") from None
             return Method.FILE, body, file_check(data)
         except VerifyError as error:

@@ -21,7 +21,7 @@ from bbans.formats.archive import (
     read_head,
     unpack_blob,
 )
-from bbans.formats.wire import Reader, crc32, pack_varint
+from bbans.formats.wire import ByteReader, crc32, pack_varint
 
 CHUNK = Chunk(7, b"crc!", b"checked!")
 MODEL = ModelInfo("mnist-1", b"8 bytes.", "mcbits-50", Accounting(1000, 200, 100, 50))
@@ -230,10 +230,10 @@ def test_names_that_lead_elsewhere(names: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("data", [b"", b"a", b"no more than itself", b"again and again " * 50])
 def test_blobs(data: bytes) -> None:
     packed = pack_blob(data)
-    assert unpack_blob(Reader(packed, "blob")) == data
+    assert unpack_blob(ByteReader(packed, "blob")) == data
     assert len(packed) <= len(data) + 2 + (len(data) > 127)
     with pytest.raises(CorruptDataError, match="limit"):
-        unpack_blob(Reader(packed, "blob"), len(data) - 1)
+        unpack_blob(ByteReader(packed, "blob"), len(data) - 1)
     for size in range(len(packed)):
         with pytest.raises(CorruptDataError):
-            unpack_blob(Reader(packed[:size], "blob"))
+            unpack_blob(ByteReader(packed[:size], "blob"))
