@@ -179,7 +179,9 @@ class Message:
         self.lowest = min(self.lowest, size)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Message) and np.array_equal(self.to_words(), other.to_words())
+        if not isinstance(other, Message):
+            return NotImplemented
+        return np.array_equal(self.head, other.head) and np.array_equal(self.words[: self.size], other.words[: other.size])
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -57,6 +57,7 @@ _MIDDLE = _END // 2
 _EXP2_BITS = 8  # exp2_table has 2**8 entries per unit
 _LOG2_BITS = 10  # log2_table 2**10
 DECIMAL = decimal.Context(prec=40)
+_LARGE = 2.0**960  # any 2**31 smaller floats have a finite sum
 
 IntArray = npt.NDArray[np.int64]
 
@@ -122,10 +123,15 @@ def quantise_probabilities(probabilities: npt.ArrayLike, precision: int) -> IntA
     Every symbol gets 1 and its share of the rest, rounded down; what is left goes to the largest remainders, the first
     first. The result depends on the given floats alone: only operations that IEEE 754 rounds in one way are used.
 
-    Shapes: probabilities (..., n), which need not sum to 1; returns int64 (..., n).
-    Raises: ValueError for negative or non-finite values, a row of zeros, or more symbols than 2**precision.
+    Shapes: probabilities (..., n), which need not sum to 1; returns int64 (..., n). Precision: up to 31 bits.
+    Raises: ValueError for negative or non-finite values, a row of zeros, no symbols or more than 2**precision.
     """
-    p = np.asarray(probabilities, np.float64)
+    if not 0 <= precision <= 31:
+        raise ValueError(f"precision is between 0 and 31 bits, not {precision}")
+    try:
+        p = np.asarray(probabilities, np.float64)
+    except OverflowError:  # an integer of Python beyond all floats
+        raise ValueError("probabilities are finite and not negative") from None
     if p.ndim == 0 or p.shape[-1] == 0 or p.shape[-1] > 1 << precision:
         raise ValueError(f"between 1 and 2**{precision} probabilities are needed, not an array of shape {p.shape}")
     if not np.all(np.isfinite(p)) or np.any(p < 0):
@@ -134,6 +140,8 @@ def quantise_probabilities(probabilities: npt.ArrayLike, precision: int) -> IntA
     total = (1 << precision) - rows.shape[1]  # what is left when everyone has 1
     freqs = np.empty(rows.shape, np.int64)
     for row, freq in zip(rows, freqs, strict=True):
+        if row.max() > _LARGE:  # the sum may be no float; a power of two leaves all shares as they are
+            row = row * 2.0**-64
         row_sum = math.fsum(row)  # exact, in any order: np.sum is not
         if row_sum == 0:
             raise ValueError("a row of probabilities is all zero")

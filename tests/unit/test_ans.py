@@ -147,6 +147,16 @@ def test_a_copy_is_independent():
     assert np.array_equal(message.to_words(), words)
 
 
+def test_equal_messages_have_equal_lanes():
+    """The words of one lane can be read as those of two."""
+    words = [1, 2, 3, 4, 5]
+    one, two = Message.from_words(words, 1), Message.from_words(words, 2)
+    assert one.to_words().tolist() == two.to_words().tolist()
+    assert one != two
+    assert one == Message.from_words(words, 1) and two == Message.from_words(words, 2)
+    assert one != words
+
+
 def test_random_messages_come_from_the_generator():
     first, second = (Message.random(np.random.default_rng(7), 10) for _ in range(2))
     assert first == second

@@ -188,7 +188,28 @@ def test_quantised_probabilities_exactly():
     assert tables.quantise_probabilities([[1, 3], [3, 1]], 2).tolist() == [[2, 2], [3, 1]]
 
 
-@pytest.mark.parametrize("p", [[], 1.0, [0, 0], [-1, 2], [np.nan, 1], [np.inf, 1], [1] * 17])
+@pytest.mark.parametrize("scale", [1e308, 2.0**960, 2.0**-1022, 5e-324])
+def test_probabilities_of_any_size(scale):
+    """Sums that are no float, and the smallest floats."""
+    assert tables.quantise_probabilities([scale, scale], 12).tolist() == [2048, 2048]
+    assert tables.quantise_probabilities(np.full((2, 3), scale), 3).tolist() == [[3, 3, 2]] * 2
+    assert tables.quantise_probabilities([scale, 0], 31).tolist() == [(1 << 31) - 1, 1]
+
+
+def test_probabilities_of_very_different_sizes():
+    assert tables.quantise_probabilities([1.7e308, 5e-324], 4).tolist() == [15, 1]
+    assert tables.quantise_probabilities([1.7e308, 1e292, 1e300, 1.7e308], 24).tolist() == [8388607, 1, 1, 8388607]
+
+
+@pytest.mark.parametrize(
+    "p", [[], 1.0, [0, 0], [-1, 2], [-1e308, 1e308], [-5e-324, 1], [np.nan, 1], [np.inf, 1], [10**400, 1], [1] * 17]
+)
 def test_no_probabilities(p):
     with pytest.raises(ValueError):
         tables.quantise_probabilities(p, 4)
+
+
+@pytest.mark.parametrize("precision", [-1, 32, 60])
+def test_no_precision(precision):
+    with pytest.raises(ValueError, match="precision"):
+        tables.quantise_probabilities([1, 1, 1], precision)
