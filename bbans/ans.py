@@ -208,7 +208,7 @@ class Batch:
     def __getitem__(self, rows: slice) -> Batch:
         return Batch(self.messages[rows])
 
-    def each(self, function: Callable[..., Result], *rows: Iterable[Any]) -> list[Result]:
+    def map(self, function: Callable[..., Result], *rows: Iterable[Any]) -> list[Result]:
         """[function(message i, row i of each of `rows`) for all i].
 
         Raises: ValueError when there are not as many rows as messages.

@@ -263,10 +263,10 @@ def coupled_importance_sampling(prior: Codec, likelihood: Conditional, posterior
         q = posterior(data)
         intervals, shifts, mask = _coupling(q, particles, message)
         message, draw = uniform(mask + 1, intervals.shape).pop(message)
-        latents = [intervals.at((draw + shift) & mask) for shift in shifts]
+        latents = [intervals.search((draw + shift) & mask) for shift in shifts]
         message, chosen = _weighing(prior, likelihood, q, data, latents, message).pop(message)
         latent = _pick(np.stack(latents), chosen)
-        start, freq = intervals.of(latent)
+        start, freq = intervals.locate(latent)
         message = uniform(freq).push(message, ((draw + shifts[chosen]) & mask) - start)
         return chosen_joint.push(message, (data, latent, chosen))
 
@@ -274,10 +274,10 @@ def coupled_importance_sampling(prior: Codec, likelihood: Conditional, posterior
         message, (data, latent, chosen) = chosen_joint.pop(message)
         q = posterior(data)
         intervals, shifts, mask = _coupling(q, particles, message)
-        start, freq = intervals.of(latent)
+        start, freq = intervals.locate(latent)
         message, place = uniform(freq).pop(message)
         draw = (start + place - shifts[chosen]) & mask
-        latents = [intervals.at((draw + shift) & mask) for shift in shifts]
+        latents = [intervals.search((draw + shift) & mask) for shift in shifts]
         message = _weighing(prior, likelihood, q, data, latents, message).push(message, chosen)
         return uniform(mask + 1, intervals.shape).push(message, draw), data
 

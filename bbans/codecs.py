@@ -54,14 +54,14 @@ class Pop(Protocol):
 class Intervals(NamedTuple):
     """Where the symbols of an array codec lie in [0, 2**precision).
 
-    of: symbols -> (starts, freqs). at: cfs -> the symbols whose intervals hold them. All are int64 of `shape`.
-    Raises: ValueError from `of`, as push.
+    locate: symbols -> (starts, freqs). search: cfs -> the symbols whose intervals hold them. All are int64 of `shape`.
+    Raises: ValueError from `locate`, as push.
     """
 
     shape: tuple[int, ...]
     precision: int
-    of: Callable[[Any], tuple[tables.IntArray, tables.IntArray]]
-    at: Callable[[tables.IntArray], tables.IntArray]
+    locate: Callable[[Any], tuple[tables.IntArray, tables.IntArray]]
+    search: Callable[[tables.IntArray], tables.IntArray]
 
 
 class Codec(NamedTuple):
@@ -255,7 +255,7 @@ def _array_codec(
             raise ValueError(f"symbols are in 0 .. {np.max(n) - 1}, here {symbols.min()} .. {symbols.max()}")
         return _flat(symbols)
 
-    def each(message: Message | Batch, code: Callable[[Message, int, int], None]) -> None:
+    def on_rows(message: Message | Batch, code: Callable[[Message, int, int], None]) -> None:
         """code(message, begin, end) for the part of the flattened symbols that rides on a message."""
         if isinstance(message, Message):
             code(message, 0, size)
@@ -263,7 +263,7 @@ def _array_codec(
             raise ValueError(f"symbols of shape {shape} do not go on a batch of {len(message)} messages, a row on each")
         else:
             row = math.prod(shape[1:])
-            message.each(lambda own, i: code(own, i * row, (i + 1) * row), range(len(message)))
+            message.map(lambda own, i: code(own, i * row, (i + 1) * row), range(len(message)))
 
     def push(message: AnyMessage, symbol: Any) -> AnyMessage:
         symbols = checked(symbol)
@@ -272,7 +272,7 @@ def _array_codec(
             own.reserve(end - begin)
             own.resize(loops.push(own.head, own.words, own.size, symbols, begin, end, *parameters))
 
-        each(message, code)
+        on_rows(message, code)
         return message
 
     def pop(message: AnyMessage) -> tuple[AnyMessage, Any]:
@@ -281,15 +281,15 @@ def _array_codec(
         def code(own: Message, begin: int, end: int) -> None:
             own.resize(loops.pop(own.head, own.words, own.size, symbols, begin, end, *parameters))
 
-        each(message, code)
+        on_rows(message, code)
         return message, symbols.reshape(shape)[()]
 
-    def of(symbol: Any) -> tuple[tables.IntArray, tables.IntArray]:
+    def locate(symbol: Any) -> tuple[tables.IntArray, tables.IntArray]:
         starts, freqs = np.empty(size, np.int64), np.empty(size, np.int64)
         loops.intervals(checked(symbol), starts, freqs, *parameters)
         return starts.reshape(shape), freqs.reshape(shape)
 
-    def at(cfs: tables.IntArray) -> tables.IntArray:
+    def search(cfs: tables.IntArray) -> tables.IntArray:
         # A lane for each symbol, its head so large that no pop needs a word.
         heads = (_flat(cfs) + (HEAD_MIN << precision)).astype(np.uint64)
         symbols = np.empty(size, np.int64)
@@ -298,10 +298,10 @@ def _array_codec(
 
     def log_freqs(symbol: Any, rows: bool) -> Any:
         sums = np.empty(shape[0] if rows else 1, np.int64)
-        kernels.sum_log_freqs(of(symbol)[1].reshape(-1), precision, tables.log2_table(), sums)
+        kernels.sum_log_freqs(locate(symbol)[1].reshape(-1), precision, tables.log2_table(), sums)
         return sums if rows else sums[0]
 
-    return Codec(push, pop, log_freqs, Intervals(shape, precision, of, at))
+    return Codec(push, pop, log_freqs, Intervals(shape, precision, locate, search))
 
 
 def _integers(values: npt.ArrayLike, name: str) -> tables.IntArray:

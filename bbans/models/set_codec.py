@@ -230,7 +230,7 @@ class Likelihoods:
                 own.head[0], size = kernels.push_samples(own.head[0], own.words, own.size, pixels, row, *self._rest)
                 own.resize(size)
 
-            _rows(message).each(one, x, given)
+            _rows(message).map(one, x, given)
             return message
 
         def pop(message: AnyMessage) -> tuple[AnyMessage, Any]:
@@ -240,7 +240,7 @@ class Likelihoods:
                 own.head[0], size = kernels.pop_samples(own.head[0], own.words, own.size, pixels, row, *self._rest)
                 own.resize(size)
 
-            _rows(message).each(one, x, given)
+            _rows(message).map(one, x, given)
             return message, x
 
         def log_freqs(x: Any, rows: bool) -> Any:

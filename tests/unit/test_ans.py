@@ -241,14 +241,14 @@ def test_a_copy_knows_its_lowest_size():
 # Batches.
 
 
-def test_each():
+def test_a_map_over_a_batch():
     messages = [Message.primed(0, seed=i) for i in range(7)]
     batch = Batch(messages)
     assert len(batch) == 7 and repr(batch) == "<Batch of 7 messages>"
     rows = np.arange(14).reshape(7, 2)
-    results = batch.each(lambda message, row, letter: (message, row.tolist(), letter), rows, "abcdefg")
+    results = batch.map(lambda message, row, letter: (message, row.tolist(), letter), rows, "abcdefg")
     assert results == [(messages[i], [2 * i, 2 * i + 1], "abcdefg"[i]) for i in range(7)]
     assert batch[:3].messages == messages[:3]
-    assert Batch([]).each(lambda message: 1) == []
+    assert Batch([]).map(lambda message: 1) == []
     with pytest.raises(ValueError):
-        batch.each(lambda message, row: None, rows[:6])
+        batch.map(lambda message, row: None, rows[:6])
