@@ -131,7 +131,7 @@ def float_neg_elbo(checkpoint: Path, files: list[Path], quantised: bool) -> floa
     from bbans.exact.qat import set_quantised
     from bbans.models.photo.config import PhotoConfig
     from bbans.models.photo.vae import PhotoVAE
-    from bbans.training.evaluation import evaluate
+    from bbans.training.metrics import evaluate
 
     state = torch.load(checkpoint, weights_only=True)
     model = PhotoVAE(PhotoConfig(**state["config"]))

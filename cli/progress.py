@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
-from bbans.training.listener import Listener, Status
+from bbans.training.callbacks import Callbacks, Status
 
 from . import output
 
@@ -45,7 +45,7 @@ class Interruption:
             os.kill(os.getpid(), number)
 
 
-class Console(Listener):
+class Console(Callbacks):
     """Progress on stderr: one line that changes where that is a terminal, a line for each report elsewhere."""
 
     def __init__(self, interruption: Interruption, quiet: bool) -> None:

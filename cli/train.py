@@ -14,7 +14,7 @@ from bbans.formats.wire import is_name
 from bbans.models.photo.config import PhotoConfig
 from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig
 from bbans.models.weights import PHOTO
-from bbans.training.listener import Stopped
+from bbans.training.callbacks import Stopped
 from bbans.training.outputs import Outputs
 from bbans.training.schedule import Schedule
 
@@ -23,9 +23,9 @@ from .progress import Console, Interruption, Worker
 
 if TYPE_CHECKING:
     from bbans.models import Weights
-    from bbans.training.listener import Listener
+    from bbans.training.callbacks import Callbacks
     from bbans.training.run import Rates
-    from bbans.training.task import Task
+    from bbans.training.tasks.task import Task
 
 SUFFIX = ".safetensors"
 GIVEN = asdict(SmallConfig()).keys() - {"components"}  # by the images
@@ -263,18 +263,18 @@ def train(inputs: tuple[Path, ...], out: Path, name: str, schedule: Schedule, co
     if workers is None:  # to fetch images from a process costs more than to make them
         workers = 8 if device.type == "cuda" else int(options["family"] == PHOTO)
     processes = join(device)
-    listener = console if processes.first else Worker(console.interruption)
+    callbacks = console if processes.first else Worker(console.interruption)
     outputs = Outputs(out)
     try:
         rates = run(
-            read_task(inputs, outputs, schedule, start, listener, **options),
+            read_task(inputs, outputs, schedule, start, callbacks, **options),
             outputs,
             name,
             schedule,
             start=start,
             machine=Machine(device, options["float32"], options["compiled"], workers),
             processes=processes,
-            listener=listener,
+            callbacks=callbacks,
             threads=options["threads"],
             evaluated=not options["no_evaluation"],
             began=began,
@@ -289,7 +289,7 @@ def read_task(
     outputs: Outputs,
     schedule: Schedule,
     start: Weights | None,
-    listener: Listener,
+    callbacks: Callbacks,
     *,
     family: str,
     size: tuple[str, ...],
@@ -300,17 +300,17 @@ def read_task(
     """The model that is asked for, and its pictures."""
 
     def check() -> None:
-        if listener.stop():
+        if callbacks.stop():
             raise Stopped
 
-    reading: dict[str, Any] = {"omit": [outputs.curve], "note": listener.note, "check": check}
+    reading: dict[str, Any] = {"omit": [outputs.curve], "note": callbacks.note, "check": check}
     sizes = sizes_of(family, size)
     if family == PHOTO:
         from bbans.models.photo.config import config_of
-        from bbans.training.photo_task import read_photo_task
+        from bbans.training.tasks.photo import read_photo_task
 
         return read_photo_task(inputs, valid, config_of(start) if start else PhotoConfig(**sizes), schedule.side, **reading)
-    from bbans.training.image_task import read_image_task
+    from bbans.training.tasks.images import read_image_task
 
     return read_image_task(inputs, valid, family, sizes, start=start, binarised=binarise, **reading)
 

@@ -1,6 +1,6 @@
 """Checkpoints: all that a run needs to go on as if it had not been cut.
 
-What is random in a run is a function of its seed and of the step (:mod:`bbans.training.data`), so the step is the position in the
+What is random in a run is a function of its seed and of the step (`bbans.training.data`), so the step is the position in the
 data. The state of torch's own generator is kept all the same, for models that draw from it.
 """
 

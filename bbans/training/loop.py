@@ -18,13 +18,13 @@ from bbans.exact.export import keep_exact
 from bbans.exact.qat import Quantised, set_quantised
 from bbans.models.weights import Weights
 from bbans.training import checkpoint as checkpoints
-from bbans.training.batches import batches_from
+from bbans.training.callbacks import Callbacks, Status, Stopped
+from bbans.training.data.batches import batches_from
 from bbans.training.distributed import Processes
 from bbans.training.journal import Journal
-from bbans.training.listener import Listener, Status, Stopped
-from bbans.training.pace import Pace, first_plan, second_plan
 from bbans.training.schedule import Plan, Schedule
-from bbans.training.task import Task
+from bbans.training.tasks.task import Task
+from bbans.training.time_budget import Pace, first_plan, second_plan
 from bbans.training.trainer import Trainer
 
 CHECKPOINT_SECONDS = 600.0  # between two checkpoints, where reports are rarer
@@ -60,7 +60,7 @@ def train(
     machine: Machine | None = None,
     processes: Processes | None = None,
     journal: Journal | None = None,
-    listener: Listener | None = None,
+    callbacks: Callbacks | None = None,
     clock: Callable[[], float] = time.monotonic,
     began: float | None = None,
 ) -> Quantised:
@@ -81,7 +81,7 @@ def train(
         machine or Machine(),
         processes or Processes(),
         journal or Journal(),
-        listener or Listener(),
+        callbacks or Callbacks(),
         clock,
         clock() if began is None else began,
     )
@@ -107,7 +107,7 @@ class _Run:
     machine: Machine
     processes: Processes
     journal: Journal
-    listener: Listener
+    callbacks: Callbacks
     clock: Callable[[], float]
     began: float
     seconds_before: float = 0.0  # of earlier sessions
@@ -125,7 +125,7 @@ class _Run:
             float32=machine.float32,
             compiled=saved["compiled"] if saved and machine.compiled is None else machine.pays_to_compile(schedule),
             processes=self.processes,
-            note=self.listener.note,
+            note=self.callbacks.note,
         )
         self.batches = self.task.batches(schedule, self.processes)
         self.journal.begin(json.loads(saved["rows"]) if saved else [])
@@ -147,7 +147,7 @@ class _Run:
                 quantised = plan.quantised(step)
                 rate, kl_weight = schedule.rate_at(step, plan), schedule.kl_weight_at(step, plan)
                 x, noise = next(batches)
-                stop = trainer.advance(x, noise, quantised=quantised, rate=rate, kl_weight=kl_weight, stop=self.listener.stop())
+                stop = trainer.advance(x, noise, quantised=quantised, rate=rate, kl_weight=kl_weight, stop=self.callbacks.stop())
                 self.pace.observe("rounded" if quantised else "plain", self.clock() - began)
                 if not plan.final and trainer.step == plan.replan_at:
                     self._replan()
@@ -155,11 +155,11 @@ class _Run:
                     self._report(quantised, rate, kl_weight)
                 elif stop or self.clock() - self.saved_at > CHECKPOINT_SECONDS:
                     self._save()
-                self.listener.status(self.status)
+                self.callbacks.status(self.status)
                 if stop and trainer.step < self.plan.steps:
                     raise Stopped(trainer.step, self.plan.steps)
         self._journal("end", step=trainer.step, seconds=self.seconds())
-        self.listener.note(f"{trainer.step} steps done, {self.seconds():.1f} s from the start to the last checkpoint")
+        self.callbacks.note(f"{trainer.step} steps done, {self.seconds():.1f} s from the start to the last checkpoint")
 
     def seconds(self) -> float:
         """Since the run began, in all sessions."""
@@ -181,7 +181,7 @@ class _Run:
     def _report(self, quantised: bool, rate: float, kl_weight: float) -> None:
         trainer, began = self.trainer, self.clock()
         for name in sorted({*keep_exact(trainer.model), *keep_exact(trainer.average)}):
-            self.listener.note(f"step {trainer.step}: weights of {name} were shrunk to what integers can add up exactly")
+            self.callbacks.note(f"step {trainer.step}: weights of {name} were shrunk to what integers can add up exactly")
         if not trainer.summed:
             raise TrainingError(f"none of the last {trainer.skipped} steps had a finite gradient: try a lower --rate")
         status = self.status()
@@ -192,9 +192,9 @@ class _Run:
         self._journal("report", **row)
         trainer.clear()
         self._save()
-        self.journal.draw(self.listener.note)
+        self.journal.draw(self.callbacks.note)
         self.pace.observe("report", self.clock() - began)
-        self.listener.report(row, status)
+        self.callbacks.report(row, status)
 
     def _evaluation(self, quantised: bool) -> dict[str, float]:
         set_quantised(self.trainer.average, quantised)
@@ -214,7 +214,7 @@ class _Run:
         for quantised in (False, True):
             with closing(self._batches(0)) as batches:
                 seconds = self.trainer.seconds_of_step(batches, quantised, least_seconds, self.clock)
-            if self.processes.of_first(self.listener.stop):
+            if self.processes.of_first(self.callbacks.stop):
                 raise Stopped
             setattr(self.pace, "rounded" if quantised else "plain", seconds)
         began = self.clock()

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bbans.models.weights import Weights
+from bbans.training.callbacks import Callbacks, Stopped
 from bbans.training.checkpoint import write_whole
 from bbans.training.distributed import Processes
 from bbans.training.journal import Journal
-from bbans.training.listener import Listener, Stopped
 from bbans.training.loop import Machine, train
 from bbans.training.outputs import Outputs
 from bbans.training.schedule import Schedule
-from bbans.training.task import Measured, Task
+from bbans.training.tasks.task import Measured, Task
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def run(
     start: Weights | None = None,
     machine: Machine,
     processes: Processes,
-    listener: Listener,
+    callbacks: Callbacks,
     threads: int | None = None,
     evaluated: bool = True,
     clock: Callable[[], float] = time.monotonic,
@@ -59,7 +59,7 @@ def run(
         machine=machine,
         processes=processes,
         journal=journal,
-        listener=listener,
+        callbacks=callbacks,
         clock=clock,
         began=began,
     )
@@ -67,13 +67,13 @@ def run(
         return []
     data = task.export(model.cpu(), id)
     write_whole(out.weights, data)
-    listener.note(f"{out.weights}: {len(data)} bytes, model '{id}'")
+    callbacks.note(f"{out.weights}: {len(data)} bytes, model '{id}'")
     if not evaluated:
         return []
 
     def progress(name: str, done: int, total: int) -> None:
-        listener.measured(name, done, total)
-        if listener.stop():
+        callbacks.measured(name, done, total)
+        if callbacks.stop():
             raise Stopped
 
     found: dict[str, list[Measured]] = {}

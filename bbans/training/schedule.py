@@ -8,7 +8,7 @@
     step    0 ...         decay_start    steps
 
 A `Schedule` has shares of a run, a `Plan` the steps that they come to. The plan of a run with a time limit is made when the first
-steps have been measured (:mod:`bbans.training.pace`), and once more a little after the decay has begun: until then the rate was
+steps have been measured (`bbans.training.time_budget`), and once more a little after the decay has begun: until then the rate was
 constant, so the steps behind are those of a longer or a shorter run as well.
 """
 

@@ -14,9 +14,9 @@ from bbans.errors import TrainingError
 from bbans.exact.qat import Quantised, set_quantised
 from bbans.models.small_topdown import TopDownVAE
 from bbans.training.distributed import Processes
-from bbans.training.optimiser import make_optimiser
+from bbans.training.optimisers import make_optimiser
 from bbans.training.schedule import Schedule
-from bbans.training.task import Bits
+from bbans.training.tasks.task import Bits
 
 Losses = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 

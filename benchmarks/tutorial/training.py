@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bbans.training.optimiser import Muon
+from bbans.training.optimisers import Muon
 
 from .data import Data
 from .model import LatentModel

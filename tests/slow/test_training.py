@@ -23,17 +23,17 @@ from bbans.models.photo.config import PhotoConfig
 from bbans.models.photo.vae import PhotoVAE
 from bbans.training import checkpoint as checkpoints
 from bbans.training import loop
-from bbans.training.batches import Batches, batch_of, batches_from, noise_size
-from bbans.training.data import Crops, change_acquisition
-from bbans.training.evaluation import evaluate
+from bbans.training.callbacks import Status, Stopped
+from bbans.training.data.batches import Batches, batches_from, noise_size
+from bbans.training.data.crops import Crops, change_acquisition
+from bbans.training.data.photos import Photo, fingerprint, hold_out, read_photos, without
 from bbans.training.journal import Journal
-from bbans.training.listener import Status, Stopped
 from bbans.training.loop import Machine, train
-from bbans.training.photo_task import PhotoTask
-from bbans.training.photos import Photo, fingerprint, hold_out, read_photos, without
+from bbans.training.metrics import evaluate
 from bbans.training.schedule import Schedule
+from bbans.training.tasks.photo import PhotoTask
 from bbans.training.trainer import Trainer
-from tests.listeners import Rows
+from tests.callbacks import Rows
 from tests.models import TINY, picture, random_vae, weights
 
 PIXELS = [picture(48, 60), picture(40, 90, seed=1)]
@@ -86,10 +86,10 @@ def test_acquisitions_change_some_crops() -> None:
 
 def test_batches_are_consecutive_samples() -> None:
     crops = Crops(PIXELS, 32, 0)
-    x, noise = batch_of(crops, 6, 3, TINY, CPU)
-    assert x.shape == (3, 3, 32, 32)
+    x, noise = Batches(crops, 3, noise_size(TINY, 32))[2]
+    assert x.shape == (3, 32, 32, 3)
     pixels, uniform = crops.sample(7, noise_size(TINY, 32))
-    assert np.array_equal(x[1].permute(1, 2, 0).numpy(), pixels)
+    assert np.array_equal(x[1].numpy(), pixels)
     assert np.array_equal(noise[1].numpy(), uniform)
 
 
@@ -193,9 +193,9 @@ QUICK = Schedule(steps=20, batch=2, side=32, rate=4e-3, warm_up=3, every=5)
 
 
 def test_loss_falls(tmp_path: Path) -> None:
-    listener = Rows()
-    model = train(TASK, QUICK, tmp_path / "model.ckpt", machine=Machine(workers=0), listener=listener)
-    rows = listener.rows
+    callbacks = Rows()
+    model = train(TASK, QUICK, tmp_path / "model.ckpt", machine=Machine(workers=0), callbacks=callbacks)
+    rows = callbacks.rows
     assert [row["step"] for row in rows] == [5, 10, 15, 20]
     assert [row["quantised"] for row in rows] == [False, False, True, True]
     assert rows[-1]["valid_neg_elbo"] < rows[0]["valid_neg_elbo"] - 0.1
@@ -229,8 +229,8 @@ def test_resuming_is_as_if_uninterrupted(tmp_path: Path, optimiser: str, cuts: l
 
     def run(name: str, stop_after: int = -1) -> Quantised:
         journal = Journal(tmp_path / f"{name}.jsonl")
-        listener = Rows(stop_after)
-        return train(TASK, schedule, tmp_path / f"{name}.ckpt", machine=EXACT, journal=journal, listener=listener)
+        callbacks = Rows(stop_after)
+        return train(TASK, schedule, tmp_path / f"{name}.ckpt", machine=EXACT, journal=journal, callbacks=callbacks)
 
     uncut = run("uncut")
     for cut in cuts:
@@ -297,18 +297,18 @@ def test_checkpoints_of_before_there_were_families(tmp_path: Path) -> None:
     """They are of the photo model, and runs go on from them."""
     checkpoint = tmp_path / "model.ckpt"
     with pytest.raises(Stopped):
-        train(UNWATCHED, QUICK, checkpoint, machine=EXACT, listener=Rows(stop_after=3))
+        train(UNWATCHED, QUICK, checkpoint, machine=EXACT, callbacks=Rows(stop_after=3))
     state = torch.load(checkpoint, weights_only=True)
     torch.save({name: value for name, value in state.items() if name not in ("family", "binarise")}, checkpoint)
     with pytest.raises(Stopped) as stopped:
-        train(UNWATCHED, QUICK, checkpoint, machine=EXACT, listener=Rows(stop_after=1))
+        train(UNWATCHED, QUICK, checkpoint, machine=EXACT, callbacks=Rows(stop_after=1))
     assert stopped.value.step == 4
 
 
 def test_checkpoints_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = tmp_path / "model.ckpt"
     with pytest.raises(Stopped):
-        train(UNWATCHED, QUICK, checkpoint, machine=EXACT, listener=Rows(stop_after=3))
+        train(UNWATCHED, QUICK, checkpoint, machine=EXACT, callbacks=Rows(stop_after=3))
     written = checkpoint.read_bytes()
 
     def full(descriptor: int) -> None:
@@ -338,7 +338,7 @@ def test_checkpoints_come_between_rare_reports(tmp_path: Path) -> None:
         replace(QUICK, every=20),
         tmp_path / "model.ckpt",
         machine=EXACT,
-        listener=Watching(),
+        callbacks=Watching(),
         clock=lambda: next(ticks),
     )
     assert 2 < len(set(steps)) < 15
@@ -363,7 +363,8 @@ def test_only_some_layers_learn(tmp_path: Path) -> None:
 
 def test_gradients_that_are_not_finite_change_nothing(tmp_path: Path) -> None:
     trainer = Trainer(random_vae(), QUICK, float32=True)
-    x, noise = batch_of(Crops(PIXELS, 32, 0), 0, 2, TINY, CPU)
+    x, noise = Batches(Crops(PIXELS, 32, 0), 2, noise_size(TINY, 32))[0]
+    x = x.permute(0, 3, 1, 2)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.advance(x, torch.full_like(noise, float("nan")), quantised=False, rate=1e-3, kl_weight=1.0)
     assert (trainer.step, trainer.skipped, trainer.summed) == (1, 1, 0)
@@ -383,9 +384,9 @@ def test_a_run_without_any_finite_gradient_ends(tmp_path: Path, monkeypatch: pyt
 
 def test_weights_that_leave_the_exact_range_are_brought_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "keep_exact", lambda model: ["first"])
-    listener = Rows()
-    train(UNWATCHED, Schedule(steps=1, batch=1, side=32), tmp_path / "model.ckpt", machine=EXACT, listener=listener)
-    assert any("step 1: weights of first were shrunk" in note for note in listener.notes)
+    callbacks = Rows()
+    train(UNWATCHED, Schedule(steps=1, batch=1, side=32), tmp_path / "model.ckpt", machine=EXACT, callbacks=callbacks)
+    assert any("step 1: weights of first were shrunk" in note for note in callbacks.notes)
 
 
 def test_every_parameter_learns() -> None:

@@ -19,10 +19,9 @@ from bbans.models.families import FAMILIES
 from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig
 from bbans.models.weights import Weights
 from bbans.sets.arrays import write_npy
-from bbans.training.batches import batches_from
-from bbans.training.distributed import Processes
-from bbans.training.image_task import ImageBatches, ImageTask, evaluate_images, order, read_image_task, uniform
-from bbans.training.images import (
+from bbans.training.callbacks import Stopped
+from bbans.training.data.batches import batches_from
+from bbans.training.data.images import (
     HELD_OUT_IMAGES_MOST,
     ImageSet,
     binarise,
@@ -32,12 +31,13 @@ from bbans.training.images import (
     read_images,
     without_images,
 )
-from bbans.training.listener import Stopped
+from bbans.training.distributed import Processes
 from bbans.training.loop import Machine, train
 from bbans.training.outputs import Outputs
 from bbans.training.run import run
 from bbans.training.schedule import Schedule
-from tests.listeners import Rows
+from bbans.training.tasks.images import ImageBatches, ImageTask, evaluate_images, order, read_image_task, uniform
+from tests.callbacks import Rows
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -239,9 +239,9 @@ def test_batches_do_not_depend_on_who_makes_them(workers: int) -> None:
 @pytest.mark.parametrize("kind", ["8-bit", "RGB", "sampled", "threshold", "binary"])
 @pytest.mark.parametrize("family", ["markov", "topdown"])
 def test_loss_falls(tmp_path: Path, family: str, kind: str) -> None:
-    task, listener = task_of(family, kind), Rows()
-    trained = train(task, QUICK, tmp_path / "model.ckpt", machine=EXACT, listener=listener)
-    rows = listener.rows
+    task, callbacks = task_of(family, kind), Rows()
+    trained = train(task, QUICK, tmp_path / "model.ckpt", machine=EXACT, callbacks=callbacks)
+    rows = callbacks.rows
     assert [row["step"] for row in rows] == [5, 10, 15, 20]
     assert [row["quantised"] for row in rows] == [False, False, True, True]
     assert rows[-1]["train"] < rows[0]["train"]
@@ -269,7 +269,7 @@ def test_resuming_is_as_if_uninterrupted(tmp_path: Path, family: str, cuts: list
     task = task_of(family, "sampled")
 
     def once(name: str, stop_after: int = -1) -> Quantised:
-        return train(task, QUICK, tmp_path / f"{name}.ckpt", machine=EXACT, listener=Rows(stop_after))
+        return train(task, QUICK, tmp_path / f"{name}.ckpt", machine=EXACT, callbacks=Rows(stop_after))
 
     uncut = once("uncut").state_dict()
     for cut in cuts:
@@ -369,8 +369,8 @@ def test_starting_from_weights(tmp_path: Path) -> None:
 
 def test_a_run_ends_with_real_archives(tmp_path: Path) -> None:
     """Packed with the new model, decoded and compared; a checkpoint gives the very same weights."""
-    task, out, listener = task_of("markov", "sampled"), Outputs(tmp_path / "mine.safetensors"), Rows()
-    rates = run(task, out, "mine", QUICK, machine=EXACT, processes=ONE, listener=listener, threads=1)
+    task, out, callbacks = task_of("markov", "sampled"), Outputs(tmp_path / "mine.safetensors"), Rows()
+    rates = run(task, out, "mine", QUICK, machine=EXACT, processes=ONE, callbacks=callbacks, threads=1)
     assert [(rate.name, rate.pictures) for rate in rates] == [("training", 10), ("validation", 10)]
     assert models.read(out.weights).architecture == "markov"
     assert export_checkpoint(out.checkpoint, "mine") == out.weights.read_bytes()

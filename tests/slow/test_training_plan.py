@@ -13,15 +13,16 @@ import torch
 from torch import nn
 
 from bbans.exact.qat import QConv
-from bbans.training import photo_task, trainer
+from bbans.training import trainer
+from bbans.training.callbacks import Callbacks, Status
+from bbans.training.data.photos import Photo
 from bbans.training.journal import Journal, draw
-from bbans.training.listener import Listener, Status
 from bbans.training.loop import Machine, train
-from bbans.training.optimiser import Muon, make_optimiser, orthogonal
-from bbans.training.pace import Pace, first_plan, second_plan
-from bbans.training.photo_task import PhotoTask
-from bbans.training.photos import Photo
+from bbans.training.optimisers import Muon, make_optimiser, orthogonal
 from bbans.training.schedule import Schedule
+from bbans.training.tasks import photo as photo_task
+from bbans.training.tasks.photo import PhotoTask
+from bbans.training.time_budget import Pace, first_plan, second_plan
 from tests.models import TINY, picture, random_vae
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -138,7 +139,7 @@ def test_minutes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load:
     remaining: list[float] = []
     journal = Journal(tmp_path / "model.jsonl")
 
-    class Watching(Listener):
+    class Watching(Callbacks):
         def status(self, status: Callable[[], Status]) -> None:
             remaining.append(clock.now + status().remaining_seconds)
 
@@ -146,7 +147,7 @@ def test_minutes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load:
     clock.now += 7.0  # imports and pictures
     schedule = Schedule(minutes=5, batch=1, side=16)
     options: dict[str, Any] = {"machine": Machine(float32=True, workers=0), "clock": clock, "began": began}
-    train(PhotoTask(photos, photos, TINY), schedule, tmp_path / "model.ckpt", journal=journal, listener=Watching(), **options)
+    train(PhotoTask(photos, photos, TINY), schedule, tmp_path / "model.ckpt", journal=journal, callbacks=Watching(), **options)
     seconds = clock.now - began
     assert abs(seconds - 300) < 0.05 * 300
     assert abs(remaining[-1] - clock.now) < 5

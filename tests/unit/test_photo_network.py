@@ -21,7 +21,7 @@ from bbans.models.photo.config import BLOCK, LATENT_CENTRE, LEVELS_OF_BIAS, Phot
 from bbans.models.photo.geometry import Latent, Level, pyramid_of
 from bbans.models.photo.network import PhotoNetwork
 from bbans.models.photo.vae import PhotoVAE
-from bbans.training.batches import noise_size
+from bbans.training.data.batches import noise_size
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, random_vae, weights
 
 HEIGHT, WIDTH = 128, 64  # powers of two, as the training form wants them

@@ -18,7 +18,7 @@ from vaezip_cli import progress, train
 
 from bbans import api, models
 from bbans.images.picture import read_picture
-from bbans.training.listener import Stopped
+from bbans.training.callbacks import Stopped
 from tests.models import picture
 
 VAEZIP = [sys.executable, "-m", "vaezip_cli.main"]

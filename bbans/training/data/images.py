@@ -17,14 +17,13 @@ from bbans.errors import TrainingError, UnsupportedImageError
 from bbans.images.picture import MAX_PIXELS
 from bbans.images.pillow import open_any
 from bbans.sets.arrays import is_array, read_array
-from bbans.training.data import Pixels
-from bbans.training.photos import DEEP, HELD_OUT, picture_files
+from bbans.training.data.crops import Pixels
+from bbans.training.data.photos import DEEP, HELD_OUT, picture_files
 
 Digests = NDArray[np.bytes_]
 
 DIGEST_BYTES = 16
 HELD_OUT_IMAGES_MOST = 2000  # at the end each is packed and unpacked
-BINARISE = ("sampled", "threshold")
 THRESHOLD = 128  # a sample from here on becomes 1
 
 

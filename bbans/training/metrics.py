@@ -15,9 +15,9 @@ from bbans import api
 from bbans.errors import UnsupportedImageError, VerifyError
 from bbans.images import webp
 from bbans.models.photo.vae import Bits, PhotoVAE
-from bbans.training.batches import noise_size
-from bbans.training.data import Pixels
-from bbans.training.photos import Photo
+from bbans.training.data.batches import noise_size
+from bbans.training.data.crops import Pixels
+from bbans.training.data.photos import Photo
 
 
 def evaluate(model: PhotoVAE, photos: Sequence[Pixels], side: int = 256, autocast: bool = True) -> dict[str, float]:

@@ -17,7 +17,7 @@ import numpy as np
 from bbans.errors import TrainingError, UnsupportedImageError
 from bbans.images.picture import MAX_PIXELS
 from bbans.images.pillow import open_any
-from bbans.training.data import Pixels
+from bbans.training.data.crops import Pixels
 
 SUFFIXES = (".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".jpg", ".jpeg")
 DEEP = ("I", "F")  # Pillow's modes of more than 8 bits a sample: it would clip them, not scale them

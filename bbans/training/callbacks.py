@@ -20,7 +20,7 @@ class Status:
     """Since the last report, see Trainer.means."""
 
 
-class Listener:
+class Callbacks:
     """What a caller may know of a run, and its way to stop one. Does nothing."""
 
     def note(self, message: str) -> None:
@@ -41,7 +41,7 @@ class Listener:
 
 
 class Stopped(Exception):
-    """The listener asked for it; ``step`` is in the checkpoint, None when there is none yet."""
+    """The callbacks asked for it; ``step`` is in the checkpoint, None when there is none yet."""
 
     def __init__(self, step: int | None = None, steps: int | None = None) -> None:
         super().__init__(step)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bbans.training.listener import Listener, Status
+from bbans.training.callbacks import Callbacks, Status
 
 
-class Rows(Listener):
+class Rows(Callbacks):
     """Keeps what it is told, and stops after a step if asked to."""
 
     def __init__(self, stop_after: int = -1) -> None:

@@ -15,13 +15,13 @@ from bbans.models.export import export_model, import_model
 from bbans.models.photo.config import PhotoConfig
 from bbans.models.photo.vae import PhotoVAE
 from bbans.models.weights import PHOTO, Weights
-from bbans.training.batches import Batches, noise_size
-from bbans.training.data import Crops
+from bbans.training.data.batches import Batches, noise_size
+from bbans.training.data.crops import Crops
+from bbans.training.data.photos import HELD_OUT, Photo, fingerprint, hold_out, read_photos, without
 from bbans.training.distributed import Processes
-from bbans.training.evaluation import FileSize, evaluate, file_sizes
-from bbans.training.photos import HELD_OUT, Photo, fingerprint, hold_out, read_photos, without
+from bbans.training.metrics import FileSize, evaluate, file_sizes
 from bbans.training.schedule import Schedule
-from bbans.training.task import Batch, Measured, Progress, share
+from bbans.training.tasks.task import Batch, Measured, Progress, share
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a run trains: a family of models on its pictures. The loop knows no more of either than this.
 
-:mod:`bbans.training.photo_task` is for photos of any size, :mod:`bbans.training.image_task` for sets of images of one size.
+:mod:`bbans.training.tasks.photo` is for photos of any size, :mod:`bbans.training.tasks.images` for sets of images of one size.
 """
 
 from __future__ import annotations

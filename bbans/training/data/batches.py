@@ -17,8 +17,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bbans.models.photo.config import BLOCK, PhotoConfig
-from bbans.training.data import Crops
-from bbans.training.task import Batch
+from bbans.training.data.crops import Crops
+from bbans.training.tasks.task import Batch
 
 AHEAD = 4  # batches that each worker may be ahead
 
@@ -47,12 +47,6 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         return _samples(self.crops, (step * self.size + self.rank) * self.count, self.count, self.noise)
-
-
-def batch_of(crops: Crops, first: int, count: int, config: PhotoConfig, device: torch.device) -> Batch:
-    """The samples ``first`` to ``first + count``: pixels (B, 3, side, side) uint8, channels last, and noise (B, n)."""
-    x, noise = _samples(crops, first, count, noise_size(config, crops.side))
-    return x.to(device).permute(0, 3, 1, 2), noise.to(device)
 
 
 def batches_from(batches: Dataset[Batch], step: int, device: torch.device, workers: int) -> Generator[Batch]:

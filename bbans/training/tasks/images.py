@@ -27,9 +27,8 @@ from bbans.models.families import FAMILIES, with_context
 from bbans.models.small_layout import SmallConfig, TopDownConfig, from_json, to_json
 from bbans.models.small_topdown import TopDownVAE
 from bbans.models.weights import Weights
-from bbans.training.data import Pixels
-from bbans.training.distributed import Processes
-from bbans.training.images import (
+from bbans.training.data.crops import Pixels
+from bbans.training.data.images import (
     HELD_OUT_IMAGES_MOST,
     ImageSet,
     binarise,
@@ -38,9 +37,10 @@ from bbans.training.images import (
     read_images,
     without_images,
 )
-from bbans.training.photos import HELD_OUT
+from bbans.training.data.photos import HELD_OUT
+from bbans.training.distributed import Processes
 from bbans.training.schedule import Schedule
-from bbans.training.task import Batch, Bits, Measured, Progress, share
+from bbans.training.tasks.task import Batch, Bits, Measured, Progress, share
 
 EVALUATED_MOST = 2000  # images of a report, evenly spaced in what is held out
 EVALUATION_BATCH = 250

@@ -1,0 +1,1 @@
+"""Pictures to train on: read, divided, cut and put into batches."""
