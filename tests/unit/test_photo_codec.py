@@ -95,10 +95,10 @@ def test_geometry_of_a_large_picture() -> None:
     network = codec().network
     grid = network.grid(768, 576)
     level = geometry.Level(0, 1536, 1152, grid, np.zeros(0, np.uint8), [], [], [])
-    assert [rows.start for rows in level.strips()] == [0, 64, 192, 320, 384, 512, 640]
-    assert level.strips()[-1].stop == 768
+    assert [rows.start for rows in level.grid.strips()] == [0, 64, 192, 320, 384, 512, 640]
+    assert level.grid.strips()[-1].stop == 768
     small = geometry.Level(1, 768, 576, network.grid(384, 255), np.zeros(0, np.uint8), [], [], [])
-    assert [(rows.start, rows.stop) for rows in small.strips()] == [(0, 384)]
+    assert [(rows.start, rows.stop) for rows in small.grid.strips()] == [(0, 384)]
     assert geometry.level_sizes(1536, 1)[-2:] == [(6, 1), (3, 1)]
 
 
@@ -214,6 +214,47 @@ def test_a_wrong_size(
     cut_small(monkeypatch)
     with pytest.raises(CorruptDataError):
         coder.decode(two_regions[1], *shape)
+
+
+def forbid_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object) -> None:
+        raise AssertionError("a network ran")
+
+    monkeypatch.setattr(PhotoNetwork, "trunk", run)
+
+
+@pytest.mark.parametrize("size", [(1536, 1536), (6000, 4000), (1, 60_000), (1 << 30, 1), (1 << 31, 1 << 31)])
+def test_a_size_of_more_messages_costs_nothing(monkeypatch: pytest.MonkeyPatch, coder: PhotoCodec, size: tuple[int, int]) -> None:
+    """A small file of a flat picture, its size changed: it would decode for long before its messages run dry."""
+    messages = coder.encode(picture(48, 32, kind="flat")).messages
+    forbid_networks(monkeypatch)
+    with pytest.raises(CorruptDataError, match="here are 1"):
+        coder.decode(messages, *size, 3)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda m: [*m[:1], m[1] + b"?", *m[2:]], lambda m: [bytes([0x80 | m[0][0]]) + m[0][1:], *m[1:]]]
+)
+def test_no_network_runs_on_what_is_no_message(
+    monkeypatch: pytest.MonkeyPatch, coder: PhotoCodec, two_regions: tuple[np.ndarray, list[bytes]], change: Change
+) -> None:
+    cut_small(monkeypatch)
+    forbid_networks(monkeypatch)
+    with pytest.raises(CorruptDataError):
+        coder.decode(change(two_regions[1]), *two_regions[0].shape)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (97, 70), (200, 131), (96, 193), (1, 700)])
+def test_the_size_says_how_many_messages(monkeypatch: pytest.MonkeyPatch, coder: PhotoCodec, size: tuple[int, int]) -> None:
+    cut_small(monkeypatch)
+    assert geometry.message_count(*size) == len(coder.encode(picture(*size)).messages)
+
+
+def test_a_message_holds_at_most_so_many_pixels() -> None:
+    """What the time to decode is bounded by. Sides beyond REGION_SIDE are cut into these."""
+    sides = [*range(1, 1537, 45), 127, 128, 129, 511, 512, 513, 1535, 1536]
+    most = max(h * w / geometry.message_count(h, w) for h in sides for w in sides)
+    assert 350_000 < most < 400_000
 
 
 def test_another_model(coder: PhotoCodec) -> None:

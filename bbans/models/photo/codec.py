@@ -30,7 +30,18 @@ from bbans.codecs import logistic, uniform
 from bbans.errors import CorruptDataError
 from bbans.exact.runtime import coding, cores, first_exact
 from bbans.models.photo.config import COLOURS, LATENT_LEVELS, PHASES, config_of
-from bbans.models.photo.geometry import Bytes, Latent, Level, block_rows, level_sizes, pixel_planes, pyramid_of, reference, regions
+from bbans.models.photo.geometry import (
+    Bytes,
+    Latent,
+    Level,
+    block_rows,
+    level_sizes,
+    message_count,
+    pixel_planes,
+    pyramid_of,
+    reference,
+    regions,
+)
 from bbans.models.photo.network import PhotoNetwork
 from bbans.models.photo.phase import PhaseCoder
 from bbans.models.weights import Weights
@@ -78,16 +89,21 @@ class PhotoCodec:
     def decode(self, messages: Sequence[bytes], height: int, width: int, channels: int) -> Bytes:
         """The picture (height, width, channels) of ``encode``.
 
+        The size says how many messages there are, and a message holds at most 0.4 megapixels: so the time is linear in the number
+        of messages, whatever size is claimed. No network runs before that number is right, nor for a region with a message that
+        is none, nor for a level after the message of a coarser one has run dry.
+
         Raises: CorruptDataError when the messages are not those of a picture of this size and this model.
         """
+        count = message_count(height, width)
+        if len(messages) != count:
+            raise CorruptDataError(f"a picture of {width} x {height} pixels has {count} messages, here are {len(messages)}")
         out = np.empty((height, width, channels), np.uint8)
         left = iter(messages)
         with coding():
             for rows, columns in regions(height, width):
                 size = (rows.stop - rows.start, columns.stop - columns.start)
                 out[rows, columns] = self._decode_region(left, *size, channels)[..., :channels]
-        if next(left, None) is not None:
-            raise CorruptDataError("there are more messages than the picture has strips")
         return out
 
     # A region
@@ -100,10 +116,10 @@ class PhotoCodec:
         own: list[Message] = []
         flags = 0
         for level in levels:
-            if len(level.strips()) == 1:
+            if len(level.grid.strips()) == 1:
                 single.append(level)
                 continue
-            messages = [Message.empty() for _ in level.strips()]
+            messages = [Message.empty() for _ in level.grid.strips()]
             flags |= self._push_level(level, messages, colours, encoded.accounting) << level.index
             own += messages
         for level in reversed(single):
@@ -115,22 +131,24 @@ class PhotoCodec:
         encoded.messages += [message.to_bytes() for message in own]
 
     def _decode_region(self, messages: Iterator[bytes], height: int, width: int, colours: int) -> Bytes:
-        first = _next(messages)
-        if not first:
-            raise CorruptDataError("the first message of a region is empty")
-        flags, shared = first[0], Message.from_bytes(first[1:])
         sizes = level_sizes(height, width)
-        if flags >> len(sizes) - 1:
-            raise CorruptDataError("a level that is not there claims to have latents")
+        grids = [self.network.grid((h + 1) // 2, (w + 1) // 2) for h, w in sizes[:-1]]
+        first = next(messages)
+        flags = first[0] if first else 0
+        if flags & ~sum(1 << index for index, grid in enumerate(grids) if grid.blocks[0] and self.network.config.latents):
+            raise CorruptDataError("a level that is not there or has no latents claims to have some")
+        shared = Message.from_bytes(first[1:])
+        own = {
+            index: [Message.from_bytes(next(messages)) for _ in strips]
+            for index, strips in reversed([*enumerate(grid.strips() for grid in grids)])
+            if len(strips) > 1
+        }
         x = _pop_flat(shared, *sizes[-1], colours)
         level: Level | None = None
-        for index in reversed(range(len(sizes) - 1)):
+        for index in reversed(range(len(grids))):
             level = self._open_level(x, sizes[index], index, level)
-            strips = level.strips()
-            own = [shared] if len(strips) == 1 else [Message.from_bytes(_next(messages)) for _ in strips]
-            x = self._pop_level(level, own, colours, bool(flags >> index & 1))
-            if len(strips) > 1:
-                _check_spent(own)
+            x = self._pop_level(level, own.get(index, [shared]), colours, bool(flags >> index & 1))
+            _check_spent(own.get(index, []))
         _check_spent([shared])
         return x
 
@@ -213,9 +231,7 @@ class PhotoCodec:
     def _pop_level(self, level: Level, messages: list[Message], colours: int, coded: bool) -> Bytes:
         """The level's whole picture, popped. Inverse: _push_level."""
         z = level.prior.mode() if level.prior else None
-        if coded:
-            if level.prior is None or z is None:
-                raise CorruptDataError("a level too small for latents claims to have some")
+        if coded and level.prior is not None and z is not None:
             self._pop_z(level, level.prior, messages, z)
         for phase in (0, 1):
             self.phases.pop(level, phase, messages, colours, z)
@@ -285,13 +301,6 @@ def _pop_flat(message: Message, height: int, width: int, colours: int) -> Bytes:
     x = np.empty((height, width, 3), np.uint8)
     x[..., list(COLOURS)] = symbols
     return x
-
-
-def _next(messages: Iterator[bytes]) -> bytes:
-    message = next(messages, None)
-    if message is None:
-        raise CorruptDataError("a message of the picture is missing")
-    return message
 
 
 def _check_spent(messages: Sequence[Message]) -> None:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -59,6 +60,13 @@ class Grid:
             return 0, 0
         return -(-self.height // BLOCK), -(-self.width // BLOCK)
 
+    def strips(self) -> list[slice]:
+        """Rows of the grid that each message of its level covers."""
+        rows = -(-self.height // STRIP_STEP)
+        count = min(rows, max(1, (self.height * self.width + STRIP_POSITIONS // 2) // STRIP_POSITIONS))
+        edges = [STRIP_STEP * (rows * i // count) for i in range(count)] + [self.height]
+        return [slice(edges[i], edges[i + 1]) for i in range(count)]
+
 
 @dataclass
 class Latent:
@@ -79,10 +87,22 @@ def regions(height: int, width: int) -> Iterator[tuple[slice, slice]]:
             yield rows, columns
 
 
-def _cuts(size: int) -> list[slice]:
+def _step(size: int) -> int:
+    """Where a side is cut: at its multiples."""
     count = -(-size // REGION_SIDE)
-    step = -(-size // count // REGION_STEP) * REGION_STEP if count > 1 else size
+    return -(-size // count // REGION_STEP) * REGION_STEP if count > 1 else size
+
+
+def _cuts(size: int) -> list[slice]:
+    step = _step(size)
     return [slice(start, min(start + step, size)) for start in range(0, size, step)]
+
+
+def _side_counts(size: int) -> Counter[int]:
+    """How many regions have which length along a side. In constant time: a damaged header may claim any size."""
+    step = _step(size)
+    whole = (size - 1) // step
+    return Counter({step: whole}) + Counter([size - whole * step])
 
 
 @dataclass
@@ -111,13 +131,6 @@ class Level:
         height, width = self.size(phase)
         return slice(rows.start, min(rows.stop, height)), slice(width)
 
-    def strips(self) -> list[slice]:
-        """Rows of the grid that each message of this level covers."""
-        rows = -(-self.grid.height // STRIP_STEP)
-        count = min(rows, max(1, (self.grid.height * self.grid.width + STRIP_POSITIONS // 2) // STRIP_POSITIONS))
-        edges = [STRIP_STEP * (rows * i // count) for i in range(count)] + [self.grid.height]
-        return [slice(edges[i], edges[i + 1]) for i in range(count)]
-
 
 def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
     """Heights and widths of the levels, the picture's own first, the coarsest last."""
@@ -125,6 +138,20 @@ def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
     while max(sizes[-1]) > COARSEST:
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     return sizes
+
+
+def message_count(height: int, width: int) -> int:
+    """How many messages hold a picture of this size: for each region one, and one for each strip of its levels of several."""
+    return sum(
+        rows * columns * _messages_of_region(h, w)
+        for h, rows in _side_counts(height).items()
+        for w, columns in _side_counts(width).items()
+    )
+
+
+def _messages_of_region(height: int, width: int) -> int:
+    grids = [Grid((h + 1) // 2, (w + 1) // 2, halo=0) for h, w in level_sizes(height, width)[:-1]]
+    return 1 + sum(count for count in (len(grid.strips()) for grid in grids) if count > 1)
 
 
 def pyramid_of(pixels: Bytes) -> list[Bytes]:
@@ -162,4 +189,4 @@ def near_pixels(phase: int, x11: Bytes, references: NDArray[np.int16]) -> NDArra
 
 def block_rows(level: Level) -> list[slice]:
     """Rows of latent vectors that each strip's message holds."""
-    return [slice(rows.start // BLOCK, -(-rows.stop // BLOCK)) for rows in level.strips()]
+    return [slice(rows.start // BLOCK, -(-rows.stop // BLOCK)) for rows in level.grid.strips()]

@@ -59,7 +59,7 @@ class PhaseCoder:
             message.resize(size)
             level.phases[phase][inside] = pixels
 
-        self.network.each(code, messages, level.strips())
+        self.network.each(code, messages, level.grid.strips())
 
     def _params(self, level: Level, phase: int, z: Bytes | None) -> Params:
         return self.network.head(phase, level.grid, level.features[phase], z)
@@ -84,4 +84,4 @@ class PhaseCoder:
             x, r, p = (np.ascontiguousarray(array) for array in (pixels, references, params[inside]))
             out[inside] = kernels.residuals(x, r, p, colours, self._tables)
 
-        self.network.each(fill, level.strips())
+        self.network.each(fill, level.grid.strips())
