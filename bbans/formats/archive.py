@@ -29,7 +29,8 @@ from typing import BinaryIO
 
 from bbans.accounting import Accounting
 from bbans.errors import CorruptDataError, FormatError, UnsupportedVersionError
-from bbans.formats import lzma2
+from bbans.formats.blob import pack_blob, unpack_blob
+from bbans.formats.names import MAX_NAMES_BYTES, fault_of_names, pack_names, unpack_names
 from bbans.formats.wire import (
     CHECK_BYTES,
     CRC_BYTES,
@@ -52,7 +53,6 @@ MAX_CHUNK_SAMPLES = 1 << 30
 MAX_SAMPLES = 1 << 48
 """Of an array: more than any memory."""
 
-_MAX_BLOB_BYTES = 1 << 28
 _PREFIX_BYTES = len(MAGIC) + 1 + 9  # of a file, up to the end of the longest index length
 
 
@@ -224,7 +224,7 @@ def _left(file: BinaryIO) -> int:
 def _pack_index(archive: Archive) -> bytes:
     return b"".join(
         [
-            _pack_pictures(archive) if archive.array is None else _pack_array(archive.array),
+            _pack_files(archive) if archive.array is None else _pack_array(archive.array),
             pack_varint(len(archive.groups)),
             *map(_pack_group, archive.groups),
         ]
@@ -235,7 +235,7 @@ def _unpack_index(index: ByteReader) -> Archive:
     kind = index.byte()
     if kind > 1:
         raise newer("kind of archive", kind)
-    archive = _unpack_array(index) if kind else _unpack_pictures(index)
+    archive = _unpack_array(index) if kind else _unpack_files(index)
     groups = []
     for _ in range(index.varint()):  # a false count runs into the end of the index: nothing is allocated by it
         groups.append(_unpack_group(index))
@@ -259,34 +259,21 @@ def _unpack_array(index: ByteReader) -> Archive:
     return Archive(array, (), (), math.prod(array.shape), ())
 
 
-def _pack_pictures(archive: Archive) -> bytes:
-    names = [name.encode("utf-8", "surrogateescape") for name in archive.names]
-    listed = bytearray()
-    for before, name in zip([b"", *names], names, strict=False):
-        shared = next((at for at, (a, b) in enumerate(zip(before, name, strict=False)) if a != b), min(len(before), len(name)))
-        listed += pack_varint(shared) + name[shared:] + b"\0"
+def _pack_files(archive: Archive) -> bytes:
     members = b"".join(map(pack_varint, archive.members)) if len(archive.groups) > 1 else b""
-    return b"\0" + pack_varint(archive.source_bytes) + pack_varint(len(names)) + pack_blob(bytes(listed)) + pack_blob(members)
+    names = pack_blob(pack_names(archive.names)) + pack_blob(members)
+    return b"\0" + pack_varint(archive.source_bytes) + pack_varint(len(archive.names)) + names
 
 
-def _unpack_pictures(index: ByteReader) -> Archive:
-    """An archive without groups. Inverse: `_pack_pictures`."""
+def _unpack_files(index: ByteReader) -> Archive:
+    """An archive without groups. Inverse: `_pack_files`."""
     source_bytes, count = index.varint(), index.varint()
-    listed, members = ByteReader(unpack_blob(index), "index: names"), ByteReader(unpack_blob(index), "index: groups of pictures")
-    names: list[str] = []
-    name = b""
-    for _ in range(count):
-        shared = listed.varint()
-        end = listed.data.find(b"\0", listed.at)
-        if shared > len(name) or end < 0:
-            raise CorruptDataError("index: its names do not follow from each other")
-        name = name[:shared] + listed.take(end - listed.at)
-        listed.take(1)
-        names.append(name.decode("utf-8", "surrogateescape"))
+    names = unpack_names(unpack_blob(index, MAX_NAMES_BYTES), count)
+    members = ByteReader(unpack_blob(index, MAX_NAMES_BYTES), "index: groups of files")
     groups = [members.varint() if members.data else 0 for _ in range(count)]
-    if listed.at != len(listed.data) or members.at != len(members.data):
-        raise CorruptDataError("index: more names or groups of pictures than pictures")
-    return Archive(None, tuple(names), tuple(groups), source_bytes, ())
+    if members.at != len(members.data):
+        raise CorruptDataError("index: more groups of files than files")
+    return Archive(None, names, tuple(groups), source_bytes, ())
 
 
 def _pack_group(group: Group) -> bytes:
@@ -325,22 +312,6 @@ def _unpack_group(index: ByteReader) -> Group:
     return replace(group, chunks=tuple(chunks))
 
 
-def pack_blob(data: bytes) -> bytes:
-    """Size and the bytes themselves, or a stream of LZMA where that is smaller. Inverse: `unpack_blob`."""
-    stream = lzma2.compress(data, fitted=True) if data else b""
-    kept = stream if len(stream) < len(data) else data
-    return pack_varint(len(data)) + pack_varint(len(kept)) + kept
-
-
-def unpack_blob(reader: ByteReader, limit_bytes: int = _MAX_BLOB_BYTES) -> bytes:
-    """The data of a blob. Inverse: `pack_blob`. Raises: CorruptDataError: damaged, or more than the limit."""
-    size, kept_bytes = reader.varint(), reader.varint()
-    if size > limit_bytes:
-        raise CorruptDataError(f"{reader.name}: {size} bytes are more than the limit of {limit_bytes}")
-    kept = reader.take(kept_bytes)
-    return kept if kept_bytes == size else lzma2.decompress(kept, size)
-
-
 def _fault(archive: Archive) -> str | None:
     """What is wrong with the fields of an archive, or None. One list of rules for both directions."""
     array = archive.array
@@ -363,7 +334,7 @@ def _fault(archive: Archive) -> str | None:
             counts[member] += 1
         if [group.count for group in archive.groups] != (counts if array is None else [len(archive)]):
             return "the groups have more or fewer images than the archive"
-    return next(iter(faults), None) or _fault_of_names(archive.names)
+    return next(iter(faults), None) or fault_of_names(archive.names)
 
 
 def _fault_of_group(group: Group) -> str | None:
@@ -387,17 +358,3 @@ def _fault_of_group(group: Group) -> str | None:
         (all((len(chunk.crc), len(chunk.check)) == (CRC_BYTES, checked) for chunk in group.chunks), "checks of wrong lengths"),
     ]
     return next((fault for holds, fault in rules if not holds), None)
-
-
-def _fault_of_names(names: Sequence[str]) -> str | None:
-    """Names must be those of different files below one folder, wherever that is."""
-    folders: set[str] = set()
-    for name in names:
-        parts = name.split("/")
-        if "\0" in name or any(part in ("", ".", "..") for part in parts):
-            return f"{name!r} is no name of a file below a folder"
-        folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
-    if len(set(names)) < len(names):
-        return "two pictures of one name"
-    both = folders.intersection(names)
-    return f"{both.pop()!r} is a file and a folder" if both else None

@@ -16,13 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from bbans.errors import CorruptDataError
-from bbans.formats.archive import pack_blob, unpack_blob
+from bbans.formats.blob import pack_blob, unpack_blob
 from bbans.formats.wire import CHECK_BYTES, ByteReader, is_name, pack_name, pack_varint, unpack_name
 
 from .codec import Pixels
 
 MAX_FILE_BYTES = 1 << 32
 """What the body of a file may claim to inflate to."""
+MAX_WRAPPERS_BYTES = 1 << 28
+"""What the wrappers of a chunk may."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def unpack_samples(body: bytes, pictures: int) -> tuple[list[Wrapper], bytes]:
     if not pictures:
         return [], body
     outer = ByteReader(body, "wrappers")
-    listed = ByteReader(unpack_blob(outer), "wrappers")
+    listed = ByteReader(unpack_blob(outer, MAX_WRAPPERS_BYTES), "wrappers")
     different = []
     for _ in range(listed.varint()):  # a false count runs into the end: nothing is allocated by it
         format = unpack_name(listed)

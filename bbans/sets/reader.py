@@ -19,7 +19,8 @@ import numpy as np
 from bbans import api
 from bbans.errors import BbansError, CorruptDataError
 from bbans.formats import container, wire
-from bbans.formats.archive import Chunk, Group, Method, read_head, unpack_blob
+from bbans.formats.archive import Chunk, Group, Method, read_head
+from bbans.formats.blob import unpack_blob
 from bbans.images.picture import Picture, write_picture
 from bbans.sets.arrays import Images
 

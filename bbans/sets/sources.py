@@ -18,6 +18,7 @@ import numpy as np
 
 from bbans.errors import UnsupportedImageError
 from bbans.formats.archive import ArraySpec
+from bbans.formats.names import fault_of_names
 from bbans.images.picture import Picture, read_picture
 from bbans.sets import arrays
 
@@ -92,12 +93,15 @@ def from_array(array: arrays.Images) -> Source:
 def from_folder(folder: Path, models: Models, progress: Callable[[str, int, int], None]) -> Source:
     """All files below a folder, sorted by name. What is neither file nor folder, and folders behind links, are left out and noted.
 
-    Raises: UnsupportedImageError: no files. OSError.
+    Raises: UnsupportedImageError: no files, or names beyond the limits of `bbans.formats.names`. OSError.
     """
     notes: list[str] = []
-    names = sorted(_files(folder, "", notes), key=os.fsencode)
+    names = sorted(_files(folder, notes), key=os.fsencode)
     if not names:
         raise UnsupportedImageError("there are no pictures in this folder")
+    fault = fault_of_names(names)
+    if fault:
+        raise UnsupportedImageError(f"this folder cannot be packed: {fault}")
     source = Source(None, names, 0, [], [], folder, notes)
     found: dict[tuple[tuple[int, int, int], bool], list[tuple[int, Picture]]] = {}
     source_bytes = 0
@@ -117,16 +121,19 @@ def from_folder(folder: Path, models: Models, progress: Callable[[str, int, int]
     return Source(None, names, source_bytes, source.samples, source.others, folder, notes)
 
 
-def _files(folder: Path, prefix: str, notes: list[str]) -> Iterator[str]:
+def _files(folder: Path, notes: list[str]) -> Iterator[str]:
     """Paths of all files below a folder, with `/` between their parts."""
-    for entry in os.scandir(folder):
-        name = prefix + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(folder / entry.name, name + "/", notes)
-        elif entry.is_file():
-            yield name
-        else:
-            notes.append(f"{name} is no file: left out")
+    folders = [""]
+    while folders:
+        prefix = folders.pop()
+        for entry in os.scandir(folder / prefix):
+            name = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(name + "/")
+            elif entry.is_file():
+                yield name
+            else:
+                notes.append(f"{name} is no file: left out")
 
 
 def _picture(data: bytes) -> Picture | None:

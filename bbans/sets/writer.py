@@ -23,7 +23,8 @@ from bbans import api
 from bbans.accounting import Accounting
 from bbans.errors import BbansError, ModelError, UnsupportedImageError, VerifyError
 from bbans.formats import archive
-from bbans.formats.archive import Archive, Chunk, Group, Method, pack_blob, unpack_blob
+from bbans.formats.archive import Archive, Chunk, Group, Method
+from bbans.formats.blob import pack_blob, unpack_blob
 from bbans.formats.wire import ByteReader, crc32
 from bbans.images.picture import Picture, read_picture, write_picture
 from bbans.sets import arrays

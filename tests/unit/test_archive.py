@@ -1,13 +1,15 @@
 """The bytes of archives: every field there and back, every rule, every kind of damage to the index."""
 
 import io
+import os
+import tracemalloc
 from dataclasses import replace
 
 import pytest
 
 from bbans.accounting import Accounting
 from bbans.errors import CorruptDataError, FormatError, UnsupportedVersionError
-from bbans.formats import archive
+from bbans.formats import archive, names
 from bbans.formats.archive import (
     Archive,
     ArraySpec,
@@ -16,11 +18,11 @@ from bbans.formats.archive import (
     Group,
     Method,
     ModelInfo,
-    pack_blob,
     pack_head,
     read_head,
-    unpack_blob,
 )
+from bbans.formats.blob import pack_blob, unpack_blob
+from bbans.formats.names import MAX_PATH_BYTES, MAX_PATH_PARTS
 from bbans.formats.wire import ByteReader, crc32, pack_varint
 
 CHUNK = Chunk(7, b"crc!", b"checked!")
@@ -143,7 +145,7 @@ def test_versions() -> None:
         (b"\x01\x00\x03\x05\x05\x05\x01\x02" + pack_varint(1 << 60) + b"\x01\x05\x05\x01\x01\x00", "cut short"),
         (b"\x01\x00\x03\x05\x05\x05\x01\x02\x05\x00\x05\x05\x01\x01\x00", "chunks of no images"),
         (b"\x01\x00\x03\x05\x05\x05\x00", "more than one group"),
-        (b"\x00\x00" + pack_varint(1 << 60) + b"\x02\x02\x00a\x00", "cut short"),
+        (b"\x00\x00" + pack_varint(1 << 60) + b"\x02\x02\x00a\x00", "do not follow"),
         (b"\x00\x00\x01\x03\x03\x05a\0\x00\x00\x00", "do not follow"),
         (b"\x00\x00\x01\x02\x02\x00a\x00\x00\x00", "do not follow"),
         (b"\x00\x00\x01\x06\x06\x00a\0\x00b\0\x00\x00\x00", "more names"),
@@ -215,7 +217,12 @@ def test_images_of_an_array_have_no_names() -> None:
         ("a", "a"),
         ("a", "a/b"),
         ("a/b/c", "a/b"),
+        ("a", "a.b", "a/b"),
+        ("a" * (MAX_PATH_BYTES + 1),),
+        ("a/" * MAX_PATH_PARTS + "a",),
+        ("a/" * 20_000 + "a",),
     ],
+    ids=lambda names: ",".join(names)[:20],
 )
 def test_names_that_lead_elsewhere(names: tuple[str, ...]) -> None:
     group = replace(FILES, count=len(names), chunks=(CHUNK,) * len(names))
@@ -227,13 +234,45 @@ def test_names_that_lead_elsewhere(names: tuple[str, ...]) -> None:
         read_head(io.BytesIO(head + crc32(head)))
 
 
+def test_long_names() -> None:
+    names = ("a" * MAX_PATH_BYTES, "a/" * (MAX_PATH_PARTS - 1) + "b", "b", "b.c", "bc/d")
+    group = replace(FILES, count=len(names), chunks=(CHUNK,) * len(names))
+    made = Archive(None, names, (0,) * len(names), 0, (group,))
+    assert read(pack_head(made)) == made
+
+
+def test_names_that_would_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each repeats 4000 bytes of the one before it: the archive is small, its names are not."""
+    monkeypatch.setattr(names, "MAX_NAMES_BYTES", limit := 1 << 22)
+    count = 2 * limit // 4000
+    listed = pack_varint(0) + b"a" * 4000 + b"\0" + (pack_varint(4000) + b"%d\0") * (count - 1) % (*range(1, count),)
+    index = b"\0\0" + pack_varint(count) + pack_varint(len(listed)) * 2 + listed + pack_blob(b"") + b"\1"
+    file = sealed(index + bytes([Method.LZMA]) + pack_varint(count) * 2 + b"\1\1\1\1\0\0crc!checked!")
+    assert len(file.getvalue()) < 20_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptDataError, match="names together"):
+            read_head(file)
+        assert tracemalloc.get_traced_memory()[1] < 1.1 * limit
+    finally:
+        tracemalloc.stop()
+
+
+def test_names_that_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "MAX_NAMES_BYTES", sum(map(len, map(os.fsencode, NAMES))) + 64 * len(NAMES))
+    pack_head(MIXED)
+    monkeypatch.setattr(names, "MAX_NAMES_BYTES", names.MAX_NAMES_BYTES - 3)
+    with pytest.raises(ValueError, match="names together"):
+        pack_head(MIXED)
+
+
 @pytest.mark.parametrize("data", [b"", b"a", b"no more than itself", b"again and again " * 50])
 def test_blobs(data: bytes) -> None:
     packed = pack_blob(data)
-    assert unpack_blob(ByteReader(packed, "blob")) == data
+    assert unpack_blob(ByteReader(packed, "blob"), len(data)) == data
     assert len(packed) <= len(data) + 2 + (len(data) > 127)
     with pytest.raises(CorruptDataError, match="limit"):
         unpack_blob(ByteReader(packed, "blob"), len(data) - 1)
     for size in range(len(packed)):
         with pytest.raises(CorruptDataError):
-            unpack_blob(ByteReader(packed[:size], "blob"))
+            unpack_blob(ByteReader(packed[:size], "blob"), len(data))

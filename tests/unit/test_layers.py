@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"bbans", "bbans.formats", "bbans.images", "bbans.errors", "bbans._jit", "bbans.accounting"},
     {"bbans.ans", "bbans.tables", "bbans.formats.wire", "bbans.formats.lzma2", "bbans.images.chunks", "bbans.images.pillow"},
-    {"bbans.kernels", "bbans.formats.container", "bbans.formats.archive"},
-    {"bbans.codecs", "bbans.images.png", "bbans.images.raster", "bbans.images.webp"},
+    {"bbans.kernels", "bbans.formats.container", "bbans.formats.blob", "bbans.formats.names"},
+    {"bbans.codecs", "bbans.formats.archive", "bbans.images.png", "bbans.images.raster", "bbans.images.webp"},
     {"bbans.bitsback", "bbans.craystack", "bbans.images.picture"},
     {"bbans.exact", "bbans.formats.stored"},
     {"bbans.models"},

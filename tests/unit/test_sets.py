@@ -202,6 +202,18 @@ def test_folders_that_cannot_be_packed(tmp_path: Path) -> None:
         assert "a.png cannot be read" in str(error)
 
 
+def test_folders_too_deep(tmp_path: Path) -> None:
+    place = tmp_path
+    for _ in range(255):
+        place = place / "a"
+        place.mkdir()
+    (place.parent / "b.png").write_bytes(png(digits(1)[0]))
+    assert sets.Reader(packed(tmp_path)[0]).archive.names == ("a/" * 254 + "b.png",)
+    (place / "b.png").write_bytes(png(digits(1)[0]))
+    with pytest.raises(UnsupportedImageError, match="this folder cannot be packed: a name of 256 parts"):
+        packed(tmp_path)
+
+
 def test_what_else_a_picture_has(tmp_path: Path) -> None:
     """Formats and metadata, few and many, each with its own picture."""
     gray = digits(40, seed=5)
