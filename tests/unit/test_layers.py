@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 #: From the bottom up. A module imports from layers below its own, and from its own package.
 LAYERS = [
-    {"bbans", "bbans.formats", "bbans.images", "bbans.errors", "bbans._jit", "bbans.accounting"},
+    {"bbans", "bbans.formats", "bbans.images", "bbans.errors", "bbans.files", "bbans._jit", "bbans.accounting"},
     {"bbans.ans", "bbans.tables", "bbans.formats.wire", "bbans.formats.lzma2", "bbans.images.chunks", "bbans.images.pillow"},
     {"bbans.kernels", "bbans.formats.container", "bbans.formats.blob", "bbans.formats.names"},
     {"bbans.codecs", "bbans.formats.archive", "bbans.images.png", "bbans.images.raster", "bbans.images.webp"},
