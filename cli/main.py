@@ -32,6 +32,7 @@ COMMANDS = {
     "pack": "Put many images into one archive: a folder, an array or an idx file.",
     "unpack": "Write the images of an archive back, all or some.",
     "train": "Train a model on your own pictures.",
+    "export": "Write the weights of a training run that still goes on.",
     "bench": "Measure vaezip and other codecs on the data sets of the field.",
     "demo": "Compress and decompress a sample picture, and show the sizes.",
 }

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bbans.formats.wire import is_name
 from bbans.models.photo.config import PhotoConfig
 from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig
 from bbans.models.weights import PHOTO
@@ -19,6 +18,7 @@ from bbans.training.outputs import Outputs
 from bbans.training.schedule import Schedule
 
 from . import files, jobs, output
+from .export import SUFFIX, model_name
 from .progress import Console, Interruption, Worker
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from bbans.training.run import Rates
     from bbans.training.tasks.task import Task
 
-SUFFIX = ".safetensors"
 GIVEN = asdict(SmallConfig()).keys() - {"components"}  # by the images
 SIZES: dict[str, dict[str, Any]] = {
     family: {name: default for name, default in asdict(config).items() if name not in GIVEN or family == PHOTO}
@@ -166,7 +165,7 @@ def command(inputs: tuple[Path, ...], out: Path, quiet: bool, verbose: int, forc
     Examples:
       vaezip train photos --out mine.safetensors --minutes 480
       vaezip train train-images-idx3-ubyte.gz --model markov --binarise sampled --out digits.safetensors
-      torchrun --nproc-per-node 2 -m bbans.training photos --out mine.safetensors --device cuda
+      torchrun --nproc-per-node 2 --no-python vaezip train photos --out mine.safetensors --device cuda
     """
     schedule, name = check(out, **options)
     with Interruption() as interruption:
@@ -207,8 +206,7 @@ def check(
     context = click.get_current_context()
     if minutes is not None and steps is not None:
         raise click.UsageError("--minutes and --steps exclude each other", context)
-    if out.suffix != SUFFIX:
-        raise click.UsageError(f"the name of --out ends in {SUFFIX}", context)
+    name = model_name(out, id)
     if family != PHOTO and side is not None:
         raise click.UsageError("--side is of the photo model: images are taken whole", context)
     if family == PHOTO and binarise is not None:
@@ -219,11 +217,6 @@ def check(
     sizes = sizes_of(family, size)
     if source is not None and sizes.keys() - ADDED.get(family, set()):
         raise click.UsageError("--from brings its own sizes: no --size with it, but of a topdown model's pixel layers", context)
-    name = out.stem if id is None else id
-    if not is_name(name):
-        raise click.UsageError(
-            f"a model's name is made of letters, digits, dots, hyphens and underscores, not {name!r}: use --id", context
-        )
     batch = rest["batch"] or (Schedule.batch if family == PHOTO else BATCH_OF_IMAGES)
     fields = ("optimiser", "rate", "warm_up", "decay_from", "quantise_from", "kl_until", "every", "only", "pixels", "seed")
     schedule = Schedule(

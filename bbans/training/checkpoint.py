@@ -16,6 +16,11 @@ from typing import Any
 import torch
 
 from bbans.errors import CorruptDataError, TrainingError
+from bbans.models.export import export_model
+from bbans.models.families import FAMILIES
+from bbans.models.photo.config import PhotoConfig
+from bbans.models.photo.vae import PhotoVAE
+from bbans.models.small_layout import from_json
 from bbans.models.weights import PHOTO
 
 FORMAT = 1
@@ -37,28 +42,52 @@ def load(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
+    state = read(path)
+    differences = list(_differences({name: state[name] for name in IDENTITY}, identity))
+    if differences:
+        raise TrainingError(
+            f"{path} is of another run ({'; '.join(differences[:4])}): delete it to start afresh, or give another --out"
+        )
+    return state
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The checkpoint of any run, on the CPU. Raises: CorruptDataError for a file that is no checkpoint, OSError."""
     data = path.read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:  # torch itself reads over damage inside a tensor
             damaged = archive.testzip()
         if damaged:
             raise ValueError(f"the check of {damaged} failed")
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
             raise ValueError(f"its format is {state['format']}, not {FORMAT}")
-        state = {"family": PHOTO, "binarise": None, **state}  # for those of before there were other families
-        found = {name: state[name] for name in IDENTITY}
+        state = {"family": PHOTO, "binarise": None, **state}  # checkpoints of the photo model once had neither
+        missing = [name for name in (*IDENTITY, "average") if name not in state]
+        if missing:
+            raise ValueError(f"it has no {missing[0]}")
     except Exception as error:  # torch, zipfile and pickle raise nearly every class there is
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorruptDataError(
             f"{path} is no checkpoint of a training run, or damaged ({cause}): delete it to start afresh"
         ) from None
-    differences = list(_differences(found, identity))
-    if differences:
-        raise TrainingError(
-            f"{path} is of another run ({'; '.join(differences[:4])}): delete it to start afresh, or give another --out"
-        )
-    return dict(state)
+    return state
+
+
+def export_checkpoint(path: Path, id: str) -> bytes:
+    """The weight file of a checkpoint's averaged model.
+
+    Raises: CorruptDataError for a file that is no checkpoint; ModelError when a layer breaks the bound of exactness; OSError.
+    """
+    state = read(path)
+    if state["family"] == PHOTO:
+        photo = PhotoVAE(PhotoConfig(**state["config"]))
+        photo.load_state_dict(state["average"])
+        return export_model(photo, id)
+    family = FAMILIES[state["family"]]
+    model = family.model(from_json(family.config, state["config"], id))
+    model.load_state_dict(state["average"])
+    return family.export(model, id)
 
 
 def write_whole(path: Path, data: bytes) -> None:

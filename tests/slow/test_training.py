@@ -413,7 +413,7 @@ def run_together(folder: Path, out: Path, size: int, *arguments: str) -> dict[st
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "bbans.training", str(folder), "--out", str(out), *arguments]
+    command = [sys.executable, "-m", "vaezip_cli.main", "train", str(folder), "--out", str(out), *arguments]
     started = []
     for rank in range(size):
         group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}

@@ -14,12 +14,12 @@ from PIL import Image
 from bbans import models, sets
 from bbans.errors import ModelError, TrainingError, UnsupportedImageError, VerifyError
 from bbans.exact.qat import Quantised
-from bbans.models.export import export_checkpoint
 from bbans.models.families import FAMILIES
 from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig
 from bbans.models.weights import Weights
 from bbans.sets.arrays import write_npy
 from bbans.training.callbacks import Stopped
+from bbans.training.checkpoint import export_checkpoint
 from bbans.training.data.batches import batches_from
 from bbans.training.data.images import (
     HELD_OUT_IMAGES_MOST,

@@ -64,9 +64,16 @@ def test_imports_go_down(path: Path) -> None:
         assert own == "bbans" or layer(imported) < layer(own), f"{own} imports {imported}"
 
 
+def test_the_library_imports_no_command() -> None:
+    commands = {"click", "cli", "vaezip_cli", "benchmarks", "vaezip_bench"}
+    for path in MODULES:
+        if name_of(path).startswith("bbans"):
+            assert not commands & {name.split(".")[0] for name in imports(path)}, name_of(path)
+
+
 def test_training_is_not_imported_by_coding() -> None:
     users = {name_of(path) for path in MODULES for name in imports(path) if unit(name) == "bbans.training"}
-    assert {name for name in users if unit(name) != "bbans.training"} == {"cli.train", "cli.progress"}
+    assert {name for name in users if unit(name) != "bbans.training"} == {"cli.export", "cli.progress", "cli.train"}
 
 
 def test_the_container_knows_nothing_of_pictures_or_models() -> None:

@@ -71,6 +71,11 @@ def test_from_photos_to_files_of_the_new_model(photos: Path, tmp_path: Path) -> 
     assert [row["kind"] for row in rows] == ["start", "plan", "report", "report", "end", "file", "file", "evaluation"]
     assert 8 * rows[6]["file_bytes"] / rows[6]["dims"] == pytest.approx(rows[7]["validation_bits_per_dim"])
 
+    exported = tmp_path / "mine-0.safetensors"
+    assert vaezip("export", out.with_suffix(".ckpt"), "--out", exported, "--id", "mine-1").returncode == 0
+    assert exported.read_bytes() == out.read_bytes()
+    exported.unlink()
+
     source = photos / "0.png"
     packed = vaezip("compress", "--mode", "model", "--model", out, "--threads", "1", source)
     assert packed.returncode == 0 and "model mine-1" in packed.stderr
@@ -201,6 +206,25 @@ def test_errors(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a
     last = done.stderr.splitlines()[-1]
     assert last.startswith("vaezip: ") and words in last
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["broken.ckpt", "--out", "a.safetensors"], 3, "broken.ckpt is no checkpoint of a training run, or damaged"),
+        (["none.ckpt", "--out", "a.safetensors"], 1, "No such file or directory. Nothing was written."),
+        (["broken.ckpt", "--out", "old.safetensors"], 1, "exists: use -f to replace it"),
+        (["broken.ckpt", "--out", "a.pt"], 2, "the name of --out ends in .safetensors"),
+        (["broken.ckpt", "--out", "a.safetensors", "--id", "a b"], 2, "'a b': use --id"),
+    ],
+)
+def test_errors_of_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, words: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("broken.ckpt").write_bytes(b"no checkpoint")
+    Path("old.safetensors").write_bytes(b"somebody's model")
+    done = vaezip("export", *arguments)
+    assert done.returncode == code and words in done.stderr and done.stderr.count("\n") == 1
+    assert Path("old.safetensors").read_bytes() == b"somebody's model" and not Path("a.safetensors").exists()
 
 
 @pytest.mark.parametrize(
