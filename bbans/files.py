@@ -47,6 +47,17 @@ def atomic_write(target: Path, *, like: os.stat_result | None = None, replace: b
         temporary.unlink(missing_ok=True)
 
 
+def write_whole(target: Path, data: bytes, *, like: os.stat_result | None = None, replace: bool = True) -> None:
+    """Write a file by `atomic_write`. Raises: FileExistsError; OSError that names the target."""
+    try:
+        with atomic_write(target, like=like, replace=replace) as file:
+            file.write(data)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, f"{target} cannot be written: {error.strerror or error}") from error
+
+
 def temporary_name() -> str:
     """Of a file or folder beside its target."""
     return f".vaezip-{secrets.token_hex(6)}.tmp"

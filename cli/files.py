@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from bbans.files import atomic_write, temporary_name, write_whole
 
 from .output import Refused
 
@@ -63,12 +64,10 @@ def write(target: Path | None, data: bytes, *, like: str, force: bool) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
-        status = None if like == PIPE else os.stat(like)
         try:
-            with replacing(target, status, force) as file:
-                file.write(data)
-        except OSError as error:
-            raise OSError(error.errno, f"{target} cannot be written: {error.strerror or error}") from error
+            write_whole(target, data, like=None if like == PIPE else os.stat(like), replace=force)
+        except FileExistsError:  # since `check_target`
+            raise Refused(f"{target} exists: use -f to replace it") from None
 
 
 def check_target(target: Path | None, source: str, *, force: bool) -> None:
@@ -100,23 +99,11 @@ def replacing(target: Path, like: os.stat_result | None, force: bool) -> Iterato
         force: replace an existing target.
     Raises: Refused, OSError: nothing was written.
     """
-    temporary = target.with_name(temporary_name())
-    mode = 0o666 if like is None else 0o600  # a private picture is not open to all for a moment
     try:
-        with open(temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
+        with atomic_write(target, like=like, replace=force) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if like is not None:
-            with contextlib.suppress(OSError):  # FAT and network folders may know neither
-                os.chmod(temporary, like.st_mode & 0o777)
-            with contextlib.suppress(OSError):
-                os.utime(temporary, ns=(like.st_atime_ns, like.st_mtime_ns))
-        if not force and os.path.lexists(target):  # since `check_target`
-            raise Refused(f"{target} exists: use -f to replace it")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except FileExistsError:
+        raise Refused(f"{target} exists: use -f to replace it") from None
 
 
 @contextlib.contextmanager
@@ -168,8 +155,3 @@ def check_below(target: Path, names: Iterable[str], *, force: bool) -> None:
                 raise Refused(f"{path} exists and is not a file")
             if not force:
                 raise Refused(f"{path} exists: use -f to replace it")
-
-
-def temporary_name() -> str:
-    """Of a file or folder beside its target."""
-    return f".vaezip-{secrets.token_hex(6)}.tmp"

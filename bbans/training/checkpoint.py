@@ -7,8 +7,6 @@ data. The state of torch's own generator is kept all the same, for models that d
 from __future__ import annotations
 
 import io
-import os
-import secrets
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import torch
 
 from bbans.errors import CorruptDataError, TrainingError
+from bbans.files import write_whole
 from bbans.models.export import export_model
 from bbans.models.families import FAMILIES
 from bbans.models.photo.config import PhotoConfig
@@ -88,22 +87,6 @@ def export_checkpoint(path: Path, id: str) -> bytes:
     model = family.model(from_json(family.config, state["config"], id))
     model.load_state_dict(state["average"])
     return family.export(model, id)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under its name when all of it is on the disk. Raises: OSError that names the file; nothing is left then."""
-    temporary = path.with_name(f".vaezip-{secrets.token_hex(6)}.tmp")
-    try:
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(error.errno, f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _differences(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:

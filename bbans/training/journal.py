@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bbans.training.checkpoint import write_whole
+from bbans.files import write_whole
 
 Row = dict[str, Any]
 

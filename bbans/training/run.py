@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bbans.files import write_whole
 from bbans.models.weights import Weights
 from bbans.training.callbacks import Callbacks, Stopped
-from bbans.training.checkpoint import write_whole
 from bbans.training.distributed import Processes
 from bbans.training.journal import Journal
 from bbans.training.loop import Machine, train

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bbans.files import atomic_write
+from bbans.files import atomic_write, write_whole
 
 
 def test_the_name_comes_last(tmp_path: Path) -> None:
@@ -47,3 +47,12 @@ def test_mode_and_times_of_another_file(tmp_path: Path) -> None:
         assert stat.S_IMODE((tmp_path / temporary).stat().st_mode) == 0o600
         file.write(b"x")
     assert (stat.S_IMODE(target.stat().st_mode), target.stat().st_mtime_ns) == (0o640, 10**18 + 5000)
+
+
+def test_an_error_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nowhere/a cannot be written: No such file or directory"):
+        write_whole(tmp_path / "nowhere" / "a", b"data")
+    (tmp_path / "a").write_bytes(b"theirs")
+    with pytest.raises(FileExistsError):
+        write_whole(tmp_path / "a", b"ours", replace=False)
+    assert (tmp_path / "a").read_bytes() == b"theirs"
