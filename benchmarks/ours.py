@@ -139,7 +139,7 @@ def decode(archives: list[Path], arrays: list[Path], arguments: Arguments) -> di
 
     def unpack(source: Path, target: Path) -> None:
         with source.open("rb") as file:
-            np.save(target, sets.Reader(file, model=codec).array())
+            np.save(target, sets.ArchiveReader(file, model=codec).array())
 
     return _timed(unpack, archives, arrays)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bbans import sets
 from bbans.errors import CorruptDataError
-from bbans.formats.archive import Archive, Group, Method
+from bbans.formats.archive import Archive, Group, GroupMethod
 
 from . import files, output
 
@@ -35,7 +35,7 @@ def unpacked_name(source: Path, suffix: str) -> Path:
     return source.with_name(name if name.endswith(suffix) else name + suffix)
 
 
-def number(reader: sets.Reader, name: str) -> int:
+def number(reader: sets.ArchiveReader, name: str) -> int:
     """Of the image that a user means. Raises: Refused."""
     try:
         return reader.number(name)
@@ -55,7 +55,7 @@ def how(group: Group) -> str:
     """Such as `model mnist-1, top-down`."""
     if group.model is not None:
         return f"model {group.model.id}, {group.model.scheme}"
-    return {Method.FILE: "kept", Method.VAEZ: "one by one"}.get(group.method, "stored lzma")
+    return {GroupMethod.FILE: "kept", GroupMethod.VAEZ: "one by one"}.get(group.method, "stored lzma")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Contents:
 
 def inspect(data: bytes) -> Contents:
     """Raises: FormatError: its index is damaged, or of a newer version."""
-    reader = sets.Reader(io.BytesIO(data))
+    reader = sets.ArchiveReader(io.BytesIO(data))
     return Contents(reader.archive, len(data), reader.head_bytes, reader.surplus_bytes, reader.damage())
 
 

@@ -65,7 +65,7 @@ def command(
         if not quiet:
             output.announce_compiling()
         with open(source, "rb") as file:
-            reader = sets.Reader(file, model=model, threads=threads)
+            reader = sets.ArchiveReader(file, model=model, threads=threads)
             numbers = [archives.number(reader, name) for name in wanted] or None
             work = unpack_pictures if reader.archive.array is None else unpack_array
             try:
@@ -87,7 +87,7 @@ _Lost = list[tuple[list[int], BbansError]]
 """Images that do not come, and why."""
 
 
-def unpack_array(source: str, reader: sets.Reader, numbers: Sequence[int] | None, job: Job) -> _Lost:
+def unpack_array(source: str, reader: sets.ArchiveReader, numbers: Sequence[int] | None, job: Job) -> _Lost:
     target = Path(job.target) if job.target else archives.unpacked_name(Path(source), ".npy")
     files.check_target(target, source, force=job.force)
     images, lost = reader.recover(numbers)
@@ -102,7 +102,7 @@ def unpack_array(source: str, reader: sets.Reader, numbers: Sequence[int] | None
     return [(entry.images, entry.error) for entry in lost]
 
 
-def unpack_pictures(source: str, reader: sets.Reader, numbers: Sequence[int] | None, job: Job) -> _Lost:
+def unpack_pictures(source: str, reader: sets.ArchiveReader, numbers: Sequence[int] | None, job: Job) -> _Lost:
     target = Path(job.target) if job.target else archives.unpacked_name(Path(source), "")
     names = reader.archive.names
     asked: Iterable[int] = range(len(names)) if numbers is None else sorted(set(numbers))

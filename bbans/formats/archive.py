@@ -12,7 +12,7 @@ The images of an archive, in its order, are dealt out to *groups*, each coded in
 images alone. `FORMAT.md`, chapter 6, is the byte-level specification, and changes with this file. This module knows nothing of
 pictures or models: it imports neither numpy, torch nor Pillow.
 
->>> group = Group(Method.FILE, count=1, chunk=1, chunks=(Chunk(4, bytes(4), bytes(8)),))
+>>> group = Group(GroupMethod.FILE, count=1, chunk=1, chunks=(Chunk(4, bytes(4), bytes(8)),))
 >>> archive = Archive(array=None, names=("a/b.txt",), members=(0,), source_bytes=9, groups=(group,))
 >>> read_head(io.BytesIO(pack_head(archive))) == (archive, len(pack_head(archive)))
 True
@@ -56,7 +56,7 @@ MAX_SAMPLES = 1 << 48
 _PREFIX_BYTES = len(MAGIC) + 1 + 9  # of a file, up to the end of the longest index length
 
 
-class Method(IntEnum):
+class GroupMethod(IntEnum):
     """How the images of a group are kept."""
 
     FILE = 0
@@ -116,7 +116,7 @@ class Group:
     Groups of LZMA and MODEL have images of one ``shape`` (H, W, C), whose samples are ``unit`` times the coded symbols.
     """
 
-    method: Method
+    method: GroupMethod
     count: int
     chunk: int
     chunks: tuple[Chunk, ...] = ()
@@ -125,7 +125,7 @@ class Group:
     filter: Filter = Filter.NONE
     model: ModelInfo | None = None
 
-    def images(self, number: int) -> int:
+    def images_in_chunk(self, number: int) -> int:
         """How many images chunk ``number`` holds."""
         return min(self.chunk, self.count - number * self.chunk)
 
@@ -154,7 +154,7 @@ class Archive:
         """The number of images."""
         return self.array.shape[0] if self.array else len(self.names)
 
-    def of_group(self, group: int) -> Sequence[int]:
+    def images_in_group(self, group: int) -> Sequence[int]:
         """The images of a group: the numbers that they have in the archive, in order."""
         if self.array:
             return range(len(self))
@@ -280,7 +280,7 @@ def _pack_group(group: Group) -> bytes:
     fields = [bytes([group.method]), pack_varint(group.count), pack_varint(group.chunk)]
     if group.shape is not None:
         fields += [*map(pack_varint, group.shape), bytes([group.unit])]
-    if group.method == Method.LZMA:
+    if group.method == GroupMethod.LZMA:
         fields.append(bytes([group.filter]))
     if group.model is not None:
         model = group.model
@@ -290,17 +290,17 @@ def _pack_group(group: Group) -> bytes:
 
 def _unpack_group(index: ByteReader) -> Group:
     number = index.byte()
-    if number not in Method.__members__.values():
+    if number not in GroupMethod.__members__.values():
         raise newer("method", number)
-    group = Group(Method(number), index.varint(), index.varint())
-    if group.method in (Method.LZMA, Method.MODEL):
+    group = Group(GroupMethod(number), index.varint(), index.varint())
+    if group.method in (GroupMethod.LZMA, GroupMethod.MODEL):
         group = replace(group, shape=(index.varint(), index.varint(), index.varint()), unit=index.byte())
-    if group.method == Method.LZMA:
+    if group.method == GroupMethod.LZMA:
         number = index.byte()
         if number not in Filter.__members__.values():
             raise newer("filter", number)
         group = replace(group, filter=Filter(number))
-    if group.method == Method.MODEL:
+    if group.method == GroupMethod.MODEL:
         id, weights_hash, scheme = unpack_name(index), index.take(CHECK_BYTES), unpack_name(index)
         group = replace(group, model=ModelInfo(id, weights_hash, scheme, unpack_accounting(index)))
     if group.chunk == 0:
@@ -308,7 +308,7 @@ def _unpack_group(index: ByteReader) -> Group:
     chunks = []
     for _ in range(-(-group.count // group.chunk)):  # as above
         size, crc = index.varint(), index.take(CRC_BYTES)
-        chunks.append(Chunk(size, crc, b"" if group.method == Method.VAEZ else index.take(CHECK_BYTES)))
+        chunks.append(Chunk(size, crc, b"" if group.method == GroupMethod.VAEZ else index.take(CHECK_BYTES)))
     return replace(group, chunks=tuple(chunks))
 
 
@@ -339,8 +339,8 @@ def _fault(archive: Archive) -> str | None:
 
 def _fault_of_group(group: Group) -> str | None:
     shape, model = group.shape, group.model
-    has_samples = group.method in (Method.LZMA, Method.MODEL)
-    checked = 0 if group.method == Method.VAEZ else CHECK_BYTES
+    has_samples = group.method in (GroupMethod.LZMA, GroupMethod.MODEL)
+    checked = 0 if group.method == GroupMethod.VAEZ else CHECK_BYTES
     rules = [
         (group.count > 0 and group.chunk > 0, "a group or its chunks are empty"),
         (len(group.chunks) == -(-group.count // max(group.chunk, 1)), "a group has more or fewer chunks than its images need"),
@@ -352,7 +352,7 @@ def _fault_of_group(group: Group) -> str | None:
             f"a chunk of more than {MAX_CHUNK_SAMPLES} samples",
         ),
         (0 < group.unit < 256, "the unit of samples is not in 1..255"),
-        ((model is not None) == (group.method == Method.MODEL), "model and method of a group disagree"),
+        ((model is not None) == (group.method == GroupMethod.MODEL), "model and method of a group disagree"),
         (model is None or (is_name(model.id) and is_name(model.scheme)), "the model's id or scheme is not a name"),
         (model is None or len(model.weights_hash) == CHECK_BYTES, f"the weight hash is not {CHECK_BYTES} bytes"),
         (all((len(chunk.crc), len(chunk.check)) == (CRC_BYTES, checked) for chunk in group.chunks), "checks of wrong lengths"),

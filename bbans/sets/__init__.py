@@ -2,8 +2,8 @@
 
 ::
 
-    pack     source -sources-> groups -choice-> codec, chunk size -writer-> bodies -archive.pack_head-> file
-    Reader   file -archive.read_head-> index, chunk -codec-> samples -> array, or picture files
+    pack            source -source-> groups -plan-> codec, chunk size -writer-> bodies -archive.pack_head-> file
+    ArchiveReader   file -archive.read_head-> index, chunk -codec-> samples -> array, or picture files
 
 What comes back: of an array its samples, shape and dtype; of a folder the names, and each file as `bbans.api` keeps it (pixels and
 metadata, or byte for byte). Of files that are no pictures, every byte. Modes, times and empty folders are not kept.
@@ -15,13 +15,13 @@ metadata, or byte for byte). Of files that are no pictures, every byte. Modes, t
 >>> packed = pack(images, file, mode="stored", chunk=2)
 >>> packed.file_bytes == len(file.getvalue()), packed.archive.groups[0].method.name
 (True, 'LZMA')
->>> reader = Reader(file)
+>>> reader = ArchiveReader(file)
 >>> bool((reader.array() == images).all()), reader.array([3]).shape
 (True, (1, 6, 7))
 """
 
 from .codec import SetCodec, SetEncoded
-from .reader import Lost, Reader, spans
+from .reader import ArchiveReader, Lost, spans
 from .writer import Packed, pack
 
-__all__ = ["Lost", "Packed", "Reader", "SetCodec", "SetEncoded", "pack", "spans"]
+__all__ = ["Lost", "Packed", "ArchiveReader", "SetCodec", "SetEncoded", "pack", "spans"]

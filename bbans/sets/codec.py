@@ -15,7 +15,7 @@ import numpy.typing as npt
 from bbans.accounting import Accounting
 from bbans.errors import CorruptDataError, ModelError
 from bbans.formats import lzma2
-from bbans.formats.archive import Filter, Group, Method, ModelInfo
+from bbans.formats.archive import Filter, Group, GroupMethod, ModelInfo
 
 if TYPE_CHECKING:
     from bbans.models import Weights
@@ -132,7 +132,7 @@ def is_binary(codec: GroupCodec) -> bool:
 
 
 class Models:
-    """The models for sets that `pack` and `Reader` have at hand.
+    """The models for sets that `pack` and `ArchiveReader` have at hand.
 
     Args:
         model: an installed model's id, a weight file, or a codec. None for all that are installed.
@@ -223,6 +223,6 @@ def codec_of(group: Group, models: Models) -> GroupCodec:
 def group_of(codec: GroupCodec, accounting: Accounting, count: int, chunk: int, unit: int) -> Group:
     """The group, without its chunks, that `codec_of` reads."""
     if isinstance(codec, LzmaCodec):
-        return Group(Method.LZMA, count, chunk, shape=codec.shape, unit=unit, filter=codec.filter)
+        return Group(GroupMethod.LZMA, count, chunk, shape=codec.shape, unit=unit, filter=codec.filter)
     model = ModelInfo(codec.id, codec.weights_hash, codec.scheme, accounting)
-    return Group(Method.MODEL, count, chunk, shape=codec.shape, unit=unit, model=model)
+    return Group(GroupMethod.MODEL, count, chunk, shape=codec.shape, unit=unit, model=model)

@@ -1,4 +1,4 @@
-"""Reader: an archive -> its images, all of them or some, whatever became of the others.
+"""ArchiveReader: an archive -> its images, all of them or some, whatever became of the others.
 
 A chunk that is damaged, or whose model is not here, costs its own images and no more: what was asked for comes as parts, each the
 images of one chunk or the reason why they do not come.
@@ -19,12 +19,12 @@ import numpy as np
 from bbans import api
 from bbans.errors import BbansError, CorruptDataError
 from bbans.formats import container, wire
-from bbans.formats.archive import Chunk, Group, Method, read_head
+from bbans.formats.archive import Chunk, Group, GroupMethod, read_head
 from bbans.formats.blob import unpack_blob
 from bbans.images.picture import Picture, write_picture
 from bbans.sets.arrays import Images
 
-from .bodies import MAX_FILE_BYTES, Wrapper, file_check, samples_check, unpack_samples
+from .chunk import MAX_FILE_BYTES, Wrapper, file_check, samples_check, unpack_samples
 from .codec import SPAN_SAMPLES, GroupCodec, Models, Pixels, SetCodec, codec_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _Found = tuple[Pixels, list[Wrapper]] | bytes | BbansError
 """What a chunk decodes to: samples of all its images with what belongs to them, a file, or nothing."""
 
 
-class Reader:
+class ArchiveReader:
     """An archive that is open for reading.
 
     Args:
@@ -154,7 +154,7 @@ class Reader:
         """The chunks of each group that hold an image that is wanted; all of them for None."""
         offset = self.head_bytes
         for number, group in enumerate(self.archive.groups):
-            members = self.archive.of_group(number)
+            members = self.archive.images_in_group(number)
             parts = []
             for start, chunk in zip(range(0, group.count, group.chunk), group.chunks, strict=True):
                 images = list(members[start : start + group.chunk])
@@ -216,7 +216,7 @@ class Reader:
     def _file_of(self, group: Group, part: _Part) -> bytes | BbansError:
         try:
             body = self._body(part)
-            if group.method == Method.VAEZ:
+            if group.method == GroupMethod.VAEZ:
                 return api.decompress(body, model=self._photo_codec(body), threads=self._models.threads).data
             blob = wire.ByteReader(body, "file")
             data = unpack_blob(blob, MAX_FILE_BYTES)

@@ -23,16 +23,16 @@ from bbans import api
 from bbans.accounting import Accounting
 from bbans.errors import BbansError, ModelError, UnsupportedImageError, VerifyError
 from bbans.formats import archive
-from bbans.formats.archive import Archive, Chunk, Group, Method
+from bbans.formats.archive import Archive, Chunk, Group, GroupMethod
 from bbans.formats.blob import pack_blob, unpack_blob
 from bbans.formats.wire import ByteReader, crc32
 from bbans.images.picture import Picture, read_picture, write_picture
 from bbans.sets import arrays
 
-from .bodies import file_check, pack_samples, samples_check, unpack_samples
-from .choice import Plan, plan
+from .chunk import file_check, pack_samples, samples_check, unpack_samples
 from .codec import SPAN_SAMPLES, Models, SetCodec, group_of
-from .sources import Samples, Source, from_array, from_folder
+from .plan import Plan, plan
+from .source import Samples, Source, from_array, from_folder
 
 if TYPE_CHECKING:
     from bbans.models.photo.codec import PhotoCodec
@@ -66,7 +66,7 @@ def pack(
     verify: bool = True,
     progress: Progress = lambda what, done, total: None,
 ) -> Packed:
-    """Write an archive of images into a file. Inverse: `bbans.sets.Reader`.
+    """Write an archive of images into a file. Inverse: `bbans.sets.ArchiveReader`.
 
     Args:
         source: a folder, a file of `bbans.sets.arrays` (`FILE.npz:KEY` for one array of several), or an array (N, H, W[, C]) of
@@ -75,7 +75,7 @@ def pack(
         model: codes all images that it fits: an installed model's id, a weight file, or a codec. None: for each shape of images,
             the one that makes the first of them smallest.
         scheme: of bits-back coding; None for the model's own.
-        chunk: images in a chunk; None for as few as keep the cost of beginning chunks below `choice.INITIAL_SHARE`.
+        chunk: images in a chunk; None for as few as keep the cost of beginning chunks below `plan.INITIAL_SHARE`.
         mode: ``stored`` codes nothing by a model.
         threads: at most so many; as many as there are cores if None. The bytes do not depend on it.
         verify: decode everything once, and compare.
@@ -200,7 +200,7 @@ class _Writer:
 
     def _add_others(self) -> None:
         """The files that are coded one by one: pictures, and the rest as they are. Raises: UnsupportedImageError."""
-        groups: dict[Method, _Open] = {}
+        groups: dict[GroupMethod, _Open] = {}
         for done, number in enumerate(self.source.others):
             self.progress("packing", done, len(self.source.others))
             method, body, check = self._file(self.source.names[number], self.source.read(number))
@@ -210,22 +210,22 @@ class _Writer:
             groups[method].add(body, check, number)
         for method, group in groups.items():
             group.group = Group(method, len(group.chunks), 1)
-        if Method.FILE in groups:
-            kept = [self.source.names[number] for number in groups[Method.FILE].members]
+        if GroupMethod.FILE in groups:
+            kept = [self.source.names[number] for number in groups[GroupMethod.FILE].members]
             if len(self.groups) == 1:
                 raise UnsupportedImageError("there are no pictures in this folder")
             self.notes.append(f"no pictures, kept as they are: {_some(kept)}")
 
-    def _file(self, name: str, data: bytes) -> tuple[Method, bytes, bytes]:
+    def _file(self, name: str, data: bytes) -> tuple[GroupMethod, bytes, bytes]:
         """A file on its own: method, body and check."""
         try:
             codec = self._photo_codec if self.mode == "auto" else None
-            return Method.VAEZ, api.compress(data, mode=self.mode, model=codec, verify=self.verify).data, b""
+            return GroupMethod.VAEZ, api.compress(data, mode=self.mode, model=codec, verify=self.verify).data, b""
         except UnsupportedImageError:
             body = pack_blob(data)
             if self.verify and unpack_blob(ByteReader(body, name), len(data)) != data:
                 raise VerifyError(f"{name}: what was packed unpacks to another file") from None
-            return Method.FILE, body, file_check(data)
+            return GroupMethod.FILE, body, file_check(data)
         except VerifyError as error:
             raise VerifyError(f"{name}: {error}") from error
 

@@ -385,7 +385,7 @@ def test_a_run_ends_with_real_archives(tmp_path: Path) -> None:
 def test_other_images_from_the_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task, path = task_of("markov", "binary"), tmp_path / "mine.safetensors"
     weights_of(task, path)
-    monkeypatch.setattr(sets.Reader, "array", lambda self: 1 - task.valid.pixels)
+    monkeypatch.setattr(sets.ArchiveReader, "array", lambda self: 1 - task.valid.pixels)
     with pytest.raises(VerifyError, match="mine.safetensors: other images came back from the new model"):
         list(task.measure(task.make(None), path, threads=1, device="cpu", progress=lambda name, done, total: None))
 

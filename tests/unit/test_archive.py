@@ -16,7 +16,7 @@ from bbans.formats.archive import (
     Chunk,
     Filter,
     Group,
-    Method,
+    GroupMethod,
     ModelInfo,
     pack_head,
     read_head,
@@ -27,10 +27,10 @@ from bbans.formats.wire import ByteReader, crc32, pack_varint
 
 CHUNK = Chunk(7, b"crc!", b"checked!")
 MODEL = ModelInfo("mnist-1", b"8 bytes.", "mcbits-50", Accounting(1000, 200, 100, 50))
-CODED = Group(Method.MODEL, count=5, chunk=2, chunks=(CHUNK,) * 3, shape=(28, 28, 1), unit=255, model=MODEL)
-PACKED = Group(Method.LZMA, count=5, chunk=9, chunks=(CHUNK,), shape=(4, 5, 3), filter=Filter.ROWS)
-FILES = Group(Method.FILE, count=1, chunk=1, chunks=(CHUNK,))
-PICTURES = Group(Method.VAEZ, count=2, chunk=1, chunks=(Chunk(0, b"crc1"), Chunk(1 << 40, b"crc2")))
+CODED = Group(GroupMethod.MODEL, count=5, chunk=2, chunks=(CHUNK,) * 3, shape=(28, 28, 1), unit=255, model=MODEL)
+PACKED = Group(GroupMethod.LZMA, count=5, chunk=9, chunks=(CHUNK,), shape=(4, 5, 3), filter=Filter.ROWS)
+FILES = Group(GroupMethod.FILE, count=1, chunk=1, chunks=(CHUNK,))
+PICTURES = Group(GroupMethod.VAEZ, count=2, chunk=1, chunks=(Chunk(0, b"crc1"), Chunk(1 << 40, b"crc2")))
 ARRAY = Archive(ArraySpec("uint8", (5, 28, 28)), (), (), 5 * 28 * 28, (CODED,))
 NAMES = ("a.png", "b/b.png", "b/c.txt", "b/\udcff\n.png", "β😀.png", "z z.png", "z z.png2", "z.png")
 MIXED = Archive(None, NAMES, (0, 1, 2, 1, 0, 0, 0, 0), 12345, (CODED, PICTURES, FILES))
@@ -81,9 +81,9 @@ def test_names_that_follow_from_each_other_cost_little() -> None:
 
 def test_where_images_are() -> None:
     assert len(ARRAY) == 5 and len(MIXED) == 8
-    assert ARRAY.of_group(0) == range(5)
-    assert [MIXED.of_group(number) for number in range(3)] == [[0, 4, 5, 6, 7], [1, 3], [2]]
-    assert [CODED.images(number) for number in range(3)] == [2, 2, 1]
+    assert ARRAY.images_in_group(0) == range(5)
+    assert [MIXED.images_in_group(number) for number in range(3)] == [[0, 4, 5, 6, 7], [1, 3], [2]]
+    assert [CODED.images_in_chunk(number) for number in range(3)] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("place", range(len(pack_head(MIXED))))
@@ -247,7 +247,7 @@ def test_names_that_would_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> No
     count = 2 * limit // 4000
     listed = pack_varint(0) + b"a" * 4000 + b"\0" + (pack_varint(4000) + b"%d\0") * (count - 1) % (*range(1, count),)
     index = b"\0\0" + pack_varint(count) + pack_varint(len(listed)) * 2 + listed + pack_blob(b"") + b"\1"
-    file = sealed(index + bytes([Method.LZMA]) + pack_varint(count) * 2 + b"\1\1\1\1\0\0crc!checked!")
+    file = sealed(index + bytes([GroupMethod.LZMA]) + pack_varint(count) * 2 + b"\1\1\1\1\0\0crc!checked!")
     assert len(file.getvalue()) < 20_000
     tracemalloc.start()
     try:

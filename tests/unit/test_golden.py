@@ -17,12 +17,12 @@ import pytest
 import bbans
 from bbans import models, sets
 from bbans.exact.backends import BACKENDS
-from bbans.formats.archive import Group, Method, read_head
+from bbans.formats.archive import Group, GroupMethod, read_head
 from bbans.images.picture import read_picture
 from bbans.models.photo import geometry
 from bbans.models.photo.codec import PhotoCodec
 from bbans.models.photo.geometry import Grid
-from bbans.sets.bodies import unpack_samples
+from bbans.sets.chunk import unpack_samples
 from tests import format_decoder, format_sets_decoder
 from tests.format_decoder import Decoder, cuts, strip_edges
 from tests.make_golden import ARCHIVES, FOLDER, PICTURES, PINNED, archived, digest, kept_picture, pinned_picture
@@ -164,7 +164,7 @@ def messages_of(data: bytes) -> Iterator[tuple[Group, list[bytes], list[int]]]:
     """For each group its messages, and how many images each holds; pictures without what is around their samples."""
     found, at = read_head(io.BytesIO(data))
     for group in found.groups:
-        bodies, counts = [], [group.images(number) for number in range(len(group.chunks))]
+        bodies, counts = [], [group.images_in_chunk(number) for number in range(len(group.chunks))]
         for chunk, count in zip(group.chunks, counts, strict=True):
             body, at = data[at : at + chunk.size], at + chunk.size
             bodies.append(unpack_samples(body, count)[1] if group.shape and found.array is None else body)
@@ -174,7 +174,7 @@ def messages_of(data: bytes) -> Iterator[tuple[Group, list[bytes], list[int]]]:
 def test_archives_decode(archived_set: tuple[str, Path | None, bytes]) -> None:
     """Chapters 6 and 7 of FORMAT.md."""
     name, weights, data = archived_set
-    reader, source = sets.Reader(io.BytesIO(data), model=weights, threads=1), archived(name)
+    reader, source = sets.ArchiveReader(io.BytesIO(data), model=weights, threads=1), archived(name)
     assert reader.surplus_bytes == 0
     if not isinstance(source, dict):
         restored = reader.array()
@@ -197,9 +197,9 @@ def test_archives_hold_every_method_and_scheme() -> None:
         held[name] = [group.model.scheme if group.model else group.method for group in groups]
     schemes = {name: [name] for name, (model, _) in ARCHIVES.items() if model}
     assert held == schemes | {
-        "top-down": ["top-down", Method.FILE],
-        "lzma": [Method.LZMA],
-        "files": [Method.VAEZ, Method.FILE],
+        "top-down": ["top-down", GroupMethod.FILE],
+        "lzma": [GroupMethod.LZMA],
+        "files": [GroupMethod.VAEZ, GroupMethod.FILE],
     }
 
 
@@ -207,7 +207,7 @@ def test_messages_of_archives_are_made_again(archived_set: tuple[str, Path | Non
     """And a decoder made from the specification reads them."""
     _, weights, data = archived_set
     for group, messages, counts in messages_of(data):
-        if group.method != Method.MODEL:
+        if group.method != GroupMethod.MODEL:
             continue
         assert weights and group.model
         codec = models.load_set(weights, scheme=group.model.scheme, threads=1)

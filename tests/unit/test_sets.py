@@ -12,9 +12,10 @@ from PIL import Image, PngImagePlugin
 from bbans import api, sets
 from bbans.errors import BbansError, CorruptDataError, ModelError, ModelMissingError, UnsupportedImageError, VerifyError
 from bbans.formats import archive, container, wire
-from bbans.formats.archive import Filter, Method
+from bbans.formats.archive import Filter, GroupMethod
 from bbans.images.picture import read_picture
-from bbans.sets import arrays, bodies, choice, reader, writer
+from bbans.sets import arrays, plan, reader, writer
+from bbans.sets.chunk import Wrapper, pack_samples, unpack_samples
 from bbans.sets.codec import Encoded, LzmaCodec
 from tests.fake_sets import FakeCodec, install
 
@@ -107,7 +108,7 @@ def assert_same(name: str, found: bytes, expected: bytes) -> None:
 def test_arrays(array: arrays.Images, chunk: int | None) -> None:
     file, done = packed(array, chunk=chunk)
     assert len(done.archive) == len(array)
-    back = sets.Reader(file)
+    back = sets.ArchiveReader(file)
     images = back.array()
     assert images.dtype == array.dtype and images.flags.c_contiguous and images.flags.writeable
     np.testing.assert_array_equal(images, array)
@@ -130,7 +131,7 @@ def test_files_of_arrays(tmp_path: Path, suffix: str) -> None:
     else:
         path.write_bytes(gzip.compress(idx) if suffix.endswith("gz") else idx)
     file, _ = packed(str(tmp_path / f"set.{suffix}"))
-    np.testing.assert_array_equal(sets.Reader(file).array(), array)
+    np.testing.assert_array_equal(sets.ArchiveReader(file).array(), array)
     assert file.getvalue() == packed(array)[0].getvalue()
 
 
@@ -151,7 +152,7 @@ def test_what_is_no_array_of_images(tmp_path: Path) -> None:
 def test_folder(folder: Path, options: dict[str, object]) -> None:
     expected = files_of(folder)
     file, done = packed(folder, **options)
-    back = sets.Reader(file)
+    back = sets.ArchiveReader(file)
     assert list(back.archive.names) == sorted(expected, key=lambda name: name.encode())
     found = {back.archive.names[number]: data for number, data in back.pictures()}
     assert found.keys() == expected.keys()
@@ -163,8 +164,8 @@ def test_folder(folder: Path, options: dict[str, object]) -> None:
     assert packed(folder, **options)[0].getvalue() == file.getvalue()
 
     groups = {name: back.archive.groups[member] for name, member in zip(back.archive.names, back.archive.members, strict=True)}
-    assert {groups[name].method for name in ("large.png", "photo.jpg", "alpha.png")} == {Method.VAEZ}
-    assert {groups[name].method for name in ("labels.csv", "broken.png", "empty")} == {Method.FILE}
+    assert {groups[name].method for name in ("large.png", "photo.jpg", "alpha.png")} == {GroupMethod.VAEZ}
+    assert {groups[name].method for name in ("labels.csv", "broken.png", "empty")} == {GroupMethod.FILE}
     if "mode" in options:
         assert len(back.archive.groups) == 2
     else:
@@ -176,7 +177,7 @@ def test_folder(folder: Path, options: dict[str, object]) -> None:
 def test_names_that_are_not_unicode(tmp_path: Path) -> None:
     name = b"\xff\xfe.png".decode("utf-8", "surrogateescape")
     (tmp_path / name).write_bytes(png(digits(1)[0]))
-    back = sets.Reader(packed(tmp_path)[0])
+    back = sets.ArchiveReader(packed(tmp_path)[0])
     assert back.archive.names == (name,)
     assert back.number(name) == back.number("0") == 0
 
@@ -208,7 +209,7 @@ def test_folders_too_deep(tmp_path: Path) -> None:
         place = place / "a"
         place.mkdir()
     (place.parent / "b.png").write_bytes(png(digits(1)[0]))
-    assert sets.Reader(packed(tmp_path)[0]).archive.names == ("a/" * 254 + "b.png",)
+    assert sets.ArchiveReader(packed(tmp_path)[0]).archive.names == ("a/" * 254 + "b.png",)
     (place / "b.png").write_bytes(png(digits(1)[0]))
     with pytest.raises(UnsupportedImageError, match="this folder cannot be packed: a name of 256 parts"):
         packed(tmp_path)
@@ -226,8 +227,8 @@ def test_what_else_a_picture_has(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
     expected = files_of(tmp_path)
     file, done = packed(tmp_path, chunk=16)
-    assert [group.method for group in done.archive.groups] in ([Method.MODEL], [Method.LZMA])
-    for number, data in sets.Reader(file).pictures():
+    assert [group.method for group in done.archive.groups] in ([GroupMethod.MODEL], [GroupMethod.LZMA])
+    for number, data in sets.ArchiveReader(file).pictures():
         assert isinstance(data, bytes)
         assert_same(done.archive.names[number], data, expected[done.archive.names[number]])
 
@@ -244,12 +245,12 @@ def test_bilevel_pictures(tmp_path: Path) -> None:
         ("binary-1", 1, 10),
         ("binary-1", 255, 10),
     ]
-    for number, data in sets.Reader(file).pictures():
+    for number, data in sets.ArchiveReader(file).pictures():
         assert isinstance(data, bytes)
         assert read_picture(data, bilevel=True) == read_picture(expected[done.archive.names[number]], bilevel=True)
     (tmp_path / "gray.png").write_bytes(png(digits(1)[0]))
     _, done = packed(tmp_path, model="binary-1")
-    assert [(group.method, group.count) for group in done.archive.groups] == [(Method.MODEL, 10), (Method.LZMA, 11)]
+    assert [(group.method, group.count) for group in done.archive.groups] == [(GroupMethod.MODEL, 10), (GroupMethod.LZMA, 11)]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def test_a_model_that_fits(array: arrays.Images, model: str) -> None:
 def test_a_gray_model_for_binary_images_sees_them_as_they_are() -> None:
     file, done = packed(digits(high=2) * 255, model="gray-1")
     assert done.archive.groups[0].unit == 1
-    np.testing.assert_array_equal(sets.Reader(file).array(), digits(high=2) * 255)
+    np.testing.assert_array_equal(sets.ArchiveReader(file).array(), digits(high=2) * 255)
 
 
 def test_the_smallest_wins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,9 +316,9 @@ def test_chunk_size() -> None:
     images = digits(3000, seed=7)
     _, done = packed(images, model=GRAY)
     [group] = done.archive.groups
-    assert len(group.chunks) > 1 and min(group.images(number) for number in range(len(group.chunks))) > 0.9 * group.chunk
-    begin_bits = len(group.chunks) * choice.ENTRY_BITS + (group.model.accounting.initial_bits if group.model else 0)
-    assert 0.5 * choice.INITIAL_SHARE < begin_bits / (8 * done.file_bytes) <= choice.INITIAL_SHARE
+    assert len(group.chunks) > 1 and min(group.images_in_chunk(number) for number in range(len(group.chunks))) > 0.9 * group.chunk
+    begin_bits = len(group.chunks) * plan.ENTRY_BITS + (group.model.accounting.initial_bits if group.model else 0)
+    assert 0.5 * plan.INITIAL_SHARE < begin_bits / (8 * done.file_bytes) <= plan.INITIAL_SHARE
     [note] = [note for note in done.notes if "in a chunk" in note]
     assert f"{group.chunk} in a chunk" in note and f"--chunk {group.chunk // 4}" in note
     assert packed(images, model=GRAY, chunk=5000)[1].archive.groups[0].chunk == 3000
@@ -340,7 +341,7 @@ class CountingFile(io.BytesIO):
 def test_one_image_reads_one_chunk() -> None:
     file, done = packed(digits(100), model=GRAY, chunk=10)
     counting = CountingFile(file.getvalue())
-    back = sets.Reader(counting)
+    back = sets.ArchiveReader(counting)
     GRAY.decoded.clear()
     np.testing.assert_array_equal(back.array([57]), digits(100)[57:58])
     assert GRAY.decoded == [10]
@@ -356,7 +357,7 @@ def test_one_image_reads_one_chunk() -> None:
 def test_one_picture_reads_one_chunk(folder: Path) -> None:
     file, done = packed(folder, chunk=2)
     counting = CountingFile(file.getvalue())
-    back = sets.Reader(counting)
+    back = sets.ArchiveReader(counting)
     for number, name in enumerate(back.archive.names):
         counting.reads.clear()
         [(found, data)] = back.pictures([back.number(name)])
@@ -376,13 +377,13 @@ def test_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     again, _ = packed(images, model=GRAY, chunk=7, progress=lambda *step: seen.append(step))
     assert again.getvalue() == file.getvalue()
     assert seen == [(what, start, 100) for start in range(0, 100, 21) for what in ("packing", "verifying")]
-    np.testing.assert_array_equal(sets.Reader(file).array(), images)
+    np.testing.assert_array_equal(sets.ArchiveReader(file).array(), images)
 
 
 def assert_good_images_come(data: bytes, expected: arrays.Images) -> list[sets.Lost] | None:
     """Each image comes right or not at all. The images that are lost; None for all."""
     try:
-        back = sets.Reader(io.BytesIO(data))
+        back = sets.ArchiveReader(io.BytesIO(data))
         images, lost = back.recover()
     except BbansError:
         return None
@@ -412,7 +413,7 @@ def test_a_flipped_byte(options: dict[str, object]) -> None:
         else:
             chunk = int(np.searchsorted(ends, place - head, "right"))
             assert lost and [entry.images for entry in lost] == [[3 * chunk, 3 * chunk + 1, 3 * chunk + 2]]
-            assert sets.Reader(io.BytesIO(damaged)).damage()[0].images == lost[0].images
+            assert sets.ArchiveReader(io.BytesIO(damaged)).damage()[0].images == lost[0].images
 
 
 def test_cut_and_appended() -> None:
@@ -425,7 +426,7 @@ def test_cut_and_appended() -> None:
         assert (lost is None) == (size < head)
         if lost is not None:
             assert "cut short" in str(lost[-1].error) and lost[-1].images == [6, 7, 8]
-    longer = sets.Reader(io.BytesIO(data + b"more"))
+    longer = sets.ArchiveReader(io.BytesIO(data + b"more"))
     assert longer.surplus_bytes == 4
     np.testing.assert_array_equal(longer.array(), images)
 
@@ -468,7 +469,9 @@ def test_a_model_that_is_not_here(monkeypatch: pytest.MonkeyPatch, folder: Path)
     file, done = packed(folder)
     assert {group.model.id for group in done.archive.groups if group.model} == {"gray-2", "rgb-1"}
     install(monkeypatch, rgb)
-    lost = {done.archive.names[number]: found for number, found in sets.Reader(file).pictures() if isinstance(found, BbansError)}
+    lost = {
+        done.archive.names[number]: found for number, found in sets.ArchiveReader(file).pictures() if isinstance(found, BbansError)
+    }
     assert set(lost) >= {"0.png", "1.png", "2.png", "3.png", "10.pgm"} and not any("rgb" in name for name in lost)
     assert all(isinstance(error, ModelMissingError) for error in lost.values())
 
@@ -476,8 +479,8 @@ def test_a_model_that_is_not_here(monkeypatch: pytest.MonkeyPatch, folder: Path)
     array, _ = packed(digits(), model=GRAY)
     for model in (given, replace(GRAY, scheme="another")):
         with pytest.raises(ModelError, match="it needs the model 'gray-1'"):
-            sets.Reader(array, model=model).array()
-    np.testing.assert_array_equal(sets.Reader(array, model=GRAY).array(), digits())
+            sets.ArchiveReader(array, model=model).array()
+    np.testing.assert_array_equal(sets.ArchiveReader(array, model=GRAY).array(), digits())
 
 
 def test_damage_in_a_folder(folder: Path) -> None:
@@ -489,7 +492,7 @@ def test_damage_in_a_folder(folder: Path) -> None:
     data = file.getvalue()
     head = len(data) - done.archive.size
     for place in range(head, len(data), 3):
-        back = sets.Reader(io.BytesIO(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]))
+        back = sets.ArchiveReader(io.BytesIO(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]))
         lost = 0
         for number, found in back.pictures():
             if isinstance(found, BbansError):
@@ -505,7 +508,7 @@ def test_pictures_by_the_photo_model(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (tmp_path / "a.png").write_bytes(tiny_png)
     file, done = packed(tmp_path)
     assert api.inspect(file.getvalue()[-done.archive.size :]).model == "photo-0"
-    [(_, found)] = sets.Reader(file).pictures()
+    [(_, found)] = sets.ArchiveReader(file).pictures()
     assert isinstance(found, bytes) and read_picture(found) == read_picture(tiny_png)
 
 
@@ -547,26 +550,24 @@ def test_samples_that_no_bool_has() -> None:
     made = replace(done.archive, array=replace(done.archive.array, dtype="bool"))
     data = archive.pack_head(made) + file.getvalue()[-done.archive.size :]
     with pytest.raises(CorruptDataError, match="0 or 1"):
-        sets.Reader(io.BytesIO(data)).array()
+        sets.ArchiveReader(io.BytesIO(data)).array()
 
 
 def test_wrappers() -> None:
-    wrappers = [bodies.Wrapper("PNG", b""), bodies.Wrapper("PNG", b"meta"), bodies.Wrapper("PGM", b""), bodies.Wrapper("PNG", b"")]
+    wrappers = [Wrapper("PNG", b""), Wrapper("PNG", b"meta"), Wrapper("PGM", b""), Wrapper("PNG", b"")]
     for some in (wrappers, wrappers[:1], wrappers * 50):
-        body = bodies.pack_samples(some, b"message")
-        assert bodies.unpack_samples(body, len(some)) == (some, b"message")
+        body = pack_samples(some, b"message")
+        assert unpack_samples(body, len(some)) == (some, b"message")
         for size in range(len(body) - len(b"message")):
             with pytest.raises(CorruptDataError):
-                bodies.unpack_samples(body[:size], len(some))
+                unpack_samples(body[:size], len(some))
     with pytest.raises(CorruptDataError):
-        bodies.unpack_samples(bodies.pack_samples(wrappers, b""), 3)
-    assert (
-        bodies.unpack_samples(b"message", 0) == ([], b"message") == (bodies.unpack_samples(bodies.pack_samples([], b"message"), 0))
-    )
+        unpack_samples(pack_samples(wrappers, b""), 3)
+    assert unpack_samples(b"message", 0) == ([], b"message") == (unpack_samples(pack_samples([], b"message"), 0))
 
 
 def test_wrong_kind_of_archive(folder: Path) -> None:
-    pictures, array = sets.Reader(packed(folder)[0]), sets.Reader(packed(digits())[0])
+    pictures, array = sets.ArchiveReader(packed(folder)[0]), sets.ArchiveReader(packed(digits())[0])
     with pytest.raises(ValueError, match="no array"):
         pictures.array()
     with pytest.raises(ValueError, match="no pictures"):

@@ -178,7 +178,7 @@ def _archived(pixels: Pixels, weights: Path, threads: int | None, progress: Call
     """Bytes of an archive of the images by the model of that file. Raises: VerifyError when others come back."""
     file = io.BytesIO()
     sets.pack(pixels, file, model=weights, threads=threads, verify=False, progress=progress)
-    if not np.array_equal(sets.Reader(file, model=weights, threads=threads).array(), pixels):
+    if not np.array_equal(sets.ArchiveReader(file, model=weights, threads=threads).array(), pixels):
         raise VerifyError(f"{weights}: other images came back from the new model")
     return len(file.getvalue())
 

@@ -64,7 +64,7 @@ def damage(archive: Path, chunk: int = 0) -> None:
     """Flip a byte in a chunk of the first group."""
     data = bytearray(archive.read_bytes())
     with open(archive, "rb") as file:
-        reader = sets.Reader(file)
+        reader = sets.ArchiveReader(file)
     data[reader.head_bytes + sum(entry.size for entry in reader.archive.groups[0].chunks[:chunk])] ^= 1
     archive.write_bytes(data)
 

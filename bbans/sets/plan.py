@@ -9,7 +9,7 @@ from bbans.formats.archive import MAX_CHUNK_SAMPLES, Filter
 from bbans.formats.wire import CHECK_BYTES
 
 from .codec import GroupCodec, LzmaCodec, Models, is_binary
-from .sources import Samples
+from .source import Samples
 
 INITIAL_SHARE = 0.003
 """Of a chunk's bits by default: at most so much is spent on what begins anew with each chunk."""

@@ -22,7 +22,7 @@ from bbans.formats.names import fault_of_names
 from bbans.images.picture import Picture, read_picture
 from bbans.sets import arrays
 
-from .bodies import Wrapper
+from .chunk import Wrapper
 from .codec import Models, Pixels
 
 
