@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,6 +94,14 @@ class ArchiveReader:
     def _numbers(self) -> dict[str, int]:
         return {name: number for number, name in enumerate(self.archive.names)}
 
+    def _checked(self, wanted: Iterable[int]) -> list[int]:
+        """Numbers from 0 on; negative ones count from the end. Raises: IndexError."""
+        count, numbers = len(self), list(map(operator.index, wanted))
+        for number in numbers:
+            if not -count <= number < count:
+                raise IndexError(f"there is no image {number} among {count}")
+        return [number % count for number in numbers]
+
     def damage(self) -> list[Lost]:
         """The chunks that are not as they were written. Reads all of them, but decodes none."""
         lost = []
@@ -105,9 +114,10 @@ class ArchiveReader:
         return lost
 
     def array(self, wanted: Iterable[int] | None = None) -> Images:
-        """The array that was packed; or some of its images, in the order that is asked for.
+        """The array that was packed; or some of its images, in the order of their numbers in `wanted`; -1 is the last.
 
-        Raises: CorruptDataError, ModelError: an image that is wanted does not come. ValueError: an archive of pictures.
+        Raises: CorruptDataError, ModelError: an image that is wanted does not come. IndexError: there is no such image. ValueError:
+        an archive of pictures.
         """
         images, lost = self.recover(wanted)
         if lost:
@@ -119,7 +129,7 @@ class ArchiveReader:
         spec = self.archive.array
         if spec is None:
             raise ValueError("an archive of pictures has no array")
-        asked = np.arange(len(self)) if wanted is None else np.array(list(wanted), np.int64)
+        asked = np.arange(len(self)) if wanted is None else np.array(self._checked(wanted), np.int64)
         numbers, places = (asked, None) if wanted is None else np.unique(asked, return_inverse=True)
         images = np.zeros((len(numbers), *spec.image_shape), np.uint8)
         lost = []
@@ -135,11 +145,11 @@ class ArchiveReader:
     def pictures(self, wanted: Iterable[int] | None = None) -> Iterator[tuple[int, bytes | BbansError]]:
         """The numbers and files of the pictures that were packed, or of some, as they come; or why one does not come.
 
-        Raises: ValueError: the archive of an array.
+        Raises: IndexError: there is no such picture. ValueError: the archive of an array.
         """
         if self.archive.array is not None:
             raise ValueError("the archive of an array has no pictures")
-        for part, found in self._decoded(None if wanted is None else set(wanted)):
+        for part, found in self._decoded(None if wanted is None else set(self._checked(wanted))):
             for place, number in zip(part.places, part.images, strict=True):
                 if isinstance(found, tuple):
                     samples, wrappers = found

@@ -566,6 +566,19 @@ def test_wrappers() -> None:
     assert unpack_samples(b"message", 0) == ([], b"message") == (unpack_samples(pack_samples([], b"message"), 0))
 
 
+def test_images_that_are_not_there(folder: Path) -> None:
+    pictures, array = sets.ArchiveReader(packed(folder)[0]), sets.ArchiveReader(packed(digits())[0])
+    np.testing.assert_array_equal(array.array([-1, -20, 19]), digits()[[-1, -20, 19]])
+    assert [number for number, _ in pictures.pictures([-1])] == [len(pictures) - 1]
+    for number in (20, 99, -21):
+        with pytest.raises(IndexError, match=f"no image {number} among 20"):
+            array.array([0, number])
+        with pytest.raises(IndexError, match="no image"):
+            array.recover([number])
+        with pytest.raises(IndexError, match="no image"):
+            list(pictures.pictures([number]))
+
+
 def test_wrong_kind_of_archive(folder: Path) -> None:
     pictures, array = sets.ArchiveReader(packed(folder)[0]), sets.ArchiveReader(packed(digits())[0])
     with pytest.raises(ValueError, match="no array"):
