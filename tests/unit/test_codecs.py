@@ -246,16 +246,16 @@ def test_log_freqs_are_the_length(name):
 def test_intervals_are_those_that_are_coded(name):
     codec_of, symbols = BATCHES[name]
     codec = codec_of(slice(0, 5))
-    shape, precision, of, at = codec.intervals
-    starts, freqs = of(symbols)
+    shape, precision, locate, search = codec.intervals
+    starts, freqs = locate(symbols)
     assert shape == starts.shape == freqs.shape == symbols.shape
-    assert np.array_equal(at(starts), symbols)
-    assert np.array_equal(at(starts + freqs - 1), symbols)
-    last = of(at(np.full(shape, (1 << precision) - 1)))
+    assert np.array_equal(search(starts), symbols)
+    assert np.array_equal(search(starts + freqs - 1), symbols)
+    last = locate(search(np.full(shape, (1 << precision) - 1)))
     assert np.all(sum(last) == 1 << precision)
-    assert np.all(at(np.zeros(shape, int)) == 0)
+    assert np.all(search(np.zeros(shape, int)) == 0)
     with pytest.raises(ValueError):
-        of(symbols[:4])
+        locate(symbols[:4])
 
 
 def test_log_freqs_of_combinators():
