@@ -159,6 +159,11 @@ class Message:
         message.lowest = self.lowest
         return message
 
+    def restore(self, copy: Message) -> None:
+        """Make this message what `copy` is, as after an exception; they share nothing."""
+        self.head, self.words = copy.head.copy(), copy.words.copy()
+        self.size, self.lowest = copy.size, copy.lowest
+
     def reserve(self, count: int) -> None:
         """Make room for `count` more words, so that as many symbols can be pushed by `push_one`."""
         needed = self.size + count

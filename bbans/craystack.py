@@ -65,7 +65,7 @@ def from_craystack(state: State) -> Message:
     return Message(np.array(head, np.uint64).reshape(-1), words, words.size)
 
 
-def ours(codec: Any, shape: tuple[int, ...] | None = None) -> Codec:
+def ours(codec: Any, shape: tuple[int, ...] | None = None) -> Codec[Any]:
     """A craystack codec for our messages, on heads of `shape` (default: (lanes,)). Not for a Batch. Every call copies the message.
 
     Raises: CorruptDataError from either function when the message runs dry, where craystack warns and invents bits.
@@ -91,7 +91,7 @@ def ours(codec: Any, shape: tuple[int, ...] | None = None) -> Codec:
     return Codec(push, pop)
 
 
-def theirs(codec: Codec) -> TheirCodec:
+def theirs(codec: Codec[Any]) -> TheirCodec:
     """A codec of ours for craystack's messages."""
 
     def push(state: Any, symbol: Any) -> Any:

@@ -42,6 +42,26 @@ def sum_log_freqs(freqs, precision, table, sums):
         sums[r] = total
 
 
+# Any intervals: where symbols have others, these loops have starts.
+
+
+@jit
+def push_intervals(heads, words, size, starts, begin, end, freqs, precision):
+    lane = last_lane(end - begin, heads)
+    for i in range(end - 1, begin - 1, -1):
+        heads[lane], size = push_one(heads[lane], words, size, starts[i], freqs[i], precision)
+        lane = lane_before(lane, heads)
+    return size
+
+
+@jit
+def pop_intervals(heads, words, size, starts, freqs, precision):
+    """One symbol from each of the first lanes, as many as there are starts."""
+    for lane in range(len(starts)):
+        heads[lane], size = pop_one(heads[lane], words, size, starts[lane], freqs[lane], precision)
+    return size
+
+
 # Uniform: ns[i * step] symbols.
 
 

@@ -30,12 +30,14 @@ Source of the discretised logistic mixture: Salimans, Karpathy, Chen, Kingma, "P
 import decimal
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from bbans._jit import jit
 
+MAX_BITS = 31  # of any precision, as bbans.ans has it
 PRECISION = 24  # bits: the intervals of logistics and mixtures divide [0, 2**24)
 WEIGHT_BITS = 14  # mixture weights sum to 2**14
 POSITION_BITS = 6  # means and edges are in 1/64 of a symbol
@@ -60,6 +62,8 @@ DECIMAL = decimal.Context(prec=40)
 _LARGE = 2.0**960  # any 2**31 smaller floats have a finite sum
 
 IntArray = npt.NDArray[np.int64]
+Locate = Callable[[IntArray], tuple[IntArray, IntArray]]  # symbols -> (starts, freqs)
+Search = Callable[[IntArray], IntArray]  # cfs -> the symbols whose intervals hold them
 
 
 @functools.lru_cache(maxsize=1)
@@ -126,8 +130,8 @@ def quantise_probabilities(probabilities: npt.ArrayLike, precision: int) -> IntA
     Shapes: probabilities (..., n), which need not sum to 1; returns int64 (..., n). Precision: up to 31 bits.
     Raises: ValueError for negative or non-finite values, a row of zeros, no symbols or more than 2**precision.
     """
-    if not 0 <= precision <= 31:
-        raise ValueError(f"precision is between 0 and 31 bits, not {precision}")
+    if not 0 <= precision <= MAX_BITS:
+        raise ValueError(f"precision is between 0 and {MAX_BITS} bits, not {precision}")
     try:
         p = np.asarray(probabilities, np.float64)
     except OverflowError:  # an integer of Python beyond all floats
@@ -151,6 +155,46 @@ def quantise_probabilities(probabilities: npt.ArrayLike, precision: int) -> IntA
         freq[np.argsort(freq - share, kind="stable")[:missing]] += 1
         freq += 1
     return freqs.reshape(p.shape)
+
+
+def quantise_cdf(cdf: Callable[[IntArray], npt.ArrayLike], n: int, precision: int) -> tuple[Locate, Search]:
+    """(locate, search), as codecs.from_intervals takes them, of the symbols 0 .. n - 1 by their cumulative distribution function.
+
+    cdf(k) = P(X < k), for arrays of k in 0 .. n, must not fall. The first and the last symbol take the tails. With
+    scipy.stats it is, for example, `lambda k: poisson(3.5).cdf(k - 1)`. Every symbol gets a freq of 1 and its share of the
+    rest. No table is made, so n may be large::
+
+        start(k) = floor(cdf(k) * (2**precision - n)) + k        start(0) = 0,  start(n) = 2**precision
+
+    The result depends on the floats of `cdf`, which must be the same wherever the message is popped.
+
+    Raises: ValueError for no symbols or more than 2**precision; from locate for symbols outside 0 .. n - 1, from both for NaN.
+    """
+    if not 0 <= precision <= MAX_BITS or not 1 <= n <= 1 << precision:
+        raise ValueError(f"between 1 and 2**precision symbols are needed, and at most {MAX_BITS} bits, not {n} and {precision}")
+
+    def start(k: IntArray) -> IntArray:
+        shares = np.asarray(cdf(np.clip(k, 0, n)), np.float64)
+        if np.any(np.isnan(shares)):
+            raise ValueError("a cumulative distribution function gives numbers from 0 to 1")
+        inner = np.floor(np.clip(shares, 0, 1) * ((1 << precision) - n)).astype(np.int64) + k
+        return np.where(k <= 0, 0, np.where(k >= n, 1 << precision, inner))
+
+    def locate(symbols: IntArray) -> tuple[IntArray, IntArray]:
+        k = np.asarray(symbols, np.int64)
+        if np.any(k < 0) or np.any(k >= n):
+            raise ValueError(f"symbols are in 0 .. {n - 1}")
+        starts = start(k)
+        return starts, start(k + 1) - starts
+
+    def search(cfs: IntArray) -> IntArray:
+        low = np.zeros_like(cfs)
+        for step in (1 << bit for bit in reversed(range(n.bit_length()))):
+            higher = low + step
+            low = np.where((higher < n) & (start(higher) <= cfs), higher, low)
+        return low
+
+    return locate, search
 
 
 def freqs_from_log2(log_weights: npt.ArrayLike) -> IntArray:

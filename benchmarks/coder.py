@@ -48,7 +48,7 @@ def best(function: Callable[[], Any], runs: int = RUNS) -> tuple[float, Any]:
     return min(seconds), result
 
 
-def measure(name: str, make: Callable[[], codecs.Codec], symbols: np.ndarray, lanes: int) -> dict[str, Any]:
+def measure(name: str, make: Callable[[], codecs.Codec[Any]], symbols: np.ndarray, lanes: int) -> dict[str, Any]:
     make_seconds, codec = best(make)
     codec.push(Message.empty(lanes), symbols)  # compiles
     push_seconds, message = best(lambda: codec.push(Message.empty(lanes), symbols))
@@ -69,10 +69,10 @@ def ours(size: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     one, three = parameters(rng, size, 1), parameters(rng, size, 3)
 
-    def logistic() -> codecs.Codec:
+    def logistic() -> codecs.Codec[Any]:
         return codecs.logistic(one["means"][:, 0], one["scales"][:, 0], SYMBOLS)
 
-    def mixture() -> codecs.Codec:
+    def mixture() -> codecs.Codec[Any]:
         return codecs.mixture(three["means"], three["scales"], three["weights"], SYMBOLS)
 
     return [

@@ -9,7 +9,7 @@ from bbans.ans import Batch, Message
 from bbans.codecs import Codec
 
 
-def check_codec(codec: Codec, symbol: Any, lanes: int = 1, words: int = 300, seed: int = 0) -> float:
+def check_codec(codec: Codec[Any], symbol: Any, lanes: int = 1, words: int = 300, seed: int = 0) -> float:
     """Push and pop on a message that is not empty restore both the symbol and the message. Returns the net bits."""
     start = Message.random(np.random.default_rng(seed), words, lanes)
     before = start.copy()
@@ -22,7 +22,7 @@ def check_codec(codec: Codec, symbol: Any, lanes: int = 1, words: int = 300, see
     return net_bits
 
 
-def check_batch(codec_of: Callable[[Any], Codec], rows: Any, words: int = 300) -> None:
+def check_batch(codec_of: Callable[[Any], Codec[Any]], rows: Any, words: int = 300) -> None:
     """A batch does on each message what a lone message does, to the bit, and pop restores all of them.
 
     `codec_of` makes the codec of the parameters rows[a:b], or of those of one row, rows[i]; its symbols are rows themselves.

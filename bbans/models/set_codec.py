@@ -28,14 +28,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bbans import bitsback
+from bbans import bitsback, montecarlo
 from bbans.accounting import Accounting
 from bbans.ans import AnyMessage, Batch, Message
 from bbans.codecs import Codec, logistic
@@ -56,7 +56,7 @@ _LATENT_BITS = 64  # of a message, for each latent and particle: more than any d
 _NO_LAYERS: Layers = tuple(np.zeros(shape, np.float32) for shape in ((1, 1), 1, (0, 1, 1), (0, 1), (1, 1), 1))
 
 
-Compose = Callable[[Codec, Sequence[bitsback.Conditional], Sequence[bitsback.Conditional]], Codec]
+Compose = Callable[[Codec[Any], Sequence[bitsback.Conditional[Any, Any]], Sequence[bitsback.Conditional[Any, Any]]], Codec[Any]]
 """(p(z_L), likelihoods, posteriors) to the codec of a Markov model, as bbans.bitsback.markov takes them."""
 
 _CHAINS: dict[str, Compose] = {"bb-ans": bitsback.markov, "bit-swap": bitsback.bit_swap}
@@ -73,7 +73,7 @@ class SetEncoded:
 class Model(Protocol):
     """A model with a scheme: the codec of a batch of images (B, H, W, C), one on each message."""
 
-    def codec(self, meter: Meter) -> Codec: ...
+    def codec(self, meter: Meter) -> Codec[Any]: ...
 
 
 class SetCodec:
@@ -176,7 +176,7 @@ class Meter:
 
     bits: Counter[str] = field(default_factory=Counter)
 
-    def of(self, name: str, codec: Codec) -> Codec:
+    def of(self, name: str, codec: Codec[Any]) -> Codec[Any]:
         """The codec with its pushes counted."""
 
         def push(message: AnyMessage, symbol: Any) -> AnyMessage:
@@ -185,7 +185,7 @@ class Meter:
             self.bits[name] += bits_of(message) - before
             return message
 
-        return codec._replace(push=push)
+        return replace(codec, push=push)
 
 
 def bits_of(message: Message | Batch) -> int:
@@ -203,7 +203,7 @@ def head_bits(head: int) -> int:
     return (exponent << 16) + (below + ((int(table[entry + 1]) - below) * fraction >> 10) >> 16)
 
 
-def latent_codec(given: Latent) -> Codec:
+def latent_codec(given: Latent) -> Codec[Any]:
     """The codec of latents (B, n)."""
     return logistic(given.mean, given.scale, LATENT_LEVELS)
 
@@ -220,7 +220,7 @@ class Likelihoods:
         components = 0 if config.binary else config.components
         self._rest = layers, radius, relative, components, tables
 
-    def codec(self, given: NDArray[np.float32]) -> Codec:
+    def codec(self, given: NDArray[np.float32]) -> Codec[Any]:
         """The codec of images (B, H, W, C). Shapes: given (B, n, H * W), outputs or features of each pixel."""
         shape = len(given), *self._config.shape
 
@@ -261,27 +261,30 @@ class MarkovCoder:
         self._network, self._compose = network, compose
         self._likelihoods = Likelihoods(network.config)
 
-    def codec(self, meter: Meter) -> Codec:
+    def codec(self, meter: Meter) -> Codec[Any]:
         """See Model."""
         network, depth = self._network, len(self._network.config.latents)
 
-        def top(batch: int) -> Codec:
+        def top(batch: int) -> Codec[Any]:
             return meter.of("prior", latent_codec(network.top(batch)))
 
-        def prior(level: int, z: Any) -> Codec:
+        def prior(level: int, z: Any) -> Codec[Any]:
             return meter.of("prior", latent_codec(network.prior(level, z)))
 
-        def likelihood(z: Any) -> Codec:
+        def likelihood(z: Any) -> Codec[Any]:
             return meter.of("likelihood", self._likelihoods.codec(network.likelihood(z)))
 
-        def posterior(level: int, below: Any) -> Codec:
+        def posterior(level: int, below: Any) -> Codec[Any]:
             given = network.posterior(level, below) if level else network.posterior_of_samples(below)
             return latent_codec(given)
 
-        likelihoods: list[bitsback.Conditional] = [likelihood, *(functools.partial(prior, level) for level in range(1, depth))]
-        posteriors: list[bitsback.Conditional] = [functools.partial(posterior, level) for level in range(depth)]
+        likelihoods: list[bitsback.Conditional[Any, Any]] = [
+            likelihood,
+            *(functools.partial(prior, level) for level in range(1, depth)),
+        ]
+        posteriors: list[bitsback.Conditional[Any, Any]] = [functools.partial(posterior, level) for level in range(depth)]
 
-        def of(batch: int) -> Codec:
+        def of(batch: int) -> Codec[Any]:
             return self._compose(top(batch), likelihoods, posteriors)
 
         return _by_batch(of)
@@ -294,11 +297,11 @@ class TopDownCoder:
         self._network = network
         self._likelihoods = Likelihoods(network.config, _pixel_layers(network) if network.config.features else _NO_LAYERS)
 
-    def codec(self, meter: Meter) -> Codec:
+    def codec(self, meter: Meter) -> Codec[Any]:
         """See Model."""
         network = self._network
 
-        def of(batch: int) -> Codec:
+        def of(batch: int) -> Codec[Any]:
             size = batch_size(batch)
             states = [network.start(size)]  # before the first latents, after the first, ..
             given: list[Latent] = []
@@ -315,17 +318,17 @@ class TopDownCoder:
                     given.append(network.prior(len(given), states[len(given)]))
                 return given[len(above)]
 
-            def prior(above: bitsback.Latents) -> Codec:
+            def prior(above: bitsback.Latents) -> Codec[Any]:
                 return meter.of("prior", latent_codec(_cut(prior_of(above), batch)))
 
-            def posterior(x: Samples, above: bitsback.Latents) -> Codec:
+            def posterior(x: Samples, above: bitsback.Latents) -> Codec[Any]:
                 if not seen:
                     seen.extend(network.up(padded(x)))  # type: ignore[arg-type]
                 p = prior_of(above)
                 q = network.posterior(len(above), states[len(above)], seen, p)
                 return latent_codec(_cut(q, batch))
 
-            def likelihood(latents: bitsback.Latents) -> Codec:
+            def likelihood(latents: bitsback.Latents) -> Codec[Any]:
                 reach(latents)
                 features = states[-1][:batch].flatten(2).float().contiguous().numpy()
                 return meter.of("likelihood", self._likelihoods.codec(features))
@@ -355,7 +358,7 @@ def _scaled(layer: IntConv) -> Layers:
     return weight, np.ascontiguousarray(layer.bias[0] * scale, np.float32)
 
 
-def _by_batch(of: Callable[[int], Codec]) -> Codec:
+def _by_batch(of: Callable[[int], Codec[Any]]) -> Codec[Any]:
     """The codec whose parts are made for the batch at hand."""
 
     def push(message: AnyMessage, x: Any) -> AnyMessage:
@@ -367,12 +370,12 @@ def _by_batch(of: Callable[[int], Codec]) -> Codec:
     return Codec(push, pop)
 
 
-def monte_carlo(scheme: str) -> tuple[Callable[..., Codec], int] | None:
+def monte_carlo(scheme: str) -> tuple[Callable[..., Codec[Any]], int] | None:
     """The scheme of bbans.bitsback and its particles; None for the name of another."""
     found = re.fullmatch(r"mcbits-(coupled-)?([1-9][0-9]{0,3})", scheme)
     if not found:
         return None
-    return bitsback.coupled_importance_sampling if found[1] else bitsback.importance_sampling, int(found[2])
+    return montecarlo.coupled_importance_sampling if found[1] else montecarlo.importance_sampling, int(found[2])
 
 
 def _coder(network: SmallNetwork, scheme: str | None) -> tuple[Model, str, int]:
@@ -394,7 +397,11 @@ def _coder(network: SmallNetwork, scheme: str | None) -> tuple[Model, str, int]:
         raise ModelError(f"the scheme '{scheme}' is for models with one layer of latents, and this one has {depth}")
     kind, particles = found
 
-    def compose(prior: Codec, likelihoods: Sequence[bitsback.Conditional], posteriors: Sequence[bitsback.Conditional]) -> Codec:
+    def compose(
+        prior: Codec[Any],
+        likelihoods: Sequence[bitsback.Conditional[Any, Any]],
+        posteriors: Sequence[bitsback.Conditional[Any, Any]],
+    ) -> Codec[Any]:
         return kind(prior, likelihoods[0], posteriors[0], particles)
 
     return MarkovCoder(network, compose), scheme, particles

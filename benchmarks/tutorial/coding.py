@@ -16,7 +16,7 @@ Shapes: points and latents are coded as cells (rows, 2), a row on each message.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from torch.distributions import Distribution
 from bbans import bitsback
 from bbans.ans import SPLITMIX_STEP, Batch, Message, mix64
 from bbans.codecs import Codec, categorical, uniform
+from bbans.montecarlo import importance_sampling
 
 from .data import Floats
 from .model import Conditional, LatentModel
@@ -64,7 +65,7 @@ POINTS = Grid(-1.0, 1.0, 13)  # 2**12 cells in a unit: their logarithms are the 
 LATENTS = Grid(-8.0, 8.0, 14)
 
 
-def sized(make: Callable[[int], Codec]) -> Codec:
+def sized(make: Callable[[int], Codec[Any]]) -> Codec[Any]:
     """The codec that make(rows) is for a batch of so many messages."""
 
     def push(message: Any, symbol: Any) -> Any:
@@ -76,7 +77,7 @@ def sized(make: Callable[[int], Codec]) -> Codec:
     return Codec(push, pop)
 
 
-def number(grid: Grid, distribution: Distribution, key: Cells | None = None) -> Codec:
+def number(grid: Grid, distribution: Distribution, key: Cells | None = None) -> Codec[Any]:
     """The codec of cells (rows,), by the distributions of as many numbers, or one for all. With a key it is `dithered`."""
     run = 1 << grid.bits // 2
     runs = (1 << grid.bits) // run
@@ -86,11 +87,11 @@ def number(grid: Grid, distribution: Distribution, key: Cells | None = None) -> 
         found: Floats = distribution.cdf(torch.from_numpy(grid.low + grid.step * cells.T)).numpy().T
         return found
 
-    def upper(rows: int) -> Codec:
+    def upper(rows: int) -> Codec[Any]:
         codec = _digit(below(np.broadcast_to(run * np.arange(runs + 1), (rows, runs + 1))))
         return codec if key is None else dithered(codec, key)
 
-    def lower(chosen: Cells) -> Codec:
+    def lower(chosen: Cells) -> Codec[Any]:
         shares = below(run * chosen[:, None] + np.arange(run + 1))
         shares[chosen == 0, 0], shares[chosen == runs - 1, -1] = 0.0, 1.0
         low, mass = shares[:, :1], shares[:, -1:] - shares[:, :1]
@@ -113,7 +114,7 @@ def number(grid: Grid, distribution: Distribution, key: Cells | None = None) -> 
     return Codec(push, pop, log_freqs)
 
 
-def _digit(below: Floats) -> Codec:
+def _digit(below: Floats) -> Codec[Any]:
     """Of digits (rows,), by the shares (rows, n + 1) of all below each of 0 .. n; those at the ends are taken to be 0 and 1.
 
     All rows at once, where tables.quantise_probabilities would take most of the time of coding, row by row.
@@ -124,7 +125,7 @@ def _digit(below: Floats) -> Codec:
     return categorical(np.diff(np.maximum.accumulate(starts, -1)) + 1)  # rounding may make a cumulative function fall
 
 
-def dithered(codec: Codec, key: Cells) -> Codec:
+def dithered(codec: Codec[Any], key: Cells) -> Codec[Any]:
     """The codec of a digit (rows,), which pops it from other bits: those on top of a message move by pseudo-random numbers first.
 
     What bits-back draws z from is, on top of the message, the z of the point before. If that is as p(z) says, its bits are as good
@@ -146,7 +147,7 @@ def dithered(codec: Codec, key: Cells) -> Codec:
     def pop(message: Any) -> tuple[Any, Any]:
         return codec.pop(moved(message, shift))
 
-    return codec._replace(push=push, pop=pop)
+    return replace(codec, push=push, pop=pop)
 
 
 def _mixed(key: Cells) -> Cells:
@@ -154,20 +155,20 @@ def _mixed(key: Cells) -> Cells:
     return (mix64(key.astype(np.uint64) + SPLITMIX_STEP) >> np.uint64(1)).astype(np.int64)
 
 
-def log_freqs_of(codec: Codec, symbol: Any, rows: bool) -> Any:
+def log_freqs_of(codec: Codec[Any], symbol: Any, rows: bool) -> Any:
     """log2 of the symbol's probability as it is coded, in the units of `Codec`."""
     assert codec.log_freqs is not None  # categorical has them
     return codec.log_freqs(symbol, rows)
 
 
-def vector(grid: Grid, conditional: Conditional, size: int = 2, key: Cells | None = None) -> Codec:
+def vector(grid: Grid, conditional: Conditional, size: int = 2, key: Cells | None = None) -> Codec[Any]:
     """The codec of the cells (rows, size) of numbers, each by its distribution given those before it.
 
     With a key (rows, n), of integers, its digits are `dithered`.
     """
     seed = None if key is None else _mixed(_mixed(key[:, 0]) ^ key[:, -1])
 
-    def codec(cells: Cells) -> Codec:
+    def codec(cells: Cells) -> Codec[Any]:
         return number(grid, conditional(grid.middles(cells)), None if seed is None else seed ^ cells.shape[1])
 
     def push(message: Any, cells: Any) -> Any:
@@ -188,7 +189,7 @@ def vector(grid: Grid, conditional: Conditional, size: int = 2, key: Cells | Non
     return Codec(push, pop, log_freqs)
 
 
-Parts = tuple[Codec, Callable[[Any], Codec], Callable[[Any], Codec]]
+Parts = tuple[Codec[Any], Callable[[Any], Codec[Any]], Callable[[Any], Codec[Any]]]
 
 
 def parts(model: LatentModel, latents: Grid, grid: Grid, clean: bool) -> Parts:
@@ -197,19 +198,21 @@ def parts(model: LatentModel, latents: Grid, grid: Grid, clean: bool) -> Parts:
     q is `dithered` by the point, which the decoder knows when it gives z back; not so if not `clean`.
     """
 
-    def likelihood(z: Any) -> Codec:
+    def likelihood(z: Any) -> Codec[Any]:
         return vector(grid, model.likelihood(latents.middles(z)))
 
-    def posterior(x: Any) -> Codec:
+    def posterior(x: Any) -> Codec[Any]:
         return vector(latents, model.posterior(grid.middles(x)), key=x if clean else None)
 
     return vector(latents, model.prior()), likelihood, posterior
 
 
-def point_codec(model: LatentModel, particles: int = 1, latents: Grid = LATENTS, grid: Grid = POINTS, clean: bool = True) -> Codec:
+def point_codec(
+    model: LatentModel, particles: int = 1, latents: Grid = LATENTS, grid: Grid = POINTS, clean: bool = True
+) -> Codec[Any]:
     """Bits-back of points, as cells (rows, 2) of `grid`, by a float64 model; Monte Carlo bits-back for more than one particle."""
     if particles > 1:
-        return bitsback.importance_sampling(*parts(model, latents, grid, clean), particles)
+        return importance_sampling(*parts(model, latents, grid, clean), particles)
     return bitsback.bb_ans(*parts(model, latents, grid, clean))
 
 
@@ -254,7 +257,7 @@ def sizes(batch: Batch) -> Floats:
 
 
 @torch.no_grad()
-def code(points: Floats, codec: Codec, grid: Grid = POINTS, times: int = 1) -> CodeLength:
+def code(points: Floats, codec: Codec[Any], grid: Grid = POINTS, times: int = 1) -> CodeLength:
     """Push points (N, D) on CHAINS messages, one on each at a time, pop them, compare.
 
     With several `times` this is done on as many sets of messages side by side: other latents are drawn in each, and a point's

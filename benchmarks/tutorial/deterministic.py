@@ -55,16 +55,16 @@ class TwoPart(LatentModel):
         counts = torch.bincount(self.assign(points(SETTLING_POINTS)), minlength=len(self.log_prior)) + 1.0
         self.log_prior.copy_((counts / counts.sum()).log())
 
-    def codec(self) -> Codec:
+    def codec(self) -> Codec[Any]:
         """Of points as cells (rows, 2)."""
         freqs = quantise_probabilities(self.log_prior.double().exp().numpy(), PRECISION)
 
-        def prior_of(rows: int) -> Codec:
+        def prior_of(rows: int) -> Codec[Any]:
             return categorical(freqs, (rows,))
 
         prior = sized(prior_of)
 
-        def likelihood(k: Any) -> Codec:
+        def likelihood(k: Any) -> Codec[Any]:
             mean, deviation = self.given(torch.as_tensor(k))
             return vector(POINTS, lambda before: Normal(mean[:, before.shape[-1]], deviation[:, before.shape[-1]]))
 

@@ -95,15 +95,15 @@ def own_grid(epsilon: float) -> Grid:
     return Grid(-(2.0 ** (bits - 1)) * step, 2.0 ** (bits - 1) * step, bits)
 
 
-def linear_vae(epsilon: float, latents: Grid) -> tuple[Codec, bitsback.Conditional, bitsback.Conditional]:
+def linear_vae(epsilon: float, latents: Grid) -> tuple[Codec[Any], bitsback.Conditional[Any, Any], bitsback.Conditional[Any, Any]]:
     """Prior, likelihood and posterior of cells (rows, 1): of FINE_POINTS for x, of `latents` for z."""
     k, s = math.sqrt(1 - epsilon**2), GAUSSIAN_STD
 
-    def likelihood(z: Any) -> Codec:
+    def likelihood(z: Any) -> Codec[Any]:
         mean = k * s * latents.middles(z)
         return vector(FINE_POINTS, lambda before: Normal(mean[:, 0], epsilon * s), 1)
 
-    def posterior(x: Any) -> Codec:
+    def posterior(x: Any) -> Codec[Any]:
         mean = k / s * FINE_POINTS.middles(x)
         return vector(latents, lambda before: Normal(mean[:, 0], epsilon), 1)
 
@@ -111,7 +111,7 @@ def linear_vae(epsilon: float, latents: Grid) -> tuple[Codec, bitsback.Condition
     return vector(latents, lambda before: normal, 1), likelihood, posterior
 
 
-def latent_bits(prior: Codec, posterior: bitsback.Conditional, x: Floats) -> tuple[float, float]:
+def latent_bits(prior: Codec[Any], posterior: bitsback.Conditional[Any, Any], x: Floats) -> tuple[float, float]:
     """What z takes from a message by q(z|x), and what more it gives by p(z): the initial bits of a first point, and the KL term.
 
     The first is the entropy of q on the grid of z, log2(epsilon / cell) and 2.05, the second log2(1/epsilon). In the mean over

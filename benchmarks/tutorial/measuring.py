@@ -117,7 +117,7 @@ def measure(
         cells = POINTS.cells(points)
         x = POINTS.middles(cells)
         elbo, iwae = neg_elbo(model, x), bits(model, x, particles if particles > 1 else IWAE_PARTICLES)
-        codec: Codec = model.codec() if isinstance(model, TwoPart) else point_codec(model, particles, latents)
+        codec: Codec[Any] = model.codec() if isinstance(model, TwoPart) else point_codec(model, particles, latents)
         as_coded = coded_bound(model, cells, particles, latents)
         times = 1 if isinstance(model, TwoPart) else draws_of(particles)
         length = code(points, codec, times=times)

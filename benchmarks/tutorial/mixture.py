@@ -50,16 +50,16 @@ def entropy(limit: float = 1.0, cells: int = 1 << 16) -> float:
     return -float((p[p > 0] * np.log2(p[p > 0])).sum() * 2 * limit / cells)
 
 
-def codec() -> Codec:
+def codec() -> Codec[Any]:
     """Bits-back of numbers, as cells (rows, 1), with the exact posterior."""
     freqs = quantise_probabilities(WEIGHTS, PRECISION)
     prior = sized(lambda rows: categorical(freqs, (rows,)))
     means, stds = torch.from_numpy(MEANS), torch.from_numpy(STDS)
 
-    def likelihood(z: Any) -> Codec:
+    def likelihood(z: Any) -> Codec[Any]:
         return vector(POINTS, lambda before: Normal(means[z], stds[z]), 1)
 
-    def posterior(cells: Any) -> Codec:
+    def posterior(cells: Any) -> Codec[Any]:
         x = POINTS.middles(cells[:, 0]).numpy()
         return categorical(quantise_probabilities(joint(x), PRECISION))
 

@@ -5,6 +5,7 @@ import math
 import multiprocessing.dummy
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -382,7 +383,6 @@ def test_every_cell_has_a_code(name: str, precision: int, rounding: float, monke
     """The most unlikely ones too; and the shares of all are 1. Heads of 31 bits are rounded the more, the finer freqs are."""
     monkeypatch.setattr(coding, "PRECISION", precision)
     codec, cells = number(COARSE, DISTRIBUTIONS[name]), np.arange(1 << COARSE.bits)
-    assert codec.log_freqs is not None
     shares = codec.log_freqs(cells, True) / 2**16
     batch = primed(len(cells), words=8)
     before = sizes(batch)
@@ -399,7 +399,6 @@ def test_shares_of_cells_are_those_of_the_distribution(name: str) -> None:
     """Of the mass between edges, where there is some; the first and the last cell have the tails."""
     distribution = DISTRIBUTIONS[name]
     codec = number(COARSE, distribution)
-    assert codec.log_freqs is not None
     edges = COARSE.low + COARSE.step * torch.arange((1 << COARSE.bits) + 1, dtype=torch.float64)
     below = distribution.cdf(edges).double()
     below[0], below[-1] = 0, 1
@@ -573,7 +572,7 @@ def test_the_mixture_takes_its_log_density_point_by_point(
 
 def test_a_point_that_comes_back_changed_is_seen() -> None:
     codec = vector(POINTS, standard)
-    broken = codec._replace(pop=lambda message: (lambda m, cells: (m, cells + 1))(*codec.pop(message)))
+    broken = replace(codec, pop=lambda message: (lambda m, cells: (m, cells + 1))(*codec.pop(message)))
     assert code(points(GAUSSIANS, 3), codec).decoded_equal
     assert not code(points(GAUSSIANS, 3), broken).decoded_equal
 

@@ -147,6 +147,18 @@ def test_a_copy_is_independent():
     assert np.array_equal(message.to_words(), words)
 
 
+def test_a_message_takes_back_what_its_copy_holds():
+    message = Message.primed(5)
+    saved = message.copy()
+    message = ans.push(message, 1, 1, 31)
+    for _ in range(3):
+        message = ans.pop(message, int(ans.peek(message, 31)[0]), 1, 31)
+    message.restore(saved)
+    assert message == Message.primed(5) and message.lowest == 5
+    message = ans.push(message, 0, 1, 31)
+    assert saved == Message.primed(5)
+
+
 def test_equal_messages_have_equal_lanes():
     """The words of one lane can be read as those of two."""
     words = [1, 2, 3, 4, 5]

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from bbans.ans import Message
-from bbans.bitsback import bb_ans, bit_swap, hierarchical, markov
-from bbans.codecs import Codec, categorical, logistic, repeat, uniform
+from bbans.ans import Batch, Message
+from bbans.bitsback import bb_ans, bb_ans_with_fallback, bit_swap, hierarchical, markov, top_down
+from bbans.codecs import Codec, categorical, logistic, uniform
+from bbans.combinators import beside, repeat
 from bbans.errors import CorruptDataError
 from bbans.tables import quantise_probabilities
 from tests.checks import check_batch, check_codec
@@ -68,6 +69,23 @@ def test_the_steps_are_those_of_the_paper():
         lambda latents: told(f"p(x|{latents})", "x"),
         [lambda x, above: told(f"q(b|{x},{above})", "b"), lambda x, above: told(f"q(a|{x},{above})", "a")],
     )
+    check_hierarchy(codec, message, log)
+    check_hierarchy(top_down(*ladder(told)), message, log)
+
+
+def ladder(told):
+    """The same model as a generator function; what is known from above is the tuple of latents."""
+
+    def model():
+        b = yield told("p(b)", "b"), ("b", ())
+        a = yield told(f"p(a|{(b,)})", "a"), ("a", (b,))
+        return told(f"p(x|{(b, a)})", "x")
+
+    return model, lambda x: lambda known: told(f"q({known[0]}|{x},{known[1]})", known[0])
+
+
+def check_hierarchy(codec, message, log):
+    log.clear()
     codec.push(message, "x")
     pops, latents = ["pop q(b|x,())", "pop q(a|x,('b',))"], "('b', 'a')"
     assert log == [*pops, f"push p(x|{latents}) x", "push p(a|('b',)) a", "push p(b) b"]
@@ -142,6 +160,28 @@ def test_a_hierarchy_of_one_is_bb_ans():
     assert messages[0] == messages[1]
 
 
+def test_a_state_goes_down_the_levels():
+    """A top-down model that sums its latents up in a state; model and posterior run once for each push or pop."""
+    runs = []
+
+    def model():
+        runs.append("p")
+        state = 0
+        for level in range(3):
+            z = yield uniform(4), (level, state)
+            state = state * 4 + z
+        return logistic(64 * state, 40, 64)
+
+    def posterior(x):
+        runs.append("q")
+        return lambda known: logistic(64 * (int(x) >> 2 * (2 - known[0])) - 64 * 4 * known[1], 30, 4)
+
+    codec = top_down(model, posterior)
+    for x in range(64):
+        check_codec(codec, x)
+    assert runs == ["q", "p", "p", "q"] * 64
+
+
 def test_a_hierarchy_without_latents_is_its_likelihood():
     check_codec(hierarchical([], lambda _: uniform(9), []), 4)
 
@@ -149,6 +189,84 @@ def test_a_hierarchy_without_latents_is_its_likelihood():
 def test_priors_and_posteriors_go_in_pairs():
     with pytest.raises(ValueError, match="1 priors"):
         hierarchical([lambda _: uniform(2)], lambda _: uniform(2), [])
+
+
+# Too few bits for a latent.
+
+
+def test_the_steps_with_a_fallback():
+    log, stored = [], []
+    told = teller(log)
+
+    def dry(message):
+        raise CorruptDataError("dry")
+
+    for posterior, steps in (
+        (lambda x: told(f"q(z|{x})", "z"), ["pop q(z|x)", "push p(x|z) x", "push p(z) z"]),
+        (lambda x: Codec(None, dry), ["push p(x|mode) x"]),
+    ):
+        codec = bb_ans_with_fallback(told("p(z)", "z"), lambda z: told(f"p(x|{z})", "x"), posterior, "mode", beside(stored))
+        message = codec.push(Message.empty(), "x")
+        assert (log, stored) == (steps, [len(steps) // 3])
+        assert codec.pop(message) == (message, "x")
+        assert stored == []
+        log.clear()
+
+
+def with_fallback(flag, rows=None):
+    """z takes 24 bits."""
+    shape = () if rows is None else (rows,)
+    z = uniform(1 << 24, shape)
+    return bb_ans_with_fallback(z, lambda z: uniform(2 + z % 7), lambda x: z, np.full(shape, 5)[()], flag)
+
+
+@pytest.mark.parametrize("words", range(4))
+def test_a_fallback_needs_no_initial_bits(words):
+    codec = repeat(with_fallback(uniform(2)), 12)
+    check_codec(codec, [1, 0] * 6, words=words)
+    message = codec.push(Message.empty(), [1, 0] * 6)
+    message, symbols = codec.pop(Message.from_bytes(message.to_bytes()))
+    assert symbols == (1, 0) * 6
+    assert message.is_initial()
+
+
+def test_with_enough_bits_the_fallback_is_bb_ans():
+    z = uniform(1 << 24)
+    plain = bb_ans(z, lambda z: uniform(2 + z % 7), lambda x: z)
+    message = with_fallback(uniform(2)).push(Message.primed(3), 1)
+    assert message == uniform(2).push(plain.push(Message.primed(3), 1), 1)
+    message = with_fallback(uniform(2)).push(Message.empty(), 1)
+    assert message == uniform(2).push(uniform(2 + 5).push(Message.empty(), 1), 0)
+
+
+@pytest.mark.parametrize("words", [(1, 1, 1), (1, 1, 0), (0, 1, 1)])
+def test_one_message_with_too_few_bits_decides_for_its_batch(words):
+    stored = []
+    codec = with_fallback(beside(stored), 3)
+    messages = [Message.primed(n) if n else Message.empty() for n in words]
+    batch = codec.push(Batch([message.copy() for message in messages]), np.array([1, 0, 1]))
+    assert stored == [int(all(words))]
+    if not all(words):
+        without = uniform(np.full(3, 2 + 5)).push(Batch([message.copy() for message in messages]), np.array([1, 0, 1]))
+        assert list(batch.messages) == list(without.messages)
+        assert [message.lowest for message in batch.messages] == list(words)
+    batch, x = codec.pop(batch)
+    assert x.tolist() == [1, 0, 1]
+    assert list(batch.messages) == messages
+
+
+def test_what_was_popped_is_put_back_even_where_a_posterior_pushes():
+    """The posterior is bits-back itself, so its pop writes words before the message runs dry."""
+    wide = uniform(1 << 31)
+    posterior = repeat(bb_ans(repeat(wide, 3), lambda y: wide, lambda z: repeat(wide, 3)), 3)
+    codec = bb_ans_with_fallback(posterior, lambda z: uniform(2), lambda x: posterior, (0, 0, 0), beside(stored := []))
+    for words in range(9):
+        before = Message.random(np.random.default_rng(words), words)
+        message = codec.push(before.copy(), 1)
+        assert stored == [int(words > 4)]
+        if words <= 4:
+            assert message == uniform(2).push(before.copy(), 1)
+        assert codec.pop(message) == (before, 1)
 
 
 # Chains of latents.

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from bbans import tables
 from bbans.ans import Batch, Message
-from bbans.codecs import Codec, bernoulli, categorical, logistic, mixture, repeat, serial, substack, uniform
+from bbans.codecs import bernoulli, categorical, from_intervals, logistic, mixture, uniform
+from bbans.combinators import serial, substack
 from bbans.errors import CorruptDataError
 from tests.checks import check_batch, check_codec
 
@@ -146,29 +147,6 @@ def test_types_of_symbols():
     assert np.shape(symbol) == ()
 
 
-def test_combinators():
-    rng = np.random.default_rng(0)
-    codec = serial([uniform(5, (2,)), repeat(logistic(100, 50, 8), 3), categorical([3, 5])])
-    check_codec(codec, [np.array([4, 0]), list(rng.integers(0, 8, 3)), 1])
-    check_codec(substack(repeat(uniform(1 << 20, (2,)), 9), lambda head: head[1:3]), [rng.integers(0, 9, 2)] * 9, 4)
-    check_codec(substack(uniform(1 << 20), lambda head: head[2]), 77, 3)
-    check_codec(serial([]), [])
-
-
-def test_substack_leaves_other_lanes_alone():
-    message = Message.random(np.random.default_rng(0), 9, 4)
-    heads = message.head.copy()
-    message = substack(repeat(uniform(1 << 30, (2,)), 4), lambda head: head[::2]).push(message, [[1, 2]] * 4)
-    assert np.array_equal(message.head == heads, [False, True, False, True])
-    assert message.size > 9
-
-
-def test_combinators_want_as_many_symbols():
-    for codec in (serial([uniform(4)]), repeat(uniform(4), 1)):
-        with pytest.raises(ValueError):
-            codec.push(Message.empty(), [1, 2])
-
-
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_rate_of_a_mixture(lanes):
     """Net bits of samples are within 0.01 % of -log2 of the real-valued distribution that they are drawn from."""
@@ -211,15 +189,6 @@ def test_a_batch_is_its_messages(name):
     check_batch(*BATCHES[name])
 
 
-def test_combinators_take_batches():
-    symbols = RNG.integers(0, 20, (5, 4))
-    codec = serial([BATCHES["mixture"][0](slice(0, 5)), repeat(BATCHES["uniform"][0](slice(0, 5)), 2)])
-    batch = codec.push(Batch([Message.empty() for _ in range(5)]), [symbols, [symbols, symbols]])
-    batch, popped = codec.pop(batch)
-    assert np.array_equal(popped[1][1], symbols)
-    assert all(message.is_initial() for message in batch.messages)
-
-
 def test_a_batch_wants_a_row_for_each_message():
     for shape in ((), (4,), (6, 2)):
         with pytest.raises(ValueError, match="batch of 5"):
@@ -258,30 +227,89 @@ def test_intervals_are_those_that_are_coded(name):
         locate(symbols[:4])
 
 
-def test_log_freqs_of_combinators():
-    codec = serial([uniform(8, (3,)), repeat(categorical([1, 3]), 2)])
-    assert codec.log_freqs([np.zeros(3, int), [0, 0]], False) == -(9 + 4) << 16
-    batch = serial([uniform(8, (2, 3)), repeat(uniform(4, (2,)), 2)])
-    assert batch.log_freqs([np.zeros((2, 3), int), [[0, 0], [1, 1]]], True).tolist() == [-13 << 16] * 2
-    assert substack(codec, lambda head: head[:1]).log_freqs([np.zeros(3, int), [0, 0]], False) == -13 << 16
-    told = Codec(codec.push, codec.pop)
-    assert serial([codec, told]).log_freqs is None
-    assert codec.intervals is None
+# Codecs of any intervals.
+
+TABLE = np.array([0, 1, 4, 10, 16])  # starts of four symbols in 16
 
 
-def test_the_lowest_size_of_a_substack():
-    codec = substack(uniform(1 << 30, (2, 4)), lambda head: head[:2])
-    message, symbol = codec.pop(Message.primed(50, 3))
-    low = message.size
-    message = codec.push(message, symbol)
-    assert message.size == 50
-    assert message.lowest == low
+def from_table(shape=()):
+    return from_intervals(
+        lambda x: (TABLE[x], TABLE[x + 1] - TABLE[x]), lambda cfs: np.searchsorted(TABLE, cfs, "right") - 1, 4, shape
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(seed=st.integers(0, 99), lanes=LANES)
+@settings(deadline=None, max_examples=20)
+def test_any_intervals_are_coded_as_a_table(shape, seed, lanes):
+    symbols = np.random.default_rng(seed).integers(0, 4, shape)
+    check_codec(from_table(shape), symbols, lanes)
+    message = from_table(shape).push(Message.primed(9, lanes), symbols)
+    assert message == categorical(np.diff(TABLE), shape).push(Message.primed(9, lanes), symbols)
+
+
+def test_any_intervals_in_batches():
+    symbols = np.random.default_rng(0).integers(0, 4, (5, 3))
+    check_batch(lambda i: from_table((5, 3)[isinstance(i, int) :]), symbols)
+    rows = np.arange(5)  # a parameter for each message
+    ramp = lambda i: from_intervals(lambda x: (x << rows[i], 1 << rows[i]), lambda cfs: cfs >> rows[i], 10, np.shape(rows[i]))  # noqa: E731
+    check_batch(ramp, np.array([1000, 500, 250, 125, 60]))
+
+
+def test_scalar_functions_make_a_codec_of_one_number():
+    """With branches, as one writes them for numbers."""
+
+    def locate(x):
+        return (0, 3) if x == 0 else (3, 1)
+
+    codec = from_intervals(locate, lambda cf: 0 if cf < 3 else 1, 2)
+    assert check_codec(serial([codec] * 5), [0, 1, 1, 0, 1]) == pytest.approx(2 * np.log2(4 / 3) + 3 * 2)
+
+
+def test_any_intervals_have_all_that_array_codecs_have():
+    own, table = from_table((7,)), categorical(np.diff(TABLE), (7,))
+    symbols = np.array([0, 1, 2, 3, 2, 1, 0])
+    assert own.log_freqs(symbols, False) == table.log_freqs(symbols, False)
+    assert np.array_equal(own.intervals.locate(symbols), table.intervals.locate(symbols))
+    assert own.intervals.search(TABLE[symbols]).tolist() == symbols.tolist()
+    assert own.intervals[:2] == table.intervals[:2]
+
+
+@pytest.mark.parametrize("locate", [lambda x: (x, 0), lambda x: (-1, 2), lambda x: (15, 2), lambda x: (0.0, 1)])
+def test_intervals_that_are_none(locate):
+    with pytest.raises(ValueError, match="interval"):
+        from_intervals(locate, lambda cf: cf, 4).push(Message.empty(), 3)
+    with pytest.raises(ValueError, match="interval"):
+        from_intervals(locate, lambda cf: cf, 4).pop(Message.primed(2))
+
+
+def test_intervals_that_do_not_fit_together():
+    codec = from_intervals(lambda x: (x, 1), lambda cf: (cf + 1) % 16, 4)
+    with pytest.raises(ValueError, match="not inverse"):
+        codec.pop(codec.push(Message.empty(), 3))
+    with pytest.raises(ValueError, match="precision"):
+        from_intervals(lambda x: (x, 1), lambda cf: cf, 32)
+    with pytest.raises(ValueError, match="shape"):
+        from_table((2,)).push(Message.empty(), 1)
+
+
+def test_a_distribution_by_its_cdf():
+    """A Poisson distribution: the net bits of samples are those of its probabilities."""
+    rng, rate, n = np.random.default_rng(0), 3.5, 200
+    log_p = -rate + np.arange(n) * np.log(rate) - np.cumsum(np.log(np.maximum(np.arange(n), 1)))
+    below = np.concatenate([[0], np.cumsum(np.exp(log_p))])
+    codec = from_intervals(*tables.quantise_cdf(lambda k: below[k], n, 24), 24, (3000,))
+    symbols = rng.poisson(rate, 3000)
+    assert check_codec(codec, symbols) == pytest.approx(-log_p[symbols].sum() / np.log(2), rel=1e-3)
+    with pytest.raises(ValueError, match="0 .. 199"):
+        codec.push(Message.empty(), np.full(3000, 200))
 
 
 CODECS = {
     "uniform": (uniform(300, (40,)), 300),
     "categorical": (categorical([1, 3, 28], (40,)), 3),
     "logistic": (logistic(np.arange(40) * 64, 40, 40), 40),
+    "from_intervals": (from_intervals(*tables.quantise_cdf(lambda k: (k / 4) ** 2, 4, 8), 8, (40,)), 4),
     "mixture": (mixture(np.arange(120).reshape(40, 3) * 20, 40, [4000, 8000, 4384], 40), 40),
 }
 

@@ -16,7 +16,8 @@ import pytest
 
 from bbans import tables
 from bbans.ans import Message
-from bbans.codecs import Codec, categorical, logistic, repeat, uniform
+from bbans.codecs import Codec, categorical, logistic, uniform
+from bbans.combinators import repeat
 from bbans.craystack import from_craystack, load, ours, theirs, to_craystack
 from bbans.errors import CorruptDataError
 from tests.checks import check_codec

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from bbans.ans import Batch, Message
-from bbans.bitsback import bb_ans, coupled_importance_sampling, importance_sampling
-from bbans.codecs import Codec, bernoulli, categorical, logistic, serial, uniform
+from bbans.bitsback import bb_ans
+from bbans.codecs import Codec, bernoulli, categorical, logistic, uniform
+from bbans.combinators import serial
 from bbans.errors import CorruptDataError
+from bbans.montecarlo import coupled_importance_sampling, importance_sampling
 from bbans.tables import quantise_probabilities
 from tests.checks import check_batch, check_codec
 
@@ -166,7 +168,7 @@ def test_what_cannot_be_weighed_or_shifted():
     for scheme in SCHEMES.values():
         with pytest.raises(ValueError, match="at least one"):
             scheme(plain, lambda z: plain, lambda x: plain, 0)
-        unweighed = plain._replace(log_freqs=None)
+        unweighed = Codec(plain.push, plain.pop)
         with pytest.raises(ValueError, match="log_freqs"):
             scheme(unweighed, lambda z: plain, lambda x: plain, 2).push(Message.primed(50), [1, 2])
     codec = coupled_importance_sampling(plain, lambda z: plain, lambda x: Codec(plain.push, plain.pop, plain.log_freqs), 2)

@@ -213,3 +213,45 @@ def test_no_probabilities(p):
 def test_no_precision(precision):
     with pytest.raises(ValueError, match="precision"):
         tables.quantise_probabilities([1, 1, 1], precision)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(6, 31))
+@settings(deadline=None)
+def test_quantised_cdf(shares, precision):
+    """Every symbol has an interval, they tile the range in order, and the search finds each from both of its ends."""
+    below, n = np.sort([*shares, 1.0]), len(shares)
+    locate, search = tables.quantise_cdf(lambda k: below[k], n, precision)
+    starts, freqs = locate(np.arange(n))
+    assert starts[0] == 0
+    assert freqs.min() >= 1
+    assert np.array_equal(starts[1:], (starts + freqs)[:-1])
+    assert starts[-1] + freqs[-1] == 1 << precision
+    assert search(starts).tolist() == search(starts + freqs - 1).tolist() == list(range(n))
+    assert np.all(np.abs(starts[1:] - below[1:-1] * (1 << precision)) <= n)
+    assert [int(search(np.int64(cf))) for cf in starts] == list(range(n))
+
+
+def test_quantised_cdf_exactly():
+    locate, search = tables.quantise_cdf(lambda k: k / 4, 4, 5)
+    assert [part.tolist() for part in locate(np.arange(4))] == [[0, 8, 16, 24], [8] * 4]
+    assert search(np.arange(32)).tolist() == [cf // 8 for cf in range(32)]
+    locate, search = tables.quantise_cdf(lambda k: 1 - 0.5**k, 1 << 20, 31)  # a large alphabet needs no table
+    assert locate(np.array([0, 1, (1 << 20) - 1]))[1].tolist() == [
+        ((1 << 31) - (1 << 20)) // 2 + 1,
+        ((1 << 31) - (1 << 20)) // 4 + 1,
+        1,
+    ]
+    assert search(np.array([(1 << 31) - 1])).tolist() == [(1 << 20) - 1]
+    assert [part.tolist() for part in tables.quantise_cdf(lambda k: 0.5 + 0 * k, 1, 0)[0](np.array([0]))] == [[0], [1]]
+
+
+def test_no_cdf():
+    for n, precision in ((0, 4), (17, 4), (2, 32), (1, -1)):
+        with pytest.raises(ValueError, match="symbols"):
+            tables.quantise_cdf(lambda k: k / 17, n, precision)
+    locate, search = tables.quantise_cdf(lambda k: k * np.nan, 4, 8)
+    for wrong in ([-1], [4], [1]):
+        with pytest.raises(ValueError):
+            locate(np.array(wrong))
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        search(np.array([9]))
