@@ -27,7 +27,8 @@ from bbans.errors import (
 )
 
 if TYPE_CHECKING:
-    from bbans.api import Info, Restored, Result, compress, decompress, inspect
+    from bbans.api import Model, compress, decompress, inspect, load_model
+    from bbans.results import Info, Restored, Result
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,8 @@ __all__ = [
     "compress",
     "decompress",
     "inspect",
+    "load_model",
+    "Model",
     "Info",
     "Restored",
     "Result",

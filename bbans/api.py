@@ -2,15 +2,16 @@
 
 ::
 
-    compress    file bytes -read_picture-> Picture -models / stored-> sections -container.pack-> bytes
-    decompress  bytes -container.unpack-> sections -models / stored-> Picture -write_picture-> file bytes
+    compress    file bytes -read_picture-> Picture -models / stored-> Container -pack-> bytes
+    decompress  bytes -unpack-> Container -models / stored-> Picture -write_picture-> file bytes
 
 What comes back is the picture: its pixels and its metadata. Where a picture is kept as its own file (JPEG, 16 bits,
 alpha, palettes, animation), the file itself comes back, byte for byte.
 
-Networks are loaded by the first call that needs them; `inspect` never does.
+A model is loaded by the first call that needs it, and by no other; a `Model` keeps it. `inspect` needs none.
 
 >>> from pathlib import Path
+>>> from bbans.images.picture import read_picture
 >>> png = Path("cli/samples/valley.png").read_bytes()
 >>> result = compress(png, mode="stored")
 >>> result.info.width, result.info.height, result.info.method
@@ -22,170 +23,200 @@ True
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from bbans.accounting import Accounting
-from bbans.errors import CorruptDataError, FormatError, UnsupportedImageError, UnsupportedVersionError, VerifyError
-from bbans.formats import container, stored, wire
-from bbans.formats.container import Container, Mode, ModelHeader, Section, SectionKind
-from bbans.images import webp
-from bbans.images.picture import MAX_PIXELS, Picture, probe_picture, read_picture, write_picture
+from bbans import vaez
+from bbans.errors import ModelMissingError
+from bbans.formats import container
+from bbans.formats.container import Container, ModelHeader
+from bbans.results import Info, ModeName, Restored, Result
+from bbans.vaez import PictureCodec, Source
 
 if TYPE_CHECKING:
-    from bbans.models.photo.codec import Encoded
+    from bbans.models import Weights
 
-ModeName = Literal["auto", "model", "stored"]
-Pixels = npt.NDArray[np.uint8]
+StrPath = str | os.PathLike[str]
 
 CLEARLY_SMALLER = 0.85
 """In mode auto, a file of the model of at most this part of a fast WebP (and of the source) is taken at once. Careful
 WebP or LZMA is then 0 to 10 % smaller than the fast one on photos, and takes ten times as long."""
 
 
-class PictureCodec(Protocol):
-    """What a model of `bbans.models` does for this module."""
+class Model:
+    """A model of pictures, loaded and checked once, by the first call that needs it. Any number of threads may use it.
+
+    Args:
+        model: id of an installed model, or path of a weight file; the default model if None.
+        threads: at most so many; as many as there are cores if None. The bytes do not depend on it, nor on `device`.
+        device: cpu or cuda.
+    Raises:
+        ModelError: there is no such model.
+    """
+
+    def __init__(self, model: StrPath | None = None, *, threads: int | None = None, device: str = "cpu") -> None:
+        _check_threads(threads)
+        self._threads, self._device = threads, device
+        self._lock = threading.RLock()
+        self._model = None if model is None else Path(model) if isinstance(model, os.PathLike) else model
+        self._weights = None if model is None else self._read()
+        self._codecs: dict[bytes, PictureCodec] = {}
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """What files call the model."""
+        return self._own_weights().id
 
     @property
-    def weights_hash(self) -> bytes: ...
+    def weights_hash(self) -> str:
+        """Of the weight file, in hexadecimal: files carry it too."""
+        return self._own_weights().hash.hex()
 
-    def encode(self, pixels: Pixels, /) -> Encoded: ...
+    def load(self) -> Model:
+        """The model itself, loaded and checked.
 
-    def decode(self, messages: Sequence[bytes], height: int, width: int, channels: int, /) -> Pixels: ...
+        Raises: ModelError: it is not for pictures, or cannot run here.
+        """
+        self._own_codec()
+        return self
+
+    def compress(self, source: bytes, *, mode: ModeName = "auto", verify: bool = True) -> Result:
+        """See `compress`. In mode stored, that is of no use: ValueError."""
+        if mode not in ("auto", "model"):
+            raise ValueError(f"mode: a model codes in mode auto or model, not {mode!r}")
+        read, note = vaez.read_source(source, mode)
+        if read.picture is None:
+            return _finish(vaez.store(read), read, None, verify, note)
+        codec = self._own_codec()
+        coded = vaez.code(read, read.picture, codec)
+        if mode == "auto":
+            coded_bytes = len(container.pack(coded))
+            if coded_bytes > CLEARLY_SMALLER * vaez.fast_bytes(read, read.picture):
+                stored = vaez.store(read)
+                coded = stored if len(container.pack(stored)) <= coded_bytes else coded
+        return _finish(coded, read, codec, verify, note)
+
+    def decompress(self, file: bytes) -> Restored:
+        """See `decompress`. A file that another model wrote is decompressed by that one, if it is installed."""
+        parsed = container.unpack(file)
+        return vaez.restore(parsed, None if parsed.model is None else self._codec_of(parsed.model))
+
+    def _read(self) -> Weights:
+        from bbans import models
+
+        return models.read(self._model)
+
+    def _own_weights(self) -> Weights:
+        with self._lock:
+            if self._weights is None:
+                self._weights = self._read()
+            return self._weights
+
+    def _own_codec(self) -> PictureCodec:
+        return self._codec(self._own_weights())
+
+    def _codec_of(self, header: ModelHeader) -> PictureCodec:
+        """The codec that a file names. Raises: ModelMissingError, ModelMismatchError; other ModelError."""
+        from bbans import models
+
+        with self._lock:
+            if header.weights_hash in self._codecs:
+                return self._codecs[header.weights_hash]
+            own = self._weights
+            if own is not None and (own.id, own.hash) == (header.id, header.weights_hash):
+                return self._codec(own)
+            try:
+                return self._codec(models.find(header.id, header.weights_hash))
+            except ModelMissingError:
+                if self._model is None:
+                    raise
+                return self._codec(models.find(header.id, header.weights_hash, also=self._model))
+
+    def _codec(self, weights: Weights) -> PictureCodec:
+        from bbans import models
+
+        with self._lock:
+            if weights.hash not in self._codecs:
+                self._codecs[weights.hash] = models.load(weights, threads=self._threads, device=self._device)
+            return self._codecs[weights.hash]
 
 
-@dataclass(frozen=True)
-class SectionInfo:
-    """A section of a file: ``kind`` is metadata, payload or message."""
+def load_model(model: StrPath | None = None, *, threads: int | None = None, device: str = "cpu") -> Model:
+    """A model, loaded and checked, whose `compress` and `decompress` load nothing again. Arguments as of `Model`.
 
-    kind: str
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class Info:
-    """What a file says of itself."""
-
-    mode: Literal["model", "stored"]
-    method: str | None
-    """How it is stored: file, file_lzma, webp or lzma. None in mode model."""
-    model: str | None
-    weights_hash: str | None
-    format: str
-    """Of the picture file that comes back."""
-    width: int
-    height: int
-    channels: int
-    bit_depth: int
-    source_bytes: int
-    file_bytes: int
-    header_bytes: int
-    metadata_bytes: int
-    """In mode model. A stored payload holds its own metadata."""
-    coded_bytes: int
-    """Of the payload, or of all messages."""
-    sections: tuple[SectionInfo, ...]
-    accounting: Accounting | None
-
-    @property
-    def bits_per_dim(self) -> float:
-        """8 * file_bytes / (H * W * C): bits per sub-pixel, header and metadata included."""
-        return 8 * self.file_bytes / (self.height * self.width * self.channels)
-
-
-@dataclass(frozen=True)
-class Result:
-    """A compressed file. ``note`` is what the user should know of how it was done, if anything."""
-
-    data: bytes
-    info: Info
-    note: str | None = None
-
-
-@dataclass(frozen=True)
-class Restored:
-    """A picture file, and the name of its format (PNG, JPEG, PGM, ...)."""
-
-    data: bytes
-    format: str
+    Raises:
+        ModelMissingError: there is no such model.
+        InexactBackendError: this machine cannot run it exactly.
+        ModelError: it is not for pictures, or the device is not there.
+    """
+    return Model(model, threads=threads, device=device).load()
 
 
 def compress(
-    data: bytes,
+    source: bytes,
     *,
     mode: ModeName = "auto",
-    model: str | PictureCodec | None = None,
+    model: StrPath | Model | None = None,
     threads: int | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     verify: bool = True,
 ) -> Result:
     """A compressed file of a picture file. Inverse: `decompress`.
 
     Args:
-        data: the bytes of a picture file.
-        mode: ``model`` codes the pixels by the model, or raises; ``stored`` never does; ``auto`` is the smaller of
+        source: the bytes of a picture file.
+        mode: `model` codes the pixels by the model, or raises; `stored` never does; `auto` is the smaller of
             both, and keeps what the model does not code as it is. A JPEG goes through the model only if asked for by name:
             its pixels are kept then, not its file.
-        model: id of an installed model, or path of a weight file, or its codec, loaded before; the default model if None.
+        model: id of an installed model, path of a weight file, or a `Model`; the default model if None.
         threads: at most so many; as many as there are cores if None. The bytes do not depend on it, nor on `device`.
-        device: cpu or cuda.
+        device: cpu, as for None, or cuda.
         verify: decompress the result and compare, before it is returned.
     Raises:
         UnsupportedImageError: no picture, or one that would lose something in this mode; says what.
         ModelError: the model is not here or cannot run.
         VerifyError: what was coded did not decode to the same picture.
+        ValueError: an argument that cannot be, or two that contradict each other.
     """
     if mode not in ("auto", "model", "stored"):
-        raise ValueError(f"mode is auto, model or stored, not {mode!r}")
-    source, note = _read(data, mode)
-    if source.picture is None or mode == "stored":
-        codec = None
-        packed = container.pack(_store(source))
-    else:
-        codec = _codec(model, threads, device)
-        packed = container.pack(_code(source, source.picture, codec))
-        if mode == "auto" and len(packed) > CLEARLY_SMALLER * _fast_bytes(source, source.picture):
-            packed = min(container.pack(_store(source)), packed, key=len)
-    parsed = container.unpack(packed)
-    if verify:
-        _verify(parsed, source, codec)
-    return Result(packed, _info(parsed, packed), note)
+        raise ValueError(f"mode: auto, model or stored, not {mode!r}")
+    if mode == "stored":
+        _check_threads(threads)
+        if model is not None:
+            raise ValueError("model: mode stored uses none")
+        read, note = vaez.read_source(source, mode)
+        return _finish(vaez.store(read), read, None, verify, note)
+    return _model(model, threads, device).compress(source, mode=mode, verify=verify)
 
 
 def decompress(
-    data: bytes, *, model: str | PictureCodec | None = None, threads: int | None = None, device: str = "cpu"
+    file: bytes, *, model: StrPath | Model | None = None, threads: int | None = None, device: str | None = None
 ) -> Restored:
     """The picture file that was compressed. Inverse: `compress`.
 
     Args:
-        data: the bytes of a compressed file.
-        model: path of a weight file, to be used instead of the installed ones; still the one that the file names. A codec,
-            loaded before, is used where it is the one that the file names.
+        file: the bytes of a compressed file.
+        model: path of a weight file, for a file whose model is not installed; or a `Model`.
         threads, device: as for `compress`.
     Raises:
         FormatError: no file of ours, damaged, or of a newer version.
         ModelMissingError, ModelMismatchError: the model that the file names is not here.
         InexactBackendError: this machine cannot run the model exactly.
+        ValueError: as for `compress`.
     """
-    parsed = container.unpack(data)
-    return _restore(parsed, None if parsed.model is None else _codec(model, threads, device, parsed.model))
+    return _model(model, threads, device).decompress(file)
 
 
-def inspect(data: bytes) -> Info:
+def inspect(file: bytes) -> Info:
     """What a compressed file says of itself, after all its checks passed. Loads no model.
 
     Raises:
         FormatError: no file of ours, damaged, or of a newer version.
     """
-    return _info(container.unpack(data), data)
+    return vaez.describe(container.unpack(file), len(file))
 
 
 def before_first_compile(listener: Callable[[], None]) -> None:
@@ -198,203 +229,23 @@ def before_first_compile(listener: Callable[[], None]) -> None:
     _jit.before_first_compile(listener)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A picture file, and the picture in it unless that can only be kept as its file."""
-
-    data: bytes
-    picture: Picture | None
-    format: str
-    height: int
-    width: int
-    channels: int
-    bit_depth: int
+def _model(model: StrPath | Model | None, threads: int | None, device: str | None) -> Model:
+    if not isinstance(model, Model):
+        return Model(model, threads=threads, device=device or "cpu")
+    for name, value in (("threads", threads), ("device", device)):
+        if value is not None:
+            raise ValueError(f"{name}: the model has its own: give it to load_model")
+    return model
 
 
-def _read(data: bytes, mode: ModeName) -> tuple[_Source, str | None]:
-    """The picture to compress, and a note for the user.
-
-    Raises: UnsupportedImageError: no picture, or none that this mode takes.
-    """
-    try:
-        return _source(data, read_picture(data)), None
-    except UnsupportedImageError:
-        found = probe_picture(data)  # raises for what is no picture at all
-        if mode == "model":
-            if found.format != "JPEG":
-                raise
-            return _source(data, read_picture(data, decoded=True)), "the pixels of the JPEG are kept, not the JPEG file"
-        source = _Source(data, None, found.format, found.height, found.width, found.channels, found.bit_depth)
-        return source, None if mode == "stored" else f"{found.kind}: stored byte for byte, without the model"
+def _check_threads(threads: int | None) -> None:
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads: at least 1, or None for all cores, not {threads}")
 
 
-def _source(data: bytes, picture: Picture) -> _Source:
-    height, width, channels = picture.pixels.shape
-    return _Source(data, picture, picture.format, height, width, channels, 8)
-
-
-def _codec(given: str | PictureCodec | None, threads: int | None, device: str, header: ModelHeader | None = None) -> PictureCodec:
-    """The codec that was given or asked for; for a file with a header of its model, that one.
-
-    Raises: ModelError.
-    """
-    from bbans import models
-
-    if given is None or isinstance(given, str):
-        weights = given if header is None else models.find(header.id, header.weights_hash, also=given)
-        return models.load(weights, threads=threads, device=device)
-    if header is not None and (given.id, given.weights_hash) != (header.id, header.weights_hash):
-        return _codec(None, threads, device, header)
-    return given
-
-
-def _code(source: _Source, picture: Picture, codec: PictureCodec) -> Container:
-    """The picture in mode model. Inverse: `_decode`."""
-    encoded = codec.encode(picture.pixels)
-    bits = encoded.accounting
-    accounting = Accounting(
-        likelihood_bits=round(bits.likelihood_bits),
-        prior_bits=round(bits.prior_bits),
-        posterior_bits=round(bits.posterior_bits),
-        initial_bits=round(bits.initial_bits),
-    )
-    metadata = [Section(SectionKind.METADATA, picture.metadata)] if picture.metadata else []
-    messages = [Section(SectionKind.MESSAGE, message) for message in encoded.messages]
-    return _container(
-        source,
-        mode=Mode.MODEL,
-        method=0,
-        content=picture.pixels,
-        model=ModelHeader(codec.id, codec.weights_hash, accounting),
-        sections=(*metadata, *messages),
-    )
-
-
-def _decode(parsed: Container, codec: PictureCodec) -> Picture:
-    """The picture of a file in mode model. Inverse: `_code`."""
-    if parsed.channels not in (1, 3) or parsed.bit_depth != 8:
-        raise FormatError(f"no model codes {parsed.channels} channels of {parsed.bit_depth} bits")
-    if parsed.height * parsed.width > MAX_PIXELS:
-        raise CorruptDataError(f"the file claims {parsed.width} x {parsed.height} pixels, more than a picture may have")
-    messages = parsed.bodies(SectionKind.MESSAGE)
-    pixels = codec.decode(messages, parsed.height, parsed.width, parsed.channels)
-    return Picture(pixels, parsed.format, b"".join(parsed.bodies(SectionKind.METADATA)))
-
-
-def _store(source: _Source) -> Container:
-    """The picture, or its file, in mode stored. Inverse: `_unstore`."""
-    method, payload = stored.encode(source.data, source.picture)
-    as_picture = method in (stored.Method.WEBP, stored.Method.LZMA)
-    return _container(
-        source,
-        mode=Mode.STORED,
-        method=method,
-        content=source.picture.pixels if source.picture and as_picture else source.data,
-        model=None,
-        sections=(Section(SectionKind.PAYLOAD, payload),),
-    )
-
-
-def _unstore(parsed: Container) -> bytes | Picture:
-    """The picture of a file in mode stored, or its file. Inverse: `_store`."""
-    if parsed.method not in list(stored.Method):
-        raise UnsupportedVersionError(f"stored method {parsed.method} is of a newer vaezip: install it to read this file")
-    [payload] = parsed.bodies(SectionKind.PAYLOAD)
-    kept = stored.decode(parsed.method, payload)
-    if isinstance(kept, Picture):
-        inside, header = (kept.format, *kept.pixels.shape), (parsed.format, parsed.height, parsed.width, parsed.channels)
-        if inside != header:
-            raise CorruptDataError(f"the stored picture is {inside}, but the header says {header}")
-    return kept
-
-
-def _container(
-    source: _Source,
-    *,
-    mode: Mode,
-    method: int,
-    content: bytes | Pixels,
-    model: ModelHeader | None,
-    sections: tuple[Section, ...],
-) -> Container:
-    return Container(
-        mode=mode,
-        method=method,
-        format=source.format,
-        source_bytes=len(source.data),
-        height=source.height,
-        width=source.width,
-        channels=source.channels,
-        bit_depth=source.bit_depth,
-        content_check=_content_check(content),
-        model=model,
-        sections=sections,
-    )
-
-
-def _restore(parsed: Container, codec: PictureCodec | None) -> Restored:
-    """The picture file of a container; the codec is given in mode model."""
-    kept = _unstore(parsed) if codec is None else _decode(parsed, codec)
-    if _content_check(kept.pixels if isinstance(kept, Picture) else kept) != parsed.content_check:
-        raise CorruptDataError("the file decodes, but not to the picture that was compressed: its content check failed")
-    return Restored(write_picture(kept) if isinstance(kept, Picture) else kept, parsed.format)
-
-
-def _verify(parsed: Container, source: _Source, codec: PictureCodec | None) -> None:
-    """Raises VerifyError unless the container gives back the very file, or one that reads as the same picture."""
-    try:
-        restored = _restore(parsed, codec if parsed.mode == Mode.MODEL else None).data
-        same = restored == source.data or (source.picture is not None and read_picture(restored) == source.picture)
-    except (FormatError, UnsupportedImageError) as error:
-        raise VerifyError(f"what was compressed cannot be decompressed: {error}") from error
-    if not same:
-        raise VerifyError("what was compressed decompresses to another picture")
-
-
-def _fast_bytes(source: _Source, picture: Picture) -> int:
-    """About what the stored fallback would take, in a tenth of its time; 0 if that cannot be said."""
-    height, width, _ = picture.pixels.shape
-    if max(height, width) > webp.MAX_SIDE_PX:
-        return 0
-    fast = webp.encode(np.broadcast_to(picture.pixels, (height, width, 3)), quality=0, method=0)
-    return min(len(fast), len(source.data))
-
-
-def _content_check(content: bytes | Pixels) -> bytes:
-    """Digest of what must come back: a file, or the pixels with their shape."""
-    digest = hashlib.blake2b(digest_size=wire.CHECK_BYTES)
-    if isinstance(content, bytes):
-        digest.update(content)
-    else:
-        digest.update(b"".join(wire.pack_varint(side) for side in content.shape))
-        digest.update(np.ascontiguousarray(content).data)
-    return digest.digest()
-
-
-def _info(parsed: Container, data: bytes) -> Info:
-    def size(kind: SectionKind) -> int:
-        return sum(len(body) for body in parsed.bodies(kind))
-
-    model = parsed.model
-    return Info(
-        mode="stored" if model is None else "model",
-        method=_method_name(parsed.method) if model is None else None,
-        model=None if model is None else model.id,
-        weights_hash=None if model is None else model.weights_hash.hex(),
-        format=parsed.format,
-        width=parsed.width,
-        height=parsed.height,
-        channels=parsed.channels,
-        bit_depth=parsed.bit_depth,
-        source_bytes=parsed.source_bytes,
-        file_bytes=len(data),
-        header_bytes=len(data) - sum(len(section.body) for section in parsed.sections),
-        metadata_bytes=size(SectionKind.METADATA),
-        coded_bytes=size(SectionKind.PAYLOAD) + size(SectionKind.MESSAGE),
-        sections=tuple(SectionInfo(section.kind.name.lower(), len(section.body)) for section in parsed.sections),
-        accounting=None if model is None else model.accounting,
-    )
-
-
-def _method_name(method: int) -> str:
-    return stored.Method(method).name.lower() if method in list(stored.Method) else f"unknown ({method})"
+def _finish(made: Container, source: Source, codec: PictureCodec | None, verify: bool, note: str | None) -> Result:
+    """The file of a container. Raises: VerifyError."""
+    data = container.pack(made)
+    if verify:
+        vaez.verify(data, source, codec)
+    return Result(data, vaez.describe(made, len(data)), note)

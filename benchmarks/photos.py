@@ -24,8 +24,8 @@ from PIL import Image
 
 import bbans
 from bbans import models
-from bbans.api import ModeName
 from bbans.models.photo.codec import PhotoCodec
+from bbans.results import ModeName
 
 from .elbo import neg_elbo
 from .machine import processor

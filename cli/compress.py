@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bbans import api
+from bbans.results import ModeName
 
 from . import files, jobs, output
 
@@ -24,7 +25,7 @@ from . import files, jobs, output
 )
 @click.option("--model", metavar="ID", help="Use this installed model or weight file. [default: the best one]")
 @click.option("--no-verify", is_flag=True, help="Do not decompress and compare before writing.")
-def command(inputs: tuple[str, ...], mode: api.ModeName, model: str | None, no_verify: bool, **options: Any) -> int:
+def command(inputs: tuple[str, ...], mode: ModeName, model: str | None, no_verify: bool, **options: Any) -> int:
     """Compress pictures: IN becomes IN.vaez, and IN is kept.
 
     The result is decompressed and compared before it is written. 8-bit RGB and gray pictures (PNG, lossless WebP, BMP,
@@ -37,6 +38,10 @@ def command(inputs: tuple[str, ...], mode: api.ModeName, model: str | None, no_v
     """
     job = jobs.Job(**options)
     jobs.start(inputs, job)
+    if mode == "stored" and model is not None:
+        raise click.UsageError("--mode stored uses no model", click.get_current_context())
+    # One for all inputs, loaded by the first that needs it.
+    codec = None if mode == "stored" else api.Model(model, threads=job.threads, device=job.device)
 
     def compress(source: str) -> None:
         target = job.target(source, files.compressed_name(Path(source)))
@@ -44,7 +49,7 @@ def command(inputs: tuple[str, ...], mode: api.ModeName, model: str | None, no_v
         if mode != "stored" and not job.quiet:
             output.announce_compiling()
         began = time.perf_counter()
-        result = api.compress(data, mode=mode, model=model, threads=job.threads, device=job.device, verify=not no_verify)
+        result = api.compress(data, mode=mode, model=codec, verify=not no_verify)
         took_seconds = time.perf_counter() - began
         job.write(target, result.data, source)
         if result.note:

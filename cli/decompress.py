@@ -26,6 +26,7 @@ def command(inputs: tuple[str, ...], model: str | None, **options: Any) -> int:
     """
     job = jobs.Job(**options)
     jobs.start(inputs, job)
+    codec = api.Model(model, threads=job.threads, device=job.device)  # one for all inputs: each model is loaded once
 
     def decompress(source: str) -> None:
         data = files.read(source)
@@ -34,7 +35,7 @@ def command(inputs: tuple[str, ...], model: str | None, **options: Any) -> int:
         if info.mode == "model" and not job.quiet:
             output.announce_compiling()
         began = time.perf_counter()
-        restored = api.decompress(data, model=model, threads=job.threads, device=job.device)
+        restored = codec.decompress(data)
         took_seconds = time.perf_counter() - began
         job.write(target, restored.data, source)
         if target is not None or job.verbose:

@@ -11,6 +11,7 @@ import click
 from bbans import api
 from bbans.errors import VerifyError
 from bbans.images.picture import read_picture
+from bbans.results import ModeName
 
 from . import files, jobs, output
 
@@ -27,19 +28,20 @@ def command(inputs: tuple[str, ...], quiet: bool, verbose: int) -> int:
     """
     if not quiet:
         output.announce_compiling()
-    return jobs.run(inputs or [str(SAMPLE)], show, effect="", verbose=verbose)
+    codec = api.Model()  # one for all inputs
+    return jobs.run(inputs or [str(SAMPLE)], lambda source: show(source, codec), effect="", verbose=verbose)
 
 
-def show(source: str) -> None:
+def show(source: str, codec: api.Model) -> None:
     """The table of one picture. Raises VerifyError if another picture comes back."""
     data = files.read(source)
     rows = [["", "bytes", "bits/dim", "compress", "decompress", "comes back"]]
-    modes: tuple[api.ModeName, ...] = ("stored", "model")
+    modes: tuple[ModeName, ...] = ("stored", "model")
     for mode in modes:
         began = time.perf_counter()
-        result = api.compress(data, mode=mode, verify=False)
+        result = api.compress(data, mode=mode, model=None if mode == "stored" else codec, verify=False)
         compressed = time.perf_counter()
-        restored = api.decompress(result.data)
+        restored = codec.decompress(result.data)
         decompressed = time.perf_counter()
         info = result.info
         if not rows[1:]:

@@ -11,6 +11,7 @@ import click
 from bbans import api
 from bbans.accounting import Accounting
 from bbans.formats import archive
+from bbans.results import Info
 
 from . import archives, files, jobs, output
 
@@ -64,7 +65,7 @@ class Line:
     by_model: bool
 
 
-def as_object(info: api.Info) -> dict[str, object]:
+def as_object(info: Info) -> dict[str, object]:
     """What the JSON object of a picture's file has."""
     return {
         **dataclasses.asdict(info),
@@ -73,7 +74,7 @@ def as_object(info: api.Info) -> dict[str, object]:
     }
 
 
-def given_back_share(info: api.Info) -> float | None:
+def given_back_share(info: Info) -> float | None:
     """How much larger the file would be without bits-back: bits that q gives back, as a part of the file's bits."""
     return None if info.accounting is None else info.accounting.posterior_bits / (8 * info.file_bytes)
 
@@ -82,7 +83,7 @@ def plural(count: int) -> str:
     return "" if count == 1 else "s"
 
 
-def line_of_picture(info: api.Info) -> Line:
+def line_of_picture(info: Info) -> Line:
     return Line(
         source="",
         picture=f"{info.width}x{info.height}x{info.channels}",
@@ -132,7 +133,7 @@ def total(lines: list[Line]) -> Line:
     )
 
 
-def details(info: api.Info) -> str:
+def details(info: Info) -> str:
     """All that a file says of itself, as lines for people."""
     counts = [f"header {info.header_bytes}", f"metadata {info.metadata_bytes}"]
     messages = sum(section.kind == "message" for section in info.sections)
@@ -149,7 +150,7 @@ def details(info: api.Info) -> str:
     return "\n".join(lines)
 
 
-def accounting_rows(info: api.Info, bits: Accounting) -> list[list[str]]:
+def accounting_rows(info: Info, bits: Accounting) -> list[list[str]]:
     """Where the bits of a file of the model come from; the last row is the sum of all above it."""
     dims = info.height * info.width * info.channels
     return output.accounting_rows(bits, info.coded_bytes, ("header, metadata", info.header_bytes + info.metadata_bytes), dims)

@@ -130,9 +130,11 @@ def run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         code = 1
     except Exception as error:
+        from . import jobs
+
         output.error(output.cause(error))
         output.traceback()
-        code = 1
+        code = jobs.exit_code(error)
     return output.close_stdout(code or 0)
 
 

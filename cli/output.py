@@ -14,7 +14,7 @@ from bbans.errors import BbansError
 
 if TYPE_CHECKING:
     from bbans.accounting import Accounting
-    from bbans.api import Info
+    from bbans.results import Info
 
 
 class Refused(Exception):

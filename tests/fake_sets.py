@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -64,10 +65,14 @@ class FakeCodec:
 
 @dataclass
 class FakePhoto:
-    """A `bbans.api.PictureCodec`: the pixels as a zlib stream."""
+    """A `bbans.vaez.PictureCodec`: the pixels as a zlib stream. A `models.Weights` too, for `install`."""
 
     id: str = "photo-0"
     weights_hash: bytes = b"\x08\7\6\5\4\3\2\1"
+
+    @property
+    def hash(self) -> bytes:
+        return self.weights_hash
 
     def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
         stream = zlib.compress(pixels.tobytes(), 9)
@@ -83,13 +88,17 @@ def install(monkeypatch: pytest.MonkeyPatch, *codecs: FakeCodec) -> None:
     photo = FakePhoto()
     known = {codec.id: codec for codec in codecs}
 
-    def read(model: str | Path) -> FakeCodec:
+    def read(model: str | Path | None = None) -> FakeCodec | FakePhoto:
+        if model is None:
+            return photo
         if str(model) not in known:
             raise ModelMissingError(f"no model '{model}'")
         return known[str(model)]
 
     def load_set(model: str | Path | FakeCodec, *, scheme: str | None = None, threads: int | None = None) -> FakeCodec:
-        return model if isinstance(model, FakeCodec) else read(model)
+        if isinstance(model, FakeCodec):
+            return model
+        return cast(FakeCodec, read(model))
 
     def find(id: str, hash: bytes, also: str | Path | None = None) -> FakeCodec | FakePhoto:
         if (id, hash) == (photo.id, photo.weights_hash):

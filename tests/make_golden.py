@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bbans import api, models, sets
+from bbans import models, sets, vaez
 from bbans.exact.network import IntConv
 from bbans.formats import container, stored
 from bbans.images import chunks
@@ -75,19 +75,19 @@ def kept_picture(pixels: NDArray[np.uint8]) -> Picture:
 def files(picture: Picture, coder: models.PhotoCodec) -> dict[str, bytes]:
     """A ``.vaez`` file of the picture in each way, whichever is the smallest, by name."""
     data = write_picture(picture)
-    source = api._source(data, picture)
+    source = vaez.source_of(data, picture)
     payloads = {
         stored.Method.FILE: stored._crc(data) + data,
         stored.Method.FILE_LZMA: stored._encode_file(data),
         stored.Method.WEBP: stored._encode_picture(picture, stored._encode_webp(picture.pixels)),
         stored.Method.LZMA: stored._encode_picture(picture, stored._encode_rows(picture.pixels)),
     }
-    made = {"model": container.pack(api._code(source, picture, coder))}
+    made = {"model": container.pack(vaez.code(source, picture, coder))}
     for method, payload in payloads.items():
         content = picture.pixels if method in (stored.Method.WEBP, stored.Method.LZMA) else data
         sections = (container.Section(container.SectionKind.PAYLOAD, payload),)
         mode = container.Mode.STORED
-        packed = api._container(source, mode=mode, method=method, content=content, model=None, sections=sections)
+        packed = vaez.make_container(source, mode=mode, method=method, content=content, model=None, sections=sections)
         made[method.name.lower()] = container.pack(packed)
     return made
 

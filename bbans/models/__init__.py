@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bbans.models.weights import DEFAULT_MODEL, Weights, find, installed, read
+from bbans.errors import ModelError
+from bbans.models.weights import DEFAULT_MODEL, PHOTO, Weights, find, installed, read
 
 if TYPE_CHECKING:
     from bbans.models.photo.codec import PhotoCodec
@@ -31,11 +32,13 @@ def load(
         threads: of the networks and of the coder; None for all cores.
 
     Raises: ModelMissingError when there is no such model; InexactBackendError when no backend of this machine reproduces its
-    integers; ModelError for weights of an unknown architecture or a device that is not there.
+    integers; ModelError for weights of an unknown architecture or of a model for sets, or a device that is not there.
     """
     from bbans.models.photo.codec import load_photo_codec
 
     weights = model if isinstance(model, Weights) else read(model)
+    if weights.architecture != PHOTO:
+        raise ModelError(f"the model '{weights.id}' is not for pictures of any size, but for sets of images of one size")
     return load_photo_codec(weights, threads=threads, device=device, backend=backend)
 
 

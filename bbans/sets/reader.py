@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from bbans import api
 from bbans.errors import BbansError, CorruptDataError
-from bbans.formats import container, wire
+from bbans.formats import wire
 from bbans.formats.archive import Chunk, Group, GroupMethod, read_head
 from bbans.formats.blob import unpack_blob
 from bbans.images.picture import Picture, write_picture
@@ -27,9 +27,6 @@ from bbans.sets.arrays import Images
 
 from .chunk import MAX_FILE_BYTES, Wrapper, file_check, samples_check, unpack_samples
 from .codec import SPAN_SAMPLES, GroupCodec, Models, Pixels, SetCodec, codec_of
-
-if TYPE_CHECKING:
-    from bbans.models.photo.codec import PhotoCodec
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class ArchiveReader:
     def __init__(self, file: BinaryIO, *, model: str | Path | SetCodec | None = None, threads: int | None = None) -> None:
         self._file = file
         self._models = Models(model, threads=threads)
-        self._photo_codecs: dict[tuple[str, bytes], PhotoCodec] = {}
+        self._photo = api.Model(model if isinstance(model, str | Path) else None, threads=threads)
         file.seek(0)
         self.archive, self.head_bytes = read_head(file)
         self.file_bytes = file.seek(0, io.SEEK_END)
@@ -227,7 +224,7 @@ class ArchiveReader:
         try:
             body = self._body(part)
             if group.method == GroupMethod.VAEZ:
-                return api.decompress(body, model=self._photo_codec(body), threads=self._models.threads).data
+                return self._photo.decompress(body).data
             blob = wire.ByteReader(body, "file")
             data = unpack_blob(blob, MAX_FILE_BYTES)
             if blob.at != len(body) or file_check(data) != part.chunk.check:
@@ -235,18 +232,6 @@ class ArchiveReader:
             return data
         except BbansError as error:
             return error
-
-    def _photo_codec(self, body: bytes) -> PhotoCodec | None:
-        """The codec of a picture's file, loaded once: None if it needs none."""
-        model = container.unpack(body).model
-        if model is None:
-            return None
-        key = model.id, model.weights_hash
-        if key not in self._photo_codecs:
-            from bbans import models
-
-            self._photo_codecs[key] = models.load(self._models.weights(*key), threads=self._models.threads)
-        return self._photo_codecs[key]
 
     def _body(self, part: _Part) -> bytes:
         """Raises: CorruptDataError."""

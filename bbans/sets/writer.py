@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO, Literal
+from typing import IO, BinaryIO, Literal
 
 import numpy as np
 
@@ -33,9 +33,6 @@ from .chunk import file_check, pack_samples, samples_check, unpack_samples
 from .codec import SPAN_SAMPLES, Models, SetCodec, group_of
 from .plan import Plan, plan
 from .source import Samples, Source, from_array, from_folder
-
-if TYPE_CHECKING:
-    from bbans.models.photo.codec import PhotoCodec
 
 _MEMORY_BYTES = 1 << 26
 _NAMES = 5  # in a note
@@ -219,8 +216,8 @@ class _Writer:
     def _file(self, name: str, data: bytes) -> tuple[GroupMethod, bytes, bytes]:
         """A file on its own: method, body and check."""
         try:
-            codec = self._photo_codec if self.mode == "auto" else None
-            return GroupMethod.VAEZ, api.compress(data, mode=self.mode, model=codec, verify=self.verify).data, b""
+            model = self._photo if self.mode == "auto" else None
+            return GroupMethod.VAEZ, api.compress(data, mode=self.mode, model=model, verify=self.verify).data, b""
         except UnsupportedImageError:
             body = pack_blob(data)
             if self.verify and unpack_blob(ByteReader(body, name), len(data)) != data:
@@ -230,10 +227,9 @@ class _Writer:
             raise VerifyError(f"{name}: {error}") from error
 
     @cached_property
-    def _photo_codec(self) -> PhotoCodec:
-        from bbans import models
-
-        return models.load(threads=self.models.threads)
+    def _photo(self) -> api.Model:
+        """For all pictures that are coded one by one."""
+        return api.Model(threads=self.models.threads)
 
 
 def _some(names: list[str]) -> str:

@@ -55,16 +55,17 @@ def file_sizes(photos: Sequence[Photo], model: Path, *, threads: int | None = No
     A picture that the model does not take as its file has it (with alpha, say) is taken as the pixels that it was trained on.
     Raises: VerifyError when another picture comes back.
     """
+    codec = api.Model(model, threads=threads, device=device)
     for photo in photos:
         data = photo.path.read_bytes()
         try:
-            packed = api.compress(data, mode="model", model=str(model), threads=threads, device=device, verify=False)
+            packed = codec.compress(data, mode="model", verify=False)
             pixels = _pixels(data)
         except UnsupportedImageError:
             pixels = photo.pixels
             data = _ppm(pixels)
-            packed = api.compress(data, mode="model", model=str(model), threads=threads, device=device, verify=False)
-        restored = api.decompress(packed.data, model=str(model), threads=threads, device=device)
+            packed = codec.compress(data, mode="model", verify=False)
+        restored = codec.decompress(packed.data)
         if not np.array_equal(_pixels(restored.data), pixels):
             raise VerifyError(f"{photo.path}: another picture came back from the new model")
         fits = max(photo.pixels.shape) <= webp.MAX_SIDE_PX

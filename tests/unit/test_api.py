@@ -4,18 +4,22 @@ import dataclasses
 import io
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import bbans
-from bbans import api, models
+from bbans import api, models, vaez
 from bbans.errors import (
     BbansError,
     CorruptDataError,
     FormatError,
+    ModelError,
     ModelMismatchError,
     ModelMissingError,
     UnsupportedImageError,
@@ -26,21 +30,21 @@ from bbans.formats import container
 from bbans.images.picture import read_picture
 
 HASH = bytes(range(8))
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
 
 class FakeCodec:
     """Two messages of zlib, with made-up bits. `fault` is added to the pixels that it decodes."""
 
-    id, weights_hash = "fake-1", HASH
-
-    def __init__(self, fault: int = 0, padding: int = 0) -> None:
-        self.fault, self.padding = fault, padding
+    def __init__(self, id: str = "fake-1", weights_hash: bytes = HASH) -> None:
+        self.id, self.weights_hash, self.fault = id, weights_hash, 0
+        self.hash = weights_hash  # it is its own weights
 
     def encode(self, pixels: np.ndarray) -> SimpleNamespace:
         half = pixels.shape[0] // 2
         messages = [zlib.compress(part.tobytes(), 9) for part in (pixels[:half], pixels[half:])]
         bits = SimpleNamespace(likelihood_bits=1000.4, prior_bits=20.5, posterior_bits=300.0, initial_bits=0.0)
-        return SimpleNamespace(messages=[*messages, bytes(self.padding)], accounting=bits)
+        return SimpleNamespace(messages=[*messages, b""], accounting=bits)
 
     def decode(self, messages: Sequence[bytes], height: int, width: int, channels: int) -> np.ndarray:
         try:
@@ -52,21 +56,39 @@ class FakeCodec:
         return np.frombuffer(data, np.uint8).reshape(height, width, channels) + np.uint8(self.fault)
 
 
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
-    """The fake codec, in the place of every model."""
-    codec = FakeCodec()
+class FakeModels:
+    """Fake codecs in the place of all models, the first of them the default. `loads` counts."""
 
-    def find(id: str, hash: bytes, also: str | None = None) -> str:
-        if id != codec.id:
-            raise ModelMissingError(f"no model {id}")
+    def __init__(self, *codecs: FakeCodec) -> None:
+        self.codecs, self.default, self.loads = {codec.id: codec for codec in codecs}, codecs[0], 0
+
+    def read(self, model: str | None = None) -> FakeCodec:
+        if model is not None and model not in self.codecs:
+            raise ModelMissingError(f"no model {model}")
+        return self.default if model is None else self.codecs[model]
+
+    def find(self, id: str, hash: bytes, also: str | None = None) -> FakeCodec:
+        codec = self.read(id)
         if hash != codec.weights_hash:
             raise ModelMismatchError("other weights")
-        return id
+        return codec
 
-    monkeypatch.setattr(models, "find", find)
-    monkeypatch.setattr(models, "load", lambda model, *, threads, device: codec)
-    return codec
+    def load(self, model: FakeCodec, *, threads: int | None, device: str) -> FakeCodec:
+        self.loads += 1
+        return model
+
+
+@pytest.fixture
+def fake_models(monkeypatch: pytest.MonkeyPatch) -> FakeModels:
+    fakes = FakeModels(FakeCodec(), FakeCodec("fake-2", bytes(8)))
+    for name in ("read", "find", "load"):
+        monkeypatch.setattr(models, name, getattr(fakes, name))
+    return fakes
+
+
+@pytest.fixture
+def fake(fake_models: FakeModels) -> FakeCodec:
+    return fake_models.default
 
 
 def save(pixels: np.ndarray, format: str, mode: str | None = None, **options: object) -> bytes:
@@ -162,7 +184,7 @@ def test_auto_takes_the_smaller(fake: FakeCodec, sample_png: bytes) -> None:
 def test_auto_spares_the_fallback_when_the_model_is_far_ahead(
     fake: FakeCodec, tiny_png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api.stored, "encode", None)  # whoever calls it fails
+    monkeypatch.setattr(vaez.stored, "encode", None)  # whoever calls it fails
     monkeypatch.setattr(api, "CLEARLY_SMALLER", 100.0)
     assert api.compress(tiny_png).info.mode == "model"
 
@@ -178,7 +200,7 @@ def test_verification_finds_a_wrong_decoder(fake: FakeCodec, tiny_png: bytes, fa
 
 
 def test_verification_finds_a_wrong_writer(fake: FakeCodec, tiny_png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "write_picture", lambda picture: save(picture.pixels, "PNG"))  # loses the text
+    monkeypatch.setattr(vaez, "write_picture", lambda picture: save(picture.pixels, "PNG"))  # loses the text
     with pytest.raises(VerifyError, match="another picture"):
         api.compress(tiny_png, mode="model")
 
@@ -240,9 +262,71 @@ def test_no_picture_is_refused(data: bytes, mode: api.ModeName) -> None:
         api.compress(data, mode=mode)
 
 
-def test_unknown_mode() -> None:
-    with pytest.raises(ValueError, match="auto, model or stored"):
-        api.compress(b"", mode="best")  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mode": "best"}, "mode: auto, model or stored, not 'best'"),
+        ({"mode": "stored", "model": "fake-1"}, "model: mode stored uses none"),
+        ({"threads": 0}, "threads: at least 1"),
+        ({"threads": -1}, "threads: at least 1"),
+        ({"threads": 0, "mode": "stored"}, "threads: at least 1"),
+        ({"model": api.Model(), "threads": 2}, "threads: the model has its own"),
+        ({"model": api.Model(), "device": "cuda"}, "device: the model has its own"),
+    ],
+)
+def test_arguments_that_cannot_be(fake: FakeCodec, tiny_png: bytes, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        api.compress(tiny_png, **arguments)
+    if "mode" not in arguments:
+        with pytest.raises(ValueError, match=message):
+            api.decompress(b"", **arguments)
+
+
+def test_a_model_does_not_store(fake: FakeCodec, tiny_png: bytes) -> None:
+    with pytest.raises(ValueError, match="mode: a model codes in mode auto or model, not 'stored'"):
+        api.Model().compress(tiny_png, mode="stored")
+
+
+def test_an_unknown_model_is_an_error_even_where_none_is_needed(fake: FakeCodec) -> None:
+    with pytest.raises(ModelMissingError):
+        api.compress(KEPT_AS_FILES["JPEG"], model="no-such")
+
+
+def test_a_model_for_sets_is_refused_in_a_line(sample_png: bytes) -> None:
+    with pytest.raises(ModelError, match="'gray' is not for pictures of any size, but for sets of images of one size$"):
+        api.compress(sample_png, model=GOLDEN / "gray.safetensors")
+
+
+def test_a_model_is_loaded_once(fake_models: FakeModels, tiny_png: bytes) -> None:
+    model = api.Model()
+    assert model.compress(KEPT_AS_FILES["JPEG"]).info.mode == "stored"
+    assert fake_models.loads == 0
+    files = [model.compress(tiny_png, mode="model").data, api.compress(tiny_png, mode="model", model=model).data]
+    for file in files:
+        assert read_picture(model.decompress(file).data) == read_picture(api.decompress(file, model=model).data)
+    assert fake_models.loads == 1
+    assert (model.id, model.weights_hash) == ("fake-1", HASH.hex())
+
+
+def test_a_model_decompresses_the_files_of_others(fake_models: FakeModels, tiny_png: bytes) -> None:
+    files = [api.compress(tiny_png, mode="model", model=id).data for id in ("fake-1", "fake-2")]
+    fake_models.loads = 0
+    model = api.load_model("fake-2")
+    for file in files * 2:
+        assert read_picture(model.decompress(file).data) == read_picture(tiny_png)
+    assert fake_models.loads == 2
+    del fake_models.codecs["fake-1"]
+    with pytest.raises(ModelMissingError):
+        api.Model("fake-2").decompress(files[0])
+
+
+def test_threads_share_a_model(tiny_png: bytes) -> None:
+    """One loads it, and all code the same."""
+    model = api.Model(GOLDEN / "tiny.safetensors", threads=1)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: model.compress(tiny_png, mode="model"), range(8)))
+    assert {result.data for result in results} == {results[0].data}
+    assert read_picture(model.decompress(results[0].data).data) == read_picture(tiny_png)
 
 
 def test_public_names() -> None:

@@ -15,6 +15,7 @@ from bbans import api
 from bbans.formats import container
 from bbans.images.picture import read_picture
 
+GRAY = Path(__file__).parents[2] / "data" / "golden" / "gray.safetensors"
 VAEZIP = [sys.executable, "-m", "vaezip_cli.main"]
 
 
@@ -142,7 +143,7 @@ def test_many_files_go_on_and_give_the_highest_code(png: Path, packed: Path, tmp
     assert png.exists()
 
 
-def test_bad_input(png: Path, packed: Path, tmp_path: Path) -> None:
+def test_bad_input(png: Path, packed: Path, tmp_path: Path, tiny_png: bytes) -> None:
     """Each class: its code, one line, nothing written."""
     data = packed.read_bytes()
     parsed = container.unpack(data)
@@ -165,6 +166,10 @@ def test_bad_input(png: Path, packed: Path, tmp_path: Path) -> None:
         path = tmp_path / f"{number}.png.vaez"
         path.write_bytes(content)
         assert_one_line(vaezip("decompress", path), code, str(path), words, "Nothing was written.")
+    png.write_bytes(tiny_png)
+    assert_one_line(vaezip("compress", "--model", "no-such-model", png, png), 4, "no-such-model")
+    assert_one_line(vaezip("compress", "--model", GRAY, png), 4, "'gray' is not for pictures of any size, but for sets of images")
+    png.unlink()
     text = tmp_path / "text.png"
     text.write_text("no picture")
     assert_one_line(vaezip("compress", text), 4, "not a picture", "Nothing was written.")
@@ -188,6 +193,7 @@ def test_bad_input(png: Path, packed: Path, tmp_path: Path) -> None:
         ["compress", "-o", "", "a"],
         ["compress", "--output-dir", "", "a"],
         ["compress", "--output-dir", "y", "-"],
+        ["compress", "--mode", "stored", "--model", "photo-2", "a"],
     ],
 )
 def test_wrong_usage(arguments: list[str]) -> None:

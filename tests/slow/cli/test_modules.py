@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from vaezip_cli import files, jobs, main, output
+from vaezip_cli import compress, decompress, demo, files, jobs, main, output
 
-from bbans import errors
+from bbans import errors, models
+from bbans.models.weights import read
+from tests.models import codec, weights, write_weight_file
 
 
 @pytest.mark.parametrize(
@@ -120,6 +122,43 @@ def test_traceback_only_on_request(capsys: pytest.CaptureFixture[str]) -> None:
 
     jobs.run(["a"], work, effect="", verbose=2)
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the models that were loaded; a tiny one is the default."""
+    loaded: list[str] = []
+
+    def load(model: models.Weights, **options: object) -> object:
+        loaded.append(model.id)
+        return codec()
+
+    monkeypatch.setattr(models, "load", load)
+    monkeypatch.setattr(models, "read", lambda model=None: weights() if model is None else read(model))
+    return loaded
+
+
+def test_a_command_loads_a_model_once(tmp_path: Path, tiny_png: bytes, loads: list[str]) -> None:
+    path = str(write_weight_file(tmp_path / "tiny.safetensors"))
+    pictures = [tmp_path / f"{number}.png" for number in range(3)]
+    for picture in pictures:
+        picture.write_bytes(tiny_png)
+    arguments = ["-q", "--mode", "model", "--model", path, *map(str, pictures)]
+    assert compress.command.main(arguments, standalone_mode=False) == 0
+    assert loads == ["tiny"]
+    packed = [f"{picture}.vaez" for picture in pictures]
+    assert decompress.command.main(["-q", "-f", "--model", path, *packed], standalone_mode=False) == 0
+    assert loads == ["tiny"] * 2
+    assert demo.command.main(["-q", *map(str, pictures)], standalone_mode=False) == 0
+    assert len(loads) == 3
+
+
+def test_a_command_loads_no_model_that_it_does_not_need(tmp_path: Path, tiny_png: bytes, loads: list[str]) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(tiny_png)
+    assert compress.command.main(["-q", "--mode", "stored", str(picture)], standalone_mode=False) == 0
+    assert decompress.command.main(["-q", "-f", f"{picture}.vaez"], standalone_mode=False) == 0
+    assert loads == []
 
 
 def test_table() -> None:
