@@ -109,7 +109,7 @@ def number(grid: Grid, distribution: Distribution, key: Cells | None = None) -> 
 
     def log_freqs(cells: Any, rows: bool) -> Any:
         high, low = np.divmod(cells, run)
-        return log_freqs_of(upper(len(high)), high, rows) + log_freqs_of(lower(high), low, rows)
+        return upper(len(high)).log_freqs(high, rows) + lower(high).log_freqs(low, rows)
 
     return Codec(push, pop, log_freqs)
 
@@ -155,12 +155,6 @@ def _mixed(key: Cells) -> Cells:
     return (mix64(key.astype(np.uint64) + SPLITMIX_STEP) >> np.uint64(1)).astype(np.int64)
 
 
-def log_freqs_of(codec: Codec[Any], symbol: Any, rows: bool) -> Any:
-    """log2 of the symbol's probability as it is coded, in the units of `Codec`."""
-    assert codec.log_freqs is not None  # categorical has them
-    return codec.log_freqs(symbol, rows)
-
-
 def vector(grid: Grid, conditional: Conditional, size: int = 2, key: Cells | None = None) -> Codec[Any]:
     """The codec of the cells (rows, size) of numbers, each by its distribution given those before it.
 
@@ -184,7 +178,7 @@ def vector(grid: Grid, conditional: Conditional, size: int = 2, key: Cells | Non
         return message, cells
 
     def log_freqs(cells: Any, rows: bool) -> Any:
-        return sum(log_freqs_of(codec(cells[:, :d]), cells[:, d], rows) for d in range(size))
+        return sum(codec(cells[:, :d]).log_freqs(cells[:, d], rows) for d in range(size))
 
     return Codec(push, pop, log_freqs)
 
@@ -193,7 +187,7 @@ Parts = tuple[Codec[Any], Callable[[Any], Codec[Any]], Callable[[Any], Codec[Any
 
 
 def parts(model: LatentModel, latents: Grid, grid: Grid, clean: bool) -> Parts:
-    """p(z), p(x|z) and q(z|x) of a float64 model as codecs of cells (rows, 2): of `latents` for z, of `grid` for x.
+    """p(z), p(x|z) and q(z|x) of a float64 model as codecs of cells (rows, n): of `latents` for z, of `grid` for x.
 
     q is `dithered` by the point, which the decoder knows when it gives z back; not so if not `clean`.
     """
@@ -202,9 +196,9 @@ def parts(model: LatentModel, latents: Grid, grid: Grid, clean: bool) -> Parts:
         return vector(grid, model.likelihood(latents.middles(z)))
 
     def posterior(x: Any) -> Codec[Any]:
-        return vector(latents, model.posterior(grid.middles(x)), key=x if clean else None)
+        return vector(latents, model.posterior(grid.middles(x)), model.latents, x if clean else None)
 
-    return vector(latents, model.prior()), likelihood, posterior
+    return vector(latents, model.prior(), model.latents), likelihood, posterior
 
 
 def point_codec(

@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
 
 from bbans.codecs import Codec, categorical
 from bbans.tables import quantise_probabilities
 
-from .coding import POINTS, PRECISION, log_freqs_of, sized, vector
-from .model import LATENT_UNIT, POINT_UNIT, LatentModel, Mlp, std
+from .coding import POINTS, PRECISION, sized, vector
+from .model import LATENT_UNIT, POINT_UNIT, LatentModel, Mlp, normal, std
 from .training import Points
 
 SETTLING_POINTS = 1 << 18
@@ -42,10 +41,10 @@ class TwoPart(LatentModel):
         """For one particle log p(k) p(x|k) of the code that is sent; for more log p(x), which has only K terms. (B,)"""
         if particles == 1:
             k = self.assign(x)
-            return self.log_prior[k] + Normal(*self.given(k)).log_prob(x).sum(-1)
+            return self.log_prior[k] + normal(*self.given(k)).log_prob(x).sum(-1)
         mean, deviation = self.given(torch.arange(len(self.log_prior)))
         parts = [
-            torch.logsumexp(self.log_prior + Normal(mean, deviation).log_prob(part[:, None]).sum(-1), -1) for part in x.split(2048)
+            torch.logsumexp(self.log_prior + normal(mean, deviation).log_prob(part[:, None]).sum(-1), -1) for part in x.split(2048)
         ]
         return torch.cat(parts)
 
@@ -66,7 +65,7 @@ class TwoPart(LatentModel):
 
         def likelihood(k: Any) -> Codec[Any]:
             mean, deviation = self.given(torch.as_tensor(k))
-            return vector(POINTS, lambda before: Normal(mean[:, before.shape[-1]], deviation[:, before.shape[-1]]))
+            return vector(POINTS, lambda before: normal(mean[:, before.shape[-1]], deviation[:, before.shape[-1]]))
 
         def push(message: Any, cells: Any) -> Any:
             k = self.assign(POINTS.middles(cells)).numpy()
@@ -78,7 +77,7 @@ class TwoPart(LatentModel):
 
         def log_freqs(cells: Any, rows: bool) -> Any:
             k = self.assign(POINTS.middles(cells)).numpy()
-            return log_freqs_of(prior_of(len(k)), k, rows) + log_freqs_of(likelihood(k), cells, rows)
+            return prior_of(len(k)).log_freqs(k, rows) + likelihood(k).log_freqs(cells, rows)
 
         return Codec(push, pop, log_freqs)
 
@@ -108,7 +107,7 @@ class VectorQuantised(TwoPart):
         vector = self.vectors[self.assign(x)]
         mean, raw = self.decoder(said + (vector - said).detach()).chunk(2, -1)
         pull = (said.detach() - vector).square() + self.commitment * (said - vector.detach()).square()
-        return (pull - Normal(mean, std(raw)).log_prob(x)).sum(-1).mean()
+        return (pull - normal(mean, std(raw)).log_prob(x)).sum(-1).mean()
 
 
 class Autoencoder(TwoPart):

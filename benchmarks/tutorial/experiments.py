@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.distributions import Normal
 
 from bbans import bitsback
 from bbans.codecs import Codec
@@ -19,7 +18,7 @@ from . import flow
 from .coding import Grid, code, point_codec, primed, sizes, vector
 from .data import Data, Floats
 from .measuring import CODED_DRAWS, default, neg_elbo, seeded
-from .model import LatentModel
+from .model import LatentModel, normal
 
 GAUSSIAN_STD = 1 / 8  # s, of the one Gaussian
 FINE_POINTS = Grid(-1.0, 1.0, 18)
@@ -101,14 +100,14 @@ def linear_vae(epsilon: float, latents: Grid) -> tuple[Codec[Any], bitsback.Cond
 
     def likelihood(z: Any) -> Codec[Any]:
         mean = k * s * latents.middles(z)
-        return vector(FINE_POINTS, lambda before: Normal(mean[:, 0], epsilon * s), 1)
+        return vector(FINE_POINTS, lambda before: normal(mean[:, 0], epsilon * s), 1)
 
     def posterior(x: Any) -> Codec[Any]:
         mean = k / s * FINE_POINTS.middles(x)
-        return vector(latents, lambda before: Normal(mean[:, 0], epsilon), 1)
+        return vector(latents, lambda before: normal(mean[:, 0], epsilon), 1)
 
-    normal = Normal(torch.zeros((), dtype=torch.float64), 1.0)
-    return vector(latents, lambda before: normal, 1), likelihood, posterior
+    standard = normal(torch.zeros((), dtype=torch.float64), 1.0)
+    return vector(latents, lambda before: standard, 1), likelihood, posterior
 
 
 def latent_bits(prior: Codec[Any], posterior: bitsback.Conditional[Any, Any], x: Floats) -> tuple[float, float]:

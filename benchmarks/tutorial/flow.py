@@ -21,10 +21,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
 
 from .coding import Grid
-from .model import POINT_UNIT, Conditional, LatentModel, Mlp, log_prob
+from .model import POINT_UNIT, Conditional, LatentModel, Mlp, log_prob, normal
 from .posteriors import correlated
 
 COUPLINGS = 8
@@ -107,4 +106,4 @@ class NearDeterministic(LatentModel):
 
     def likelihood(self, z: Tensor) -> Conditional:
         mean = self.flow(z)
-        return lambda before: Normal(mean[..., before.shape[-1]], torch.full_like(mean[..., 0], self.epsilon))
+        return lambda before: normal(mean[..., before.shape[-1]], torch.full_like(mean[..., 0], self.epsilon))

@@ -13,10 +13,10 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Normal
+from torch.distributions import Distribution
 from torch.nn import functional as F
 
-from .model import LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, chained, draw, std
+from .model import LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, chained, draw, normal, std
 from .training import Points
 
 SETTLING_POINTS = 1 << 16
@@ -27,7 +27,7 @@ class Logistic(Distribution):
 
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
         self.loc, self.scale = torch.broadcast_tensors(loc, scale)
-        super().__init__(self.loc.shape)
+        super().__init__(self.loc.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         away = (value - self.loc) / self.scale
@@ -64,7 +64,7 @@ class MeanSquaredError(LatentModel):
 
     def likelihood(self, z: Tensor) -> Conditional:
         mean, deviation = self.decoder(z), self.variance.sqrt()
-        return lambda before: Normal(mean[..., before.shape[-1]], deviation)
+        return lambda before: normal(mean[..., before.shape[-1]], deviation)
 
     def squared_errors(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Of points: the squared errors of reconstructions from a draw of z (B, 2), and the KL term (B,)."""

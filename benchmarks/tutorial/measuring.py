@@ -18,7 +18,7 @@ from torch import Tensor
 from bbans.codecs import Codec
 from bbans.tables import LOG_BITS
 
-from .coding import LATENTS, POINTS, Cells, Grid, code, log_freqs_of, parts, point_codec, standard_error
+from .coding import LATENTS, POINTS, Cells, Grid, code, parts, point_codec, standard_error
 from .data import Data, Floats, midpoints
 from .deterministic import TwoPart
 from .flow import NearDeterministic
@@ -165,14 +165,14 @@ def draws_of(particles: int) -> int:
 def coded_bound(model: LatentModel, cells: Cells, particles: int, latents: Grid) -> Floats:
     """`bits` of points as cells (N, 2) by the freqs of their codecs, less the grid's bits: (N,). By draws of its own."""
     if isinstance(model, TwoPart):
-        log_weights = log_freqs_of(model.codec(), cells, True)[:, None, None]
+        log_weights = model.codec().log_freqs(cells, True)[:, None, None]
     else:
         prior, likelihood, posterior = parts(model, latents, POINTS, clean=True)
         found = []
         for part in np.array_split(cells, max(1, len(cells) // CODED_ROWS)):
             x = np.repeat(part, draws_of(particles) * particles, 0)
-            z = latents.cells(draw(model.posterior(POINTS.middles(x)), torch.Size([len(x)])).numpy())
-            found.append(log_freqs_of(likelihood(z), x, True) + log_freqs_of(prior, z, True) - log_freqs_of(posterior(x), z, True))
+            z = latents.cells(draw(model.posterior(POINTS.middles(x)), torch.Size([len(x)]), model.latents).numpy())
+            found.append(likelihood(z).log_freqs(x, True) + prior.log_freqs(z, True) - posterior(x).log_freqs(z, True))
         log_weights = np.concatenate(found).reshape(len(cells), -1, particles)
     of_each_draw: Floats = np.logaddexp2.reduce(log_weights / (1 << LOG_BITS), -1) - np.log2(log_weights.shape[-1])
     return -of_each_draw.mean(1) - cells.shape[1] * np.log2(1 / POINTS.step)
@@ -201,6 +201,6 @@ def active(model: LatentModel, x: Tensor) -> int | None:
     """How many latents have posterior means that move with the point."""
     if isinstance(model, TwoPart):
         return None
-    draws = draw(model.posterior(x), torch.Size([2 * HALF, *x.shape[:-1]])).unflatten(0, (2, HALF)).mean(1)
+    draws = draw(model.posterior(x), torch.Size([2 * HALF, *x.shape[:-1]]), model.latents).unflatten(0, (2, HALF)).mean(1)
     first, second = draws - draws.mean(1, keepdim=True)  # their covariance has no share of the noise of draws
     return int(((first * second).mean(0) > ACTIVE_VARIANCE).sum())

@@ -8,18 +8,19 @@ Source: Frey and Hinton, "Efficient stochastic source coding and an application 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch.distributions import Normal
 
 from bbans import bitsback
 from bbans.codecs import Codec, categorical
 from bbans.tables import quantise_probabilities
 
 from .coding import POINTS, PRECISION, sized, vector
-from .data import Floats, midpoints, normal
+from .data import Floats, midpoints, normal_density
+from .model import normal
 
 NAME, TITLE = "3gaussians", "Mixture of three Gaussians"
 
@@ -36,7 +37,7 @@ def sample(rng: np.random.Generator, n: int) -> Floats:
 
 def joint(x: Floats) -> Floats:
     """p(x, z) for each z: (n, 3) of numbers (n,)."""
-    return WEIGHTS * normal(x[:, None] - MEANS, STDS)
+    return WEIGHTS * normal_density(x[:, None] - MEANS, STDS)
 
 
 def log2_density(x: Floats) -> Floats:
@@ -50,17 +51,22 @@ def entropy(limit: float = 1.0, cells: int = 1 << 16) -> float:
     return -float((p[p > 0] * np.log2(p[p > 0])).sum() * 2 * limit / cells)
 
 
-def codec() -> Codec[Any]:
-    """Bits-back of numbers, as cells (rows, 1), with the exact posterior."""
+def posterior(x: Floats) -> Floats:
+    """p(z|x): (n, 3) of numbers (n,)."""
+    p = joint(x)
+    return p / p.sum(1, keepdims=True)
+
+
+def codec(q: Callable[[Floats], Floats] = posterior) -> Codec[Any]:
+    """Bits-back of numbers, as cells (rows, 1), with q(z|x): a function like `posterior`, which is the exact one."""
     freqs = quantise_probabilities(WEIGHTS, PRECISION)
     prior = sized(lambda rows: categorical(freqs, (rows,)))
     means, stds = torch.from_numpy(MEANS), torch.from_numpy(STDS)
 
     def likelihood(z: Any) -> Codec[Any]:
-        return vector(POINTS, lambda before: Normal(means[z], stds[z]), 1)
+        return vector(POINTS, lambda before: normal(means[z], stds[z]), 1)
 
-    def posterior(cells: Any) -> Codec[Any]:
-        x = POINTS.middles(cells[:, 0]).numpy()
-        return categorical(quantise_probabilities(joint(x), PRECISION))
+    def drawn(cells: Any) -> Codec[Any]:
+        return categorical(quantise_probabilities(q(POINTS.middles(cells[:, 0]).numpy()), PRECISION))
 
-    return bitsback.bb_ans(prior, likelihood, posterior)
+    return bitsback.bb_ans(prior, likelihood, drawn)

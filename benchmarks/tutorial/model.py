@@ -31,7 +31,10 @@ POINT_UNIT, LATENT_UNIT = 1 / 16, 1 / 4  # of what networks see: about the size 
 LEAST_STD = 1e-3  # of a likelihood or posterior
 FREE_BITS = 0.05  # for each latent, that the KL term does not ask for: the tutorial's, against latents that never begin
 
-Distribution.set_default_validate_args(False)
+
+def normal(mean: Tensor, deviation: Tensor | float) -> Normal:
+    """A normal distribution, without the checks of torch.distributions: they take longer than the small networks here."""
+    return Normal(mean, deviation, validate_args=False)
 
 
 class Mlp(nn.Sequential):
@@ -55,19 +58,19 @@ def std(raw: Tensor) -> Tensor:
     return LEAST_STD + 0.3 * torch.exp(raw.clamp(-8, 4))
 
 
-def draw(conditional: Conditional, shape: torch.Size) -> Tensor:
-    """Two numbers by the reparameterisation trick, (*shape, 2). The gradient goes through them."""
+def draw(conditional: Conditional, shape: torch.Size, size: int = 2) -> Tensor:
+    """Numbers by the reparameterisation trick, (*shape, size). The gradient goes through them."""
     numbers: list[Tensor] = []
-    for _ in range(2):
+    for _ in range(size):
         before = torch.stack(numbers, -1) if numbers else torch.empty(*shape, 0)
         numbers.append(conditional(before).expand(shape).rsample())
     return torch.stack(numbers, -1)
 
 
 def log_prob(conditional: Conditional, numbers: Tensor) -> Tensor:
-    """Of two numbers (..., 2), in nats: (...)."""
+    """Of numbers (..., n), in nats: (...)."""
     total = torch.zeros(())
-    for d in range(2):
+    for d in range(numbers.shape[-1]):
         total = total + conditional(numbers[..., :d]).log_prob(numbers[..., d])
     return total
 
@@ -82,7 +85,7 @@ def chained(first: Mlp, second: Mlp, given: Tensor, given_unit: float, before_un
             shape = torch.broadcast_shapes(before.shape[:-1], given.shape[:-1])
             known = [given.expand(*shape, 2) / given_unit, before.expand(*shape, 1) / before_unit]
             mean, raw = second(torch.cat(known, -1)).unbind(-1)
-        return Normal(mean, std(raw))
+        return normal(mean, std(raw))
 
     return conditional
 
@@ -93,39 +96,41 @@ class LatentModel(nn.Module):
     title = "typical VAE"
     source = "Kingma and Welling 2014; Yu 2020, Section 2"
     reading = ""  # what is coded, where the objective is no code length
+    latents = 2
     batch = 512  # points of a training step
     beta = 1.0  # what training counts the KL term for
     warm_up = 0.0  # share of the steps in which beta grows from 0 to 1
 
-    def __init__(self) -> None:
+    def __init__(self, latents: int = 2) -> None:
         super().__init__()
-        self.encoder = Mlp(2, 4, POINT_UNIT)
-        self.decoder = Mlp(2, 4, LATENT_UNIT)
+        self.latents = latents
+        self.encoder = Mlp(2, 2 * latents, POINT_UNIT)
+        self.decoder = Mlp(latents, 4, LATENT_UNIT)
 
     def posterior(self, x: Tensor) -> Conditional:
         """q(z|x): independent normals."""
         mean, raw = self.encoder(x).chunk(2, -1)
-        return lambda before: Normal(mean[..., before.shape[-1]], std(raw)[..., before.shape[-1]])
+        return lambda before: normal(mean[..., before.shape[-1]], std(raw)[..., before.shape[-1]])
 
     def prior(self) -> Conditional:
         """p(z): a standard normal."""
-        return lambda before: Normal(torch.zeros(before.shape[:-1]), torch.ones(()))
+        return lambda before: normal(torch.zeros(before.shape[:-1]), torch.ones(()))
 
     def likelihood(self, z: Tensor) -> Conditional:
         """p(x|z): independent normals."""
         mean, raw = self.decoder(z).chunk(2, -1)
-        return lambda before: Normal(mean[..., before.shape[-1]], std(raw)[..., before.shape[-1]])
+        return lambda before: normal(mean[..., before.shape[-1]], std(raw)[..., before.shape[-1]])
 
     def loss(self, x: Tensor) -> Tensor:
         """What training makes small, in nats, from points (B, 2)."""
         q = self.posterior(x)
-        z = draw(q, x.shape[:-1])
+        z = draw(q, x.shape[:-1], self.latents)
         return (self.beta * self.kl(q, z) - log_prob(self.likelihood(z), x)).mean()
 
     def kl(self, q: Conditional, z: Tensor) -> Tensor:
         """KL(q(z|x) || p(z)) in closed form, latent by latent. (B,)"""
         total = torch.zeros(())
-        for d in range(2):
+        for d in range(z.shape[-1]):
             of_latent = kl_divergence(q(z[..., :d]), self.prior()(z[..., :d]))
             total = total + F.relu(of_latent - FREE_BITS / BITS) + FREE_BITS / BITS
         return total
@@ -133,7 +138,7 @@ class LatentModel(nn.Module):
     def log_weights(self, x: Tensor, particles: int) -> Tensor:
         """log p(x, z_k) / q(z_k|x) for z_k ~ q(z|x), in nats. (K, B)"""
         q = self.posterior(x)
-        z = draw(q, torch.Size([particles, *x.shape[:-1]]))
+        z = draw(q, torch.Size([particles, *x.shape[:-1]]), self.latents)
         return log_prob(self.likelihood(z), x) + log_prob(self.prior(), z) - log_prob(q, z)
 
     def bound(self, x: Tensor, particles: int) -> Tensor:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
 
-from .model import LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, std
+from .model import LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, normal, std
 from .training import Points, fit
 
 
@@ -44,7 +43,7 @@ class Wasserstein(LatentModel):
 
     def likelihood(self, z: Tensor) -> Conditional:
         mean, deviation = self.decoder(z), std(self.raw)
-        return lambda before: Normal(mean[..., before.shape[-1]], deviation)
+        return lambda before: normal(mean[..., before.shape[-1]], deviation)
 
     def loss(self, x: Tensor) -> Tensor:
         if self.settled:

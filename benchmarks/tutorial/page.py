@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from .coding import POINTS, PRECISION
+from .coding import CHAINS, POINTS, PRECISION
 from .data import PLANE
 from .experiments import CELLS_IN_STD
 from .figures import DARK, by_dataset, title_of
@@ -84,24 +84,34 @@ more or less for them than H. One more set is of single numbers: a mixture of th
 
 - **steps** of training, with {batch} points each; {iwae_batch} for IWAE, {flow_batch} for the flow. More of them still help,
   so models of {steps} are to be compared with the typical VAE of as many. The decoder of the Wasserstein auto-encoder gets its
-  posterior in {settling} more. Training does not charge the first {free_bits} bits of each latent, as in the tutorial.
+  posterior in {settling} more. Free bits: where the KL term has a closed form, training does not charge the first {free_bits}
+  bits of each latent of each point, as in the tutorial; where it is sampled (full covariance, inverse-autoregressive, learned
+  priors), the first {all_free_bits} bits of its mean over the batch; by the IWAE bound, and for the flow, VQ-VAE and the plain
+  auto-encoder, it charges all. No bound and no code length here leaves out any bits.
 - **H**: the entropy of the data.
 - **-ELBO**: what bits-back should take in the mean.
 - **NLL**: -log p(x) of the model, by importance sampling with {nll_particles} draws of z, on the tutorial's square. -ELBO less NLL
   is what the posterior loses, NLL less H what the model loses.
 - **IWAE**: the negative IWAE bound of {iwae_particles} draws of z, or of K where a row has K > 1. In the mean it is between -ELBO
   and NLL.
-- **active**: latents whose posterior mean moves with the point. By plain MSE and with beta = {beta:g} latents say no more than
-  those free bits, so these codes are hardly shorter than that of one Gaussian.
-- **code length**: by which the message grew for each point, with its standard error. A point is coded as a cell of a grid of
+- **active**: latents whose posterior mean moves with the point.
+- **code length**: by which the message grew for each point, with its standard error: {chains} messages of {points_each} points
+  each, one after the other. A point is coded as a cell of a grid of
   2^{n} cells in a unit of each direction; the {two_n} bits that this takes under a uniform density are taken off. Points are coded
-  {coded_draws} times with other draws of z, less often with K > 1: one draw each would leave their mean uncertain by 0.01 bits.
-- **initial**: bits that a message must hold before its first point, once for all its points, in whole words of 32; 31 more are the
-  head, which any message has. They come back when it is decoded, so code length does not count them.
+  {coded_draws} times, on other messages, with other draws of z, less often with K > 1: one draw each would leave their mean
+  uncertain by 0.01 bits.
+- **initial**: bits that a message must hold before its first point: the 31 of its head and words of 32 below, as many as any of
+  the messages used. They are needed once, not for each point, and come back when the message is decoded, so code length does
+  not count them; a message of {points_each} points that had to pay for them would take a {points_each}th of them more for each.
 - **as coded**: -ELBO once more, or IWAE with K > 1, by the integer freqs of the code. A freq is at least 1 of 2^{precision}, so
   each of a number's two digits costs at most {precision} bits, where a density may ask for hundreds. That tells where narrow
   likelihoods meet broad posteriors: a code is shorter there than a density says.
 - **beyond**: code length less the bound as coded, with the standard error that draws of z give their difference.
+
+By the plain MSE and with beta = {beta:g} latents say little: no such code is shorter than that of one Gaussian by more than
+{shorter:.2f} bits, and as trained, with a variance of 1/2, the plain MSE takes {longer:.1f} to {longest:.1f} bits more than that.
+
+{gaussians}
 
 -ELBO, IWAE and code length are of the same points, drawn from the data: the draw moves all three together by about the standard
 error that code lengths have, up or down. H and NLL are sums over a grid, weighted by the true density, and have no such error. So
@@ -118,10 +128,11 @@ code k that is sent, NLL and IWAE are of p(x), the exact sum over all k: the dif
 
 ## More particles, shorter codes
 
-Monte Carlo bits-back draws K latents for a point and codes it with one of them, chosen by weight. In the mean that takes the
-negative IWAE bound of K particles as coded, which falls from -ELBO towards the NLL as K grows. Bars are standard errors: how far
-code lengths may be from the mean over all points and latents. With small K the latents make most of it, with large K the
-points, and these are the same for all K.
+One model, trained by the IWAE bound of {iwae_particles} draws, coded with K. It counts on {iwae_particles}: with one its code is
+longer than that of a uniform density. Monte Carlo bits-back draws K latents for a point and codes it with one of them, chosen by
+weight. In the mean that takes the negative IWAE bound of K particles as coded, which falls from -ELBO towards the NLL as K grows.
+Bars are standard errors: how far code lengths may be from the mean over all points and latents. With small K the latents make
+most of it, with large K the points, and these are the same for all K.
 
 ![code length against particles](particles.png)
 
@@ -130,7 +141,8 @@ points, and these are the same for all K.
 Bits-back draws z from what is on top of the message: the z of the point before. As long as latents are in the mean as p(z) says,
 these bits are as good as random. Where they are not, a z is not a draw from q(z|x). With q(z|x) near to p(z) it is even the same
 z again and again, so that one bad z is paid for by many points. Here the bits are moved by pseudo-random numbers first, which
-the decoder knows too, as it has the point by then. Code lengths without that:
+the decoder knows too, as it has the point by then. Nothing is added to the message by that. Code lengths, as everywhere net of
+initial bits, without it:
 
 {clean}
 
@@ -194,7 +206,7 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
 
     Args:
         results: rows (of `measuring.Row.json`); entropies (of `table.entropies`); dark (dataset, model, share);
-            accuracy and two_optima (as the figures of these names); errata (claim, computed); machine (processor, cores).
+            accuracy and two_optima (as the figures of these names); errata (place, claim, computed); machine (processor, cores).
     """
     rows = results["rows"]
     text = PAGE.format(
@@ -204,6 +216,10 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
         iwae_particles=IWAE_PARTICLES,
         summary=_summary(rows, results["entropies"]),
         free_bits=FREE_BITS,
+        all_free_bits=2 * FREE_BITS,
+        chains=CHAINS,
+        points_each=max(row["points"] for row in rows) // CHAINS,
+        **_against_gaussian(rows, results["entropies"]),
         beta=BetaVAE.beta,
         batch=LatentModel.batch,
         iwae_batch=ImportanceWeighted.batch,
@@ -225,7 +241,11 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
         ),
         cells_in_std=CELLS_IN_STD,
         two_optima=_two_optima(results["two_optima"]),
-        errata=_table(("claim", "computed"), [(row["claim"], row["computed"]) for row in results["errata"]], numbers=False),
+        errata=_table(
+            ("where", "claim", "computed"),
+            [(row["place"], row["claim"], row["computed"]) for row in results["errata"]],
+            numbers=False,
+        ),
         processor=results["machine"]["processor"],
         cores=results["machine"]["cores"],
         hours=sum({(row["entry"], row["dataset"]): row["training_s"] for row in rows}.values()) / 3600,
@@ -260,6 +280,39 @@ def _summary(rows: Sequence[Row], entropies: Sequence[Row]) -> str:
         )
     heads = ("data set", "H", "these points", "VAE, published", "-ELBO", "coded", "IWAE, published", "bound", "coded")
     return _table((*heads, "shortest code"), lines)
+
+
+def _against_gaussian(rows: Sequence[Row], entropies: Sequence[Row]) -> dict[str, Any]:
+    """Codes of the rows that train by the plain MSE or with beta, beside what one Gaussian takes."""
+    gaussian = {row["dataset"]: float(row["gaussian_bits"]) for row in entropies}
+    trained, read, beta = (
+        [row for row in rows if test(row)] for test in (_as_trained, _as_read, lambda row: row["entry"] == "beta")
+    )
+
+    def saved(some: Sequence[Row]) -> list[float]:
+        return [gaussian[row["dataset"]] - row["code_length_bits"] for row in some]
+
+    lines = [
+        [title_of(name), f"{gaussian[name]:.3f}"]
+        + [_number(row, "code_length_bits") for some in (trained, read, beta) for row in some if row["dataset"] == name]
+        for name in gaussian
+    ]
+    heads = ("data set", "one Gaussian", "plain MSE, as trained", "plain MSE, best variance", f"beta = {BetaVAE.beta:g}")
+    longer = [-bits for bits in saved(trained)]
+    return {
+        "shorter": max(saved([*read, *beta])),
+        "longer": min(longer),
+        "longest": max(longer),
+        "gaussians": _table(heads, lines),
+    }
+
+
+def _as_trained(row: Row) -> bool:
+    return bool(row["entry"] == "mse" and not row["reading"])
+
+
+def _as_read(row: Row) -> bool:
+    return bool(row["entry"] == "mse" and row["reading"])
 
 
 def _entropies(rows: Sequence[Row]) -> str:
@@ -306,7 +359,7 @@ def _named(rows: Sequence[Row]) -> str:
     """Models with their data sets, each model once."""
     found: dict[str, list[str]] = {}
     for row in rows:
-        which = {"iwae": f" with K = {row['particles']}", "typical-short": f" of {row['steps']} steps"}.get(row["entry"], "")
+        which = {"iwae": f" coded with {row['particles']}", "typical-short": f" of {row['steps']} steps"}.get(row["entry"], "")
         found.setdefault(row["model"] + which, []).append(title_of(row["dataset"]))
     return "; ".join(f"{model} ({', '.join(datasets)})" for model, datasets in found.items())
 
@@ -317,7 +370,7 @@ def _measured(rows: Sequence[Row]) -> str:
     several = {row["model"] for row in rows if row["particles"] > 1}
 
     def name(row: Row) -> str:
-        particles = f", K = {row['particles']}" if row["model"] in several else ""
+        particles = f", trained with {IWAE_PARTICLES} draws, coded with {row['particles']}" if row["model"] in several else ""
         note = f" <sup>{readings.index(row['reading']) + 1}</sup>" if row["reading"] else ""
         return f"{row['model']}{particles}{note}"
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from .model import BITS, FREE_BITS, LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, chained, log_prob, std
+from .model import BITS, FREE_BITS, LATENT_UNIT, POINT_UNIT, Conditional, LatentModel, Mlp, chained, log_prob, normal, std
 
 
 class SampledKL(LatentModel):
@@ -32,8 +32,8 @@ def correlated(mean: Tensor, deviation: Tensor, slope: Tensor) -> Conditional:
 
     def conditional(before: Tensor) -> Normal:
         if not before.shape[-1]:
-            return Normal(mean[..., 0], deviation[..., 0])
-        return Normal(mean[..., 1] + slope * (before[..., 0] - mean[..., 0]), deviation[..., 1])
+            return normal(mean[..., 0], deviation[..., 0])
+        return normal(mean[..., 1] + slope * (before[..., 0] - mean[..., 0]), deviation[..., 1])
 
     return conditional
 

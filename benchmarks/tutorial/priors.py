@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, MixtureSameFamily, Normal
+from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
-from .model import LATENT_UNIT, Conditional, Mlp, std
+from .model import LATENT_UNIT, Conditional, Mlp, normal, std
 from .posteriors import SampledKL
 from .training import Points
 
@@ -30,9 +30,10 @@ def mixture(logits: Tensor, means: Tensor, deviations: Tensor) -> Conditional:
         d = before.shape[-1]
         weights = logits.expand(*before.shape[:-1], len(logits))
         if d:
-            weights = weights + Normal(means[:, 0], deviations[:, 0]).log_prob(before[..., :1])
+            weights = weights + normal(means[:, 0], deviations[:, 0]).log_prob(before[..., :1])
         shape = weights.shape
-        return MixtureSameFamily(Categorical(logits=weights), Normal(means[:, d].expand(shape), deviations[:, d].expand(shape)))
+        parts = normal(means[:, d].expand(shape), deviations[:, d].expand(shape))
+        return MixtureSameFamily(Categorical(logits=weights, validate_args=False), parts, validate_args=False)
 
     return conditional
 
@@ -91,7 +92,7 @@ class ResampledPrior(SampledKL):
 
     def log_accepted(self, z: Tensor) -> Tensor:
         """log N(z) a(z). (...)"""
-        log_normal = Normal(torch.zeros(()), torch.ones(())).log_prob(z).sum(-1)
+        log_normal = normal(torch.zeros(()), torch.ones(())).log_prob(z).sum(-1)
         return log_normal + nn.functional.logsigmoid(self.acceptance(z)[..., 0])
 
     def log_masses(self, cells: int, place: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ class Table(Distribution):
 
     def __init__(self, log_mass: Tensor, limit: float) -> None:
         self.log_mass, self.limit, self.step = log_mass, limit, 2 * limit / log_mass.shape[-1]
-        super().__init__(log_mass.shape[:-1])
+        super().__init__(log_mass.shape[:-1], validate_args=False)
 
     def log_prob(self, value: Tensor) -> Any:
         n = self.log_mass.shape[-1]

@@ -100,6 +100,7 @@ def entropies(data: Data, points: int) -> dict[str, Any]:
         "dataset": data.name,
         "entropy_bits": data.entropy(),
         "square_bits": data.entropy(0.5, 1024),
+        "gaussian_bits": data.gaussian_bits(),
         "published": data.published_entropy,
         "points_bits": float(lengths.mean()),
         "points_error": standard_error(lengths),
@@ -161,7 +162,9 @@ def compute(results: Results, share: float, points: int, processes: int, path: P
         results["rows"].append({**mixture_row(points), "commit": about["commit"]})
     results["entropies"] = [entropies(data, points) for data in PLANE.values()]
     results["two_optima"] = experiments.two_optima(EPSILONS)
-    results["errata"] = [{"claim": erratum.claim, "computed": erratum.computed} for erratum in errata.errata()]
+    results["errata"] = [
+        {"place": erratum.place, "claim": erratum.claim, "computed": erratum.computed} for erratum in errata.errata()
+    ]
     results["dark"] = [
         {"dataset": dataset, "model": model.title, "share": figures.dark_share(model, PLANE[dataset])}
         for name in ("typical", "iwae")
