@@ -31,3 +31,11 @@ class Accounting:
             posterior_bits=self.posterior_bits + other.posterior_bits,
             initial_bits=self.initial_bits + other.initial_bits,
         )
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Messages in the order in which they are decoded, and where the bits of all of them come from."""
+
+    messages: list[bytes]
+    accounting: Accounting

@@ -34,10 +34,11 @@ from bbans.errors import ModelMissingError
 from bbans.formats import container
 from bbans.formats.container import Container, ModelHeader
 from bbans.results import Info, ModeName, Restored, Result
-from bbans.vaez import PictureCodec, Source
+from bbans.vaez import Source
 
 if TYPE_CHECKING:
     from bbans.models import Weights
+    from bbans.models.registry import PictureCodec
 
 StrPath = str | os.PathLike[str]
 

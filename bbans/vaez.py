@@ -11,9 +11,8 @@ Forward and inverse stand side by side. Reading bytes and loading models is done
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -27,26 +26,12 @@ from bbans.images.picture import MAX_PIXELS, Picture, probe_picture, read_pictur
 from bbans.results import Info, ModeName, Restored, SectionInfo
 
 if TYPE_CHECKING:
-    from bbans.models.photo.codec import Encoded
+    from bbans.models.registry import PictureCodec
 
 Pixels = npt.NDArray[np.uint8]
 
 _PICTURE_METHODS = (stored.Method.WEBP, stored.Method.LZMA)
 """Those that keep pixels and metadata. The others keep the file."""
-
-
-class PictureCodec(Protocol):
-    """What a model of `bbans.models` does for this module."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def weights_hash(self) -> bytes: ...
-
-    def encode(self, pixels: Pixels, /) -> Encoded: ...
-
-    def decode(self, messages: Sequence[bytes], height: int, width: int, channels: int, /) -> Pixels: ...
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ import torch
 
 from bbans import models
 from bbans.craystack import load
-from bbans.models.set_codec import load_network
-from bbans.models.small_layout import LATENT_LEVELS, LOG_SCALE_MIN
-from bbans.models.small_network import Latent, MarkovNetwork
+from bbans.models.grids import LATENT_LEVELS, LOG_SCALE_MIN, Latent
+from bbans.models.markov.network import MarkovNetwork
+from bbans.models.registry import family_of
 
 from .datasets import DataSet
 from .jobs import CHAIN, Step, compare
@@ -46,7 +46,7 @@ class CraystackJob:
     def __init__(self, data: DataSet, model: str) -> None:
         self._library = load()
         weights = models.read(model)
-        network = load_network(weights)
+        network = family_of(weights).load_network(weights)
         assert isinstance(network, MarkovNetwork) and isinstance(data.images, np.ndarray)
         self._network = network
         count = len(data.images) // BATCH * BATCH

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bbans.models.grids import COLOURS, LATENT_LEVELS, LOG_SCALE_MIN, Latent
 from bbans.models.photo.codec import PhotoCodec
-from bbans.models.photo.config import COLOURS, LATENT_LEVELS, LOG_SCALE_MIN
-from bbans.models.photo.geometry import Bytes, Latent, Level, pyramid_of, regions
+from bbans.models.photo.geometry import Bytes, Level, pyramid_of, regions
 from bbans.models.photo.network import Params
 
 Floats = NDArray[np.float64]

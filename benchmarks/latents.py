@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import numpy as np
@@ -20,8 +20,9 @@ from PIL import Image
 
 from bbans import models
 from bbans.ans import Message
+from bbans.models.grids import Latent
 from bbans.models.photo.codec import PhotoCodec
-from bbans.models.photo.geometry import Bytes, Latent, Level
+from bbans.models.photo.geometry import Bytes, Level
 
 from .photos import SUFFIXES
 
@@ -60,7 +61,7 @@ def main(folder: Path, with_z: str, without: str, control: str, out: Path | None
     pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     rates: dict[str, Any] = {"pictures": len(files)}
     for name, file in (("with", with_z), ("without", without), ("control", control)):
-        codec = models.load(file)
+        codec = cast(PhotoCodec, models.load(file))
         if name == "control":
             codec = ControlCodec(codec.network, models.read(file))
         rates[name] = {

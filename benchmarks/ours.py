@@ -28,7 +28,7 @@ from .jobs import ARCHIVE, CHAIN, EACH, PARTS, Step, compare
 from .machine import watch_memory
 
 if TYPE_CHECKING:
-    from bbans.models.set_codec import SetCodec
+    from bbans.models.sets import SetCodec
 
 WARM_IMAGES = 2
 TERMS = ("likelihood_bits", "prior_bits", "posterior_bits", "initial_bits")

@@ -15,7 +15,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import numpy as np
@@ -167,7 +167,7 @@ def main(
     if not files:
         raise click.ClickException(f"{folder}: no pictures")
     arguments: dict[str, Any] = {"model": model, "threads": threads}
-    codec = models.load(model, threads=threads) if draws or ablate else None
+    codec = cast(PhotoCodec, models.load(model, threads=threads)) if draws or ablate else None
     bbans.decompress(bbans.compress(files[0].read_bytes(), mode="model", verify=False, **arguments).data, **arguments)  # warm
     rows = []
     for file in files:
@@ -183,7 +183,7 @@ def main(
     if out:
         weights = models.read(model)
         about: dict[str, Any] = {"macs_per_pixel": macs_per_pixel(weights)}
-        about["backend"] = (codec or models.load(model, threads=threads)).network.backend
+        about["backend"] = (codec or cast(PhotoCodec, models.load(model, threads=threads))).network.backend
         about |= {"processor": processor(), "threads": threads or os.cpu_count(), "python": platform.python_version()}
         about |= {"bbans": bbans.__version__, "model": weights.id, "weights": weights.hash.hex()}
         out.write_text(json.dumps({"about": about, "total": total, "rows": rows}, indent=1) + "\n")

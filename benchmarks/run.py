@@ -158,7 +158,7 @@ def beside_craystack(data: DataSet, folder: Path, model: str, say: Callable[[str
 
 
 def schemes(weights: Weights, particles: Sequence[int] = ()) -> list[str]:
-    """The bits-back schemes for a model, its own first (see bbans.models.set_codec)."""
+    """The bits-back schemes for a model, its own first (see bbans.models.schemes)."""
     if weights.architecture != "markov":
         return ["top-down"]
     if len(weights.config["latents"]) > 1:

@@ -22,8 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from bbans.models.small_layout import LATENT_LEVELS, LOG_SCALE_MAX, LOG_SCALE_MIN, SmallConfig
-from bbans.models.small_network import MAX_BATCH, Latent, MarkovNetwork, Samples, TopDownNetwork, padded
+from bbans.models.batches import MAX_BATCH, padded
+from bbans.models.config import ImageConfig
+from bbans.models.grids import LATENT_LEVELS, LOG_SCALE_MAX, LOG_SCALE_MIN, Latent, Samples
+from bbans.models.markov.network import MarkovNetwork
+from bbans.models.topdown.network import TopDownNetwork
 
 from .elbo import Floats, log_mass, sample
 
@@ -100,7 +103,7 @@ def _markov(network: MarkovNetwork, x: Samples, draws: int, rng: np.random.Gener
 def _top_down(network: TopDownNetwork, x: Samples, draws: int, rng: np.random.Generator) -> list[Floats]:
     """Bits (3, B) of every draw."""
     found = []
-    batch = np.asarray(padded(x), np.uint8)
+    batch = padded(x)
     seen, start = network.up(batch), network.start(len(batch))
     for _ in range(draws):
         bits = np.zeros((3, len(batch)))
@@ -133,7 +136,7 @@ def pixel_outputs(network: TopDownNetwork, x: Samples, features: Tensor) -> NDAr
     return np.asarray(network.layers["pixel.out"](hidden).flatten(2).float().numpy())
 
 
-def sample_bits(config: SmallConfig, x: Samples, outputs: NDArray[np.float32]) -> Floats:
+def sample_bits(config: ImageConfig, x: Samples, outputs: NDArray[np.float32]) -> Floats:
     """-log2 p(x|z) of every image (B,), given the heads' outputs (B, outputs, H * W), rounded as the coder rounds them."""
     v = outputs.astype(np.float64)
     flat = x.reshape(len(x), -1, config.channels).astype(np.float64)
@@ -155,7 +158,7 @@ def sample_bits(config: SmallConfig, x: Samples, outputs: NDArray[np.float32]) -
     return np.asarray(-log_p.sum((1, 2)) / NATS)
 
 
-def mixture(config: SmallConfig, outputs: NDArray[np.float32]) -> tuple[Floats, Floats, Floats]:
+def mixture(config: ImageConfig, outputs: NDArray[np.float32]) -> tuple[Floats, Floats, Floats]:
     """Means, log scales and log weights (B, H * W, C, K) of 8-bit samples; colours' means not yet relative to anything."""
     k, colours = config.components, config.channels
     v = outputs[:, : 3 * colours * k].astype(np.float64).reshape(len(outputs), 3, colours, k, -1)
@@ -165,7 +168,7 @@ def mixture(config: SmallConfig, outputs: NDArray[np.float32]) -> tuple[Floats, 
     return np.rint(64 * means) / 64, np.clip(np.rint(scales) / 16, LOG_SCALE_MIN, LOG_SCALE_MAX), log_weights
 
 
-def references(config: SmallConfig, x: Samples) -> Floats:
+def references(config: ImageConfig, x: Samples) -> Floats:
     """What the means of colours are relative to (B, H, W, C): the mean of left and above, at the borders the other, or 128."""
     base = np.full(x.shape, 128.0)
     if getattr(config, "reference", False):

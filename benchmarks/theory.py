@@ -9,7 +9,9 @@ from typing import Any, cast
 import numpy as np
 
 from bbans import models
-from bbans.models.set_codec import load_network, monte_carlo
+from bbans.models.photo.codec import PhotoCodec
+from bbans.models.registry import family_of
+from bbans.models.schemes import particles_of
 from bbans.models.weights import PHOTO, Weights
 
 from .datasets import DataSet
@@ -25,12 +27,6 @@ PHOTO_DRAWS = 2
 def kind(weights: Weights) -> str:
     """Whether a pixel's likelihood looks at other pixels, or at z alone."""
     return CONTEXT if weights.architecture == PHOTO or weights.config.get("context") else PURE
-
-
-def particles_of(scheme: str | None) -> int:
-    """K of the Monte Carlo schemes, 1 for all others."""
-    found = monte_carlo(scheme or "")
-    return found[1] if found else 1
 
 
 class Theory:
@@ -67,7 +63,8 @@ class Theory:
         if key not in self._draws:
             array = self.data.images[:images]
             assert isinstance(array, np.ndarray)
-            self._draws[key] = draw(cast(Network, load_network(models.read(model))), array, self.draws)
+            weights = models.read(model)
+            self._draws[key] = draw(cast(Network, family_of(weights).load_network(weights)), array, self.draws)
         return self._draws[key]
 
     def scatter(self, model: str, scheme: str | None, images: int) -> dict[str, Any]:
@@ -92,7 +89,7 @@ class Theory:
 
     def _photo(self, model: str, row: dict[str, Any]) -> dict[str, Any]:
         """The photo model's adaptive stage is no part of its negative ELBO: it makes files shorter than that."""
-        codec = models.load(model)
+        codec = cast(PhotoCodec, models.load(model))
         bounds = [neg_elbo(codec, pixels, PHOTO_DRAWS) for pixels in self.data.images[: row["images"]]]
         bits = sum(bound.neg_elbo_bits for bound in bounds)
         error = math.hypot(*(bound.standard_error_bits for bound in bounds))

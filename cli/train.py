@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from bbans.models.photo.config import PhotoConfig
-from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig
+from bbans.models.registry import families
 from bbans.models.weights import PHOTO
 from bbans.training.callbacks import Stopped
 from bbans.training.outputs import Outputs
@@ -23,19 +21,13 @@ from .progress import Console, Interruption, Worker
 
 if TYPE_CHECKING:
     from bbans.models import Weights
+    from bbans.models.config import PictureConfig
     from bbans.training.callbacks import Callbacks
     from bbans.training.run import Rates
     from bbans.training.tasks.task import Task
 
-GIVEN = asdict(SmallConfig()).keys() - {"components"}  # by the images
-SIZES: dict[str, dict[str, Any]] = {
-    family: {name: default for name, default in asdict(config).items() if name not in GIVEN or family == PHOTO}
-    for family, config in ((PHOTO, PhotoConfig()), ("markov", MarkovConfig()), ("topdown", TopDownConfig()))
-}
-"""By family the sizes that a user can choose, and their defaults."""
-ADDED = {"topdown": {"context", "features", "hidden", "depth"}}
-"""Sizes that a model may be given when it is trained further."""
-BATCH_OF_IMAGES = 128  # where a sample is an image of 28 x 28 pixels or so, and not a crop
+SIZES = {name: family.sizes() for name, family in families().items()}
+BATCHES = ", ".join(f"{name} {family.batch}" for name, family in families().items())
 
 
 def sizes_of(family: str, settings: tuple[str, ...]) -> dict[str, Any]:
@@ -96,7 +88,7 @@ DEFAULTS = ". ".join(
     "--batch",
     metavar="N",
     type=click.IntRange(min=1),
-    help=f"Samples a step and process.  [default: {Schedule.batch}; images: {BATCH_OF_IMAGES}]",
+    help=f"Samples a step and process.  [default: {BATCHES}]",
 )
 @click.option("--side", type=click.IntRange(min=16), help=f"Side of a crop of a photo: a power of two.  [default: {Schedule.side}]")
 @click.option(
@@ -207,17 +199,19 @@ def check(
     if minutes is not None and steps is not None:
         raise click.UsageError("--minutes and --steps exclude each other", context)
     name = model_name(out, id)
-    if family != PHOTO and side is not None:
-        raise click.UsageError("--side is of the photo model: images are taken whole", context)
-    if family == PHOTO and binarise is not None:
-        raise click.UsageError("--binarise is not for the photo model", context)
+    row = families()[family]
+    if not row.any_size and side is not None:
+        raise click.UsageError("--side is for models of pictures of any size: images of sets are taken whole", context)
+    if row.any_size and binarise is not None:
+        raise click.UsageError("--binarise is for models of sets of images", context)
     side = Schedule.side if side is None else side
     if side & (side - 1):
         raise click.UsageError(f"--side is a power of two, not {side}", context)
     sizes = sizes_of(family, size)
-    if source is not None and sizes.keys() - ADDED.get(family, set()):
-        raise click.UsageError("--from brings its own sizes: no --size with it, but of a topdown model's pixel layers", context)
-    batch = rest["batch"] or (Schedule.batch if family == PHOTO else BATCH_OF_IMAGES)
+    if source is not None and sizes.keys() - row.widened:
+        others = f", but for {', '.join(sorted(row.widened))}" if row.widened else ""
+        raise click.UsageError(f"--from brings its own sizes: no --size with it{others}", context)
+    batch = rest["batch"] or row.batch
     fields = ("optimiser", "rate", "warm_up", "decay_from", "quantise_from", "kl_until", "every", "only", "pixels", "seed")
     schedule = Schedule(
         steps=steps,
@@ -254,7 +248,7 @@ def train(inputs: tuple[Path, ...], out: Path, name: str, schedule: Schedule, co
     start = None if options["source"] is None else models.read(options["source"])
     workers = options["workers"]
     if workers is None:  # to fetch images from a process costs more than to make them
-        workers = 8 if device.type == "cuda" else int(options["family"] == PHOTO)
+        workers = 8 if device.type == "cuda" else int(families()[options["family"]].any_size)
     processes = join(device)
     callbacks = console if processes.first else Worker(console.interruption)
     outputs = Outputs(out)
@@ -298,11 +292,12 @@ def read_task(
 
     reading: dict[str, Any] = {"omit": [outputs.curve], "note": callbacks.note, "check": check}
     sizes = sizes_of(family, size)
-    if family == PHOTO:
-        from bbans.models.photo.config import config_of
+    row = families()[family]
+    if row.any_size:
         from bbans.training.tasks.photo import read_photo_task
 
-        return read_photo_task(inputs, valid, config_of(start) if start else PhotoConfig(**sizes), schedule.side, **reading)
+        config = cast("PictureConfig", row.config_of(start) if start else row.config_class(**sizes))
+        return read_photo_task(inputs, valid, config, schedule.side, family=family, **reading)
     from bbans.training.tasks.images import read_image_task
 
     return read_image_task(inputs, valid, family, sizes, start=start, binarised=binarise, **reading)

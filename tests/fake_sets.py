@@ -65,7 +65,7 @@ class FakeCodec:
 
 @dataclass
 class FakePhoto:
-    """A `bbans.vaez.PictureCodec`: the pixels as a zlib stream. A `models.Weights` too, for `install`."""
+    """A `bbans.models.registry.PictureCodec`: the pixels as a zlib stream. A `models.Weights` too, for `install`."""
 
     id: str = "photo-0"
     weights_hash: bytes = b"\x08\7\6\5\4\3\2\1"

@@ -29,9 +29,11 @@ from bbans.exact.network import IntConv
 from bbans.formats import container, stored
 from bbans.images import chunks
 from bbans.images.picture import Picture, write_picture
-from bbans.models.families import FAMILIES
+from bbans.models.config import ImageConfig, to_json
+from bbans.models.markov.config import MarkovConfig
 from bbans.models.photo.config import PhotoConfig
-from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig, to_json
+from bbans.models.registry import FAMILIES, PictureCodec
+from bbans.models.topdown.config import TopDownConfig
 from bbans.models.weights import pack
 from tests.models import picture, weight_file
 
@@ -72,7 +74,7 @@ def kept_picture(pixels: NDArray[np.uint8]) -> Picture:
     return Picture(pixels, "PNG", chunks.pack([(b"tEXt", b"Comment\0kept")], [], b"IDAT"))
 
 
-def files(picture: Picture, coder: models.PhotoCodec) -> dict[str, bytes]:
+def files(picture: Picture, coder: PictureCodec) -> dict[str, bytes]:
     """A ``.vaez`` file of the picture in each way, whichever is the smallest, by name."""
     data = write_picture(picture)
     source = vaez.source_of(data, picture)
@@ -92,7 +94,7 @@ def files(picture: Picture, coder: models.PhotoCodec) -> dict[str, bytes]:
     return made
 
 
-def random_weights(config: SmallConfig, id: str, reach: int = 16, seed: int = 0) -> bytes:
+def random_weights(config: ImageConfig, id: str, reach: int = 16, seed: int = 0) -> bytes:
     """The weight file of a model for small images whose heads' outputs are about `reach` in size: far above 16 they are clamped."""
     rng = np.random.default_rng(seed)
     layers = {}
@@ -105,11 +107,11 @@ def random_weights(config: SmallConfig, id: str, reach: int = 16, seed: int = 0)
         layers[name] = IntConv(weight.astype(np.int8), bias.astype(np.int32), exponent, relu)
     family = FAMILIES["markov" if isinstance(config, MarkovConfig) else "topdown"]
     with torch.inference_mode():
-        digest = family.network(config, layers, "reference").digest()
+        digest = family.build(config, layers, "reference").digest()
     return pack(id, to_json(config), digest, layers, family.name)
 
 
-def set_images(config: SmallConfig, count: int) -> NDArray[np.uint8]:
+def set_images(config: ImageConfig, count: int) -> NDArray[np.uint8]:
     """(count, H, W, C) of 0 .. symbols - 1, by integers alone."""
     n, y, x, c = np.ogrid[:count, : config.height, : config.width, : config.channels]
     values = (23 * y * y + 17 * x + 61 * n + 40 * c + (x * y * (n + 3)) % 29) % 256

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bbans.exact.export import export_layers
+from bbans import models
 from bbans.exact.qat import ACTIVATION_STEP, QConv, set_quantised
-from bbans.models.photo.codec import PhotoCodec, load_photo_codec
+from bbans.models.photo.codec import PhotoCodec
 from bbans.models.photo.config import PhotoConfig
-from bbans.models.photo.network import PhotoNetwork
 from bbans.models.photo.vae import PhotoVAE
-from bbans.models.weights import Weights, fingerprint, pack
+from bbans.models.registry import FAMILIES
+from bbans.models.weights import PHOTO, Weights, unpack
 
 TINY = PhotoConfig(width=16, blocks=1, carried=4, head=16, latents=2, latent_width=8)
 WITHOUT_LATENTS = PhotoConfig(width=16, blocks=1, carried=4, head=16, latents=0)
@@ -48,26 +47,22 @@ def random_vae(config: PhotoConfig = TINY, seed: int = 0) -> PhotoVAE:
 
 
 @functools.cache
-def weights(config: PhotoConfig = TINY, seed: int = 0) -> Weights:
-    """The weights of `random_vae`, as `bbans.models.read` gives them for `weight_file`."""
-    layers = export_layers(random_vae(config, seed))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # networks this small only wait for each other's threads
-    with torch.inference_mode():
-        digest = PhotoNetwork(config, layers, "reference").digest()
-    torch.set_num_threads(before)
-    return Weights("tiny", fingerprint(pack("tiny", asdict(config), digest, layers)), asdict(config), digest, layers)
-
-
 def weight_file(config: PhotoConfig = TINY, seed: int = 0) -> bytes:
     """The weight file of `random_vae`."""
-    made = weights(config, seed)
-    return pack(made.id, made.config, made.digest, made.layers)
+    return FAMILIES[PHOTO].export(random_vae(config, seed), "tiny")
+
+
+@functools.cache
+def weights(config: PhotoConfig = TINY, seed: int = 0) -> Weights:
+    """The weights of `random_vae`, as `bbans.models.read` gives them for `weight_file`."""
+    return unpack(weight_file(config, seed), "tiny")
 
 
 def codec(config: PhotoConfig = TINY, seed: int = 0, *, threads: int = 1, backend: str | None = None) -> PhotoCodec:
     """The codec of `random_vae`."""
-    return load_photo_codec(weights(config, seed), threads=threads, device="cpu", backend=backend)
+    made = models.load(weights(config, seed), threads=threads, backend=backend)
+    assert isinstance(made, PhotoCodec)
+    return made
 
 
 def write_weight_file(path: Path, config: PhotoConfig = TINY, seed: int = 0) -> Path:

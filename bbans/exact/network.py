@@ -54,6 +54,12 @@ class IntConv:
             raise ModelError(f"channel {int(reach.argmax())} of a layer can reach {int(reach.max())}, not below 2**24")
 
     @property
+    def form(self) -> tuple[int, int, int, int, bool]:
+        """Channels out and in, kernel, biases to choose from, relu: what a model's config says of the layer."""
+        c_out, c_in, kernel, _ = self.weight.shape
+        return c_out, c_in, kernel, len(self.bias), self.relu
+
+    @property
     def macs(self) -> int:
         """Multiplications per output position."""
         return self.weight.size

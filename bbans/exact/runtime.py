@@ -21,13 +21,12 @@ class _Network(Protocol):
 Network = TypeVar("Network", bound=_Network)
 
 
-def first_exact(id: str, digest: str, build: Callable[[str], Network], device: str, backend: str | None, problem: str) -> Network:
+def first_exact(id: str, digest: str, build: Callable[[str], Network], device: str, backend: str | None) -> Network:
     """The network of a model on the first backend that gives its digest, or on the one asked for.
 
     Args:
         id: the model's, for messages.
         build: makes the network for a backend.
-        problem: begins the message where no backend can be had at all.
     Raises: InexactBackendError; ModelError.
     """
     tried = (backend,) if backend else BACKENDS["cuda" if device.startswith("cuda") else "cpu"]
@@ -41,7 +40,7 @@ def first_exact(id: str, digest: str, build: Callable[[str], Network], device: s
             except (RuntimeError, AssertionError) as error:  # what torch raises for a device or an operator that is not there
                 failures.append(error)
     if len(failures) == len(tried):
-        raise ModelError(f"{problem}: {str(failures[-1]).splitlines()[0]}") from None
+        raise ModelError(f"the model '{id}' cannot run on the device '{device}': {str(failures[-1]).splitlines()[0]}") from None
     raise InexactBackendError(
         f"none of {', '.join(tried)} gives the digest of the model '{id}': this machine does not compute it exactly, "
         "or its weight file is not as it was made"

@@ -9,29 +9,26 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from bbans.errors import CorruptDataError, ModelError, ModelMismatchError, ModelMissingError
+from bbans.errors import CorruptDataError, ModelError
 from bbans.exact.network import IntConv, from_tensors, to_tensors
 from bbans.formats.wire import is_name
 
-DEFAULT_MODEL = "photo-2"
-FOLDER = Path(__file__).parent / "weights"
 SUFFIX = ".safetensors"
 HASH_BYTES = 8
-PHOTO = "photo"  # the architecture of files that name none
+PHOTO = "photo"  # the family of files that name none
 
 
 @dataclass(frozen=True)
 class Weights:
     """A weight file, read.
 
-    ``config`` holds the fields of the architecture's configuration, ``digest`` what its network's digest must return.
+    `config` holds the fields of the family's config, `digest` what its network's digest must return, `architecture` the family.
     """
 
     id: str
@@ -47,23 +44,8 @@ class Weights:
         return tuple(self.config.get(name) for name in names) == (*shape, symbols)
 
 
-def installed() -> dict[str, Path]:
-    """The weight files that came with the package, by model id."""
-    return {path.stem: path for path in sorted(FOLDER.glob(f"*{SUFFIX}"))}
-
-
-def read(model: str | Path | None = None) -> Weights:
-    """The weights of an installed model (by id; None is the default), or of a weight file (by its path). Inverse: pack.
-
-    Raises: ModelMissingError when there is no such model, ModelError for a file that is not one of our weight files.
-    """
-    name = model or DEFAULT_MODEL
-    path = installed().get(str(name), Path(name))
-    try:
-        data = path.read_bytes()
-    except OSError:
-        known = ", ".join(installed()) or "none"
-        raise ModelMissingError(f"no model '{name}': it is neither installed ({known}) nor a weight file") from None
+def unpack(data: bytes, name: str) -> Weights:
+    """The weights of a file of that name. Inverse: pack. Raises: ModelError for bytes that are no weight file."""
     try:
         tensors = load_tensors(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -80,39 +62,17 @@ def read(model: str | Path | None = None) -> Weights:
             architecture=str(described.get("architecture", PHOTO)),
         )
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, CorruptDataError) as error:
-        raise ModelError(f"{path.name} is not a weight file of a bbans model ({error})") from None
+        raise ModelError(f"{name} is not a weight file of a bbans model ({error})") from None
 
 
 def pack(id: str, config: Mapping[str, Any], digest: str, layers: Mapping[str, IntConv], architecture: str = PHOTO) -> bytes:
-    """The bytes of a weight file. Inverse: read. Raises: ValueError for an id that files cannot carry."""
+    """The bytes of a weight file. Inverse: unpack. Raises: ValueError for an id that files cannot carry."""
     if not is_name(id):
         raise ValueError(f"a model's id is made of letters, digits, dots, hyphens and underscores, not {id!r}")
     described = {"id": id, "config": dict(config), "digest": digest}
     if architecture != PHOTO:
         described["architecture"] = architecture
     return save_tensors(to_tensors(layers), {"bbans": json.dumps(described, sort_keys=True)})
-
-
-def find(id: str, hash: bytes, also: str | Path | None = None) -> Weights:
-    """The weights that a file was written with: installed, or in the weight file ``also``.
-
-    Raises: ModelMissingError when the model is not here, ModelMismatchError when its weights are others.
-    """
-    if also is not None:
-        weights = read(also)
-    elif id in installed():
-        weights = read(id)
-    else:
-        known = ", ".join(installed()) or "none"
-        raise ModelMissingError(
-            f"it needs the model '{id}' (weights {hash.hex()}), which is not installed (installed: {known}); "
-            "give its weight file with --model, or install the version of bbans that has it"
-        )
-    if weights.hash != hash:
-        raise ModelMismatchError(
-            f"it needs the model '{id}' with weights {hash.hex()}, but the weights at hand are {weights.hash.hex()}"
-        )
-    return weights
 
 
 def fingerprint(data: bytes) -> bytes:

@@ -20,8 +20,8 @@ metadata, or byte for byte). Of files that are no pictures, every byte. Modes, t
 (True, (1, 6, 7))
 """
 
-from .codec import SetCodec, SetEncoded
+from .codec import SetCodec
 from .reader import ArchiveReader, Lost, spans
 from .writer import Packed, pack
 
-__all__ = ["Lost", "Packed", "ArchiveReader", "SetCodec", "SetEncoded", "pack", "spans"]
+__all__ = ["Lost", "Packed", "ArchiveReader", "SetCodec", "pack", "spans"]

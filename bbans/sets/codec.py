@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bbans.accounting import Accounting
+from bbans.accounting import Accounting, Encoded
 from bbans.errors import CorruptDataError, ModelError
 from bbans.formats import lzma2
 from bbans.formats.archive import Filter, Group, GroupMethod, ModelInfo
@@ -24,16 +24,6 @@ Pixels = npt.NDArray[np.uint8]
 
 SPAN_SAMPLES = 1 << 26
 """Chunks are coded and decoded together as long as their images have at most so many samples."""
-
-
-class SetEncoded(Protocol):
-    """Chunks as messages, and where the bits of all of them come from."""
-
-    @property
-    def messages(self) -> list[bytes]: ...
-
-    @property
-    def accounting(self) -> Accounting: ...
 
 
 class SetCodec(Protocol):
@@ -57,19 +47,11 @@ class SetCodec(Protocol):
     def scheme(self) -> str:
         """Of bits-back coding; with the id all that a decoder needs to know."""
 
-    def encode(self, images: Pixels, chunk: int, /) -> SetEncoded:
+    def encode(self, images: Pixels, chunk: int, /) -> Encoded:
         """Messages of `chunk` images (N, H, W, C) each; the last may hold fewer."""
 
     def decode(self, messages: Sequence[bytes], counts: Sequence[int], /) -> Pixels:
         """The images of messages that hold so many each. Raises: CorruptDataError."""
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What `LzmaCodec.encode` returns: a `SetEncoded`."""
-
-    messages: list[bytes]
-    accounting: Accounting
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,8 @@ import torch
 
 from bbans.errors import CorruptDataError, TrainingError
 from bbans.files import write_whole
-from bbans.models.export import export_model
-from bbans.models.families import FAMILIES
-from bbans.models.photo.config import PhotoConfig
-from bbans.models.photo.vae import PhotoVAE
-from bbans.models.small_layout import from_json
+from bbans.models.config import from_json
+from bbans.models.registry import families
 from bbans.models.weights import PHOTO
 
 FORMAT = 1
@@ -79,12 +76,8 @@ def export_checkpoint(path: Path, id: str) -> bytes:
     Raises: CorruptDataError for a file that is no checkpoint; ModelError when a layer breaks the bound of exactness; OSError.
     """
     state = read(path)
-    if state["family"] == PHOTO:
-        photo = PhotoVAE(PhotoConfig(**state["config"]))
-        photo.load_state_dict(state["average"])
-        return export_model(photo, id)
-    family = FAMILIES[state["family"]]
-    model = family.model(from_json(family.config, state["config"], id))
+    family = families()[state["family"]]
+    model = family.make(from_json(family.config_class, state["config"], id))
     model.load_state_dict(state["average"])
     return family.export(model, id)
 

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,16 +14,17 @@ from PIL import Image
 
 from bbans import api
 from bbans.errors import UnsupportedImageError, VerifyError
+from bbans.exact.qat import Quantised
 from bbans.images import webp
-from bbans.models.photo.vae import Bits, PhotoVAE
-from bbans.training.data.batches import noise_size
+from bbans.models.config import PictureConfig
+from bbans.models.losses import Bits
 from bbans.training.data.crops import Pixels
 from bbans.training.data.photos import Photo
 
 
-def evaluate(model: PhotoVAE, photos: Sequence[Pixels], side: int = 256, autocast: bool = True) -> dict[str, float]:
+def evaluate(model: Quantised, photos: Sequence[Pixels], side: int = 256, autocast: bool = True) -> dict[str, float]:
     """Mean negative ELBO in bits/dim over the centre crops of the photos, and its parts. No coder is involved."""
-    device = next(model.parameters()).device
+    device, config = next(model.parameters()).device, cast(PictureConfig, model.config)
     likelihood = kl = 0.0
     for index, photo in enumerate(photos):
         size = 1 << min(side, *photo.shape[:2]).bit_length() - 1
@@ -30,7 +32,7 @@ def evaluate(model: PhotoVAE, photos: Sequence[Pixels], side: int = 256, autocas
         crop = np.ascontiguousarray(photo[top : top + size, left : left + size])
         x = torch.from_numpy(crop).permute(2, 0, 1)[None].to(device)
         rng = np.random.default_rng((1, index))
-        noise = torch.from_numpy(rng.uniform(1e-6, 1 - 1e-6, (1, noise_size(model.config, size))).astype(np.float32))
+        noise = torch.from_numpy(rng.uniform(1e-6, 1 - 1e-6, (1, config.noise_size(size))).astype(np.float32))
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             bits: Bits = model(x, noise.to(device))
         likelihood += bits.likelihood().item() / x.numel()

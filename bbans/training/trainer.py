@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from bbans.errors import TrainingError
 from bbans.exact.qat import Quantised, set_quantised
-from bbans.models.small_topdown import TopDownVAE
+from bbans.models.losses import Bits
 from bbans.training.distributed import Processes
 from bbans.training.optimisers import make_optimiser
 from bbans.training.schedule import Schedule
-from bbans.training.tasks.task import Bits
 
 Losses = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -48,9 +47,9 @@ class Trainer:
         self.optimiser = make_optimiser(schedule.optimiser, model)
         self.parameters: list[Tensor] = list(model.parameters())
         if schedule.pixels < 1:
-            if not isinstance(model, TopDownVAE) or not model.config.features:
+            if getattr(model, "pixel_share", None) is None:
                 raise TrainingError("only models with pixel layers can look at a share of the pixels")
-            model.pixel_share = schedule.pixels
+            model.pixel_share = schedule.pixels  # type: ignore[assignment]
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(schedule.only))
         if not any(parameter.requires_grad for parameter in self.parameters):

@@ -13,10 +13,14 @@ import pytest
 import torch
 
 from bbans.exact.export import export_layers
-from bbans.models.families import FAMILIES
-from bbans.models.set_codec import TopDownCoder
-from bbans.models.small_layout import LATENT_LEVELS, LOG_SCALE_MIN, MarkovConfig, SmallConfig, TopDownConfig
-from bbans.models.small_network import MarkovNetwork, TopDownNetwork
+from bbans.models.config import ImageConfig
+from bbans.models.grids import LATENT_LEVELS, LOG_SCALE_MIN
+from bbans.models.markov.config import MarkovConfig
+from bbans.models.markov.network import MarkovNetwork
+from bbans.models.registry import FAMILIES
+from bbans.models.topdown.codec import TopDownCoder
+from bbans.models.topdown.config import TopDownConfig
+from bbans.models.topdown.network import TopDownNetwork
 from benchmarks import command, set_elbo, theory
 from benchmarks.elbo import log_mass
 from benchmarks.run import PREFIX, SCATTER
@@ -25,17 +29,17 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def network(
-    config: SmallConfig, noise: float = 0.3, change: Callable[[Any], None] = lambda model: None
+    config: ImageConfig, noise: float = 0.3, change: Callable[[Any], None] = lambda model: None
 ) -> tuple[torch.nn.Module, MarkovNetwork | TopDownNetwork]:
     """A random model whose latents matter: untrained heads hardly look at their inputs."""
     torch.manual_seed(0)
     family = FAMILIES["markov" if isinstance(config, MarkovConfig) else "topdown"]
-    model = family.model(config)
+    model = family.make(config)
     with torch.no_grad():
         for name, value in model.named_parameters():
             value.add_((noise if name.endswith("weight") else noise / 3) * torch.randn_like(value))
         change(model)
-    made = family.network(config, export_layers(model), "reference")
+    made = family.build(config, export_layers(model), "reference")
     assert isinstance(made, MarkovNetwork | TopDownNetwork)
     return model, made
 
@@ -130,7 +134,7 @@ def test_likelihoods_are_those_of_the_coder(config: TopDownConfig) -> None:
     for layer in range(len(made.places)):
         state = made.descend(layer, state, rng.integers(0, LATENT_LEVELS, made.prior(layer, state).mean.shape))
     features = state.flatten(2).float().contiguous().numpy()
-    coded = TopDownCoder(made)._likelihoods.codec(features).log_freqs(x, True)
+    coded = TopDownCoder(made, None)._likelihood.codec(features).log_freqs(x, True)
     assert set_elbo.sample_bits(config, x, set_elbo.pixel_outputs(made, x, state)) == pytest.approx(
         -coded / 2**16, rel=2e-3, abs=0.2
     )
@@ -145,7 +149,7 @@ def test_likelihoods_are_those_of_the_coder(config: TopDownConfig) -> None:
         ),
     ],
 )
-def test_draws_have_the_bits_of_the_training_form(config: SmallConfig) -> None:
+def test_draws_have_the_bits_of_the_training_form(config: ImageConfig) -> None:
     model, made = network(config)
     x = np.random.default_rng(0).integers(0, config.symbols, (3, *config.shape), np.uint8)
     draws = set_elbo.draw(made, x, draws=300)

@@ -18,13 +18,14 @@ from PIL import Image
 
 from bbans.errors import CorruptDataError, TrainingError
 from bbans.exact.qat import Quantised
-from bbans.models.export import import_model
 from bbans.models.photo.config import PhotoConfig
 from bbans.models.photo.vae import PhotoVAE
+from bbans.models.registry import FAMILIES
+from bbans.models.weights import PHOTO
 from bbans.training import checkpoint as checkpoints
 from bbans.training import loop
 from bbans.training.callbacks import Status, Stopped
-from bbans.training.data.batches import Batches, batches_from, noise_size
+from bbans.training.data.batches import Batches, batches_from
 from bbans.training.data.crops import Crops, change_acquisition
 from bbans.training.data.photos import Photo, fingerprint, hold_out, read_photos, without
 from bbans.training.journal import Journal
@@ -86,9 +87,9 @@ def test_acquisitions_change_some_crops() -> None:
 
 def test_batches_are_consecutive_samples() -> None:
     crops = Crops(PIXELS, 32, 0)
-    x, noise = Batches(crops, 3, noise_size(TINY, 32))[2]
+    x, noise = Batches(crops, 3, TINY.noise_size(32))[2]
     assert x.shape == (3, 32, 32, 3)
-    pixels, uniform = crops.sample(7, noise_size(TINY, 32))
+    pixels, uniform = crops.sample(7, TINY.noise_size(32))
     assert np.array_equal(x[1].numpy(), pixels)
     assert np.array_equal(noise[1].numpy(), uniform)
 
@@ -104,7 +105,7 @@ def test_noise_size_is_what_a_picture_takes(side: int) -> None:
             return carried, noise
 
     model = Counting(TINY)
-    size = noise_size(TINY, side)
+    size = TINY.noise_size(side)
     assert size == {16: 0, 32: 2, 64: 10, 256: 170}[side]
     with torch.no_grad():
         model(torch.zeros(1, 3, side, side, dtype=torch.uint8), torch.full((1, size + 3), 0.5))
@@ -348,12 +349,12 @@ def test_starting_from_weights(tmp_path: Path) -> None:
     """With a rate of nothing they come out as they went in; no pictures change that."""
     still = Schedule(steps=2, batch=1, side=32, rate=0.0)
     trained = train(UNWATCHED, still, tmp_path / "model.ckpt", start=weights(), machine=EXACT)
-    assert_equal_states(dict(trained.state_dict()), dict(import_model(weights()).state_dict()))
+    assert_equal_states(dict(trained.state_dict()), dict(FAMILIES[PHOTO].import_(weights()).state_dict()))
 
 
 def test_only_some_layers_learn(tmp_path: Path) -> None:
     start = weights()
-    before = dict(import_model(start).named_parameters())
+    before = dict(FAMILIES[PHOTO].import_(start).named_parameters())
     trained = train(TASK, replace(QUICK, steps=3, only="hidden."), tmp_path / "model.ckpt", start=start, machine=EXACT)
     changed = {name for name, value in trained.named_parameters() if not torch.equal(value, before[name])}
     assert changed == {name for name in before if name.startswith("hidden.")}
@@ -363,7 +364,7 @@ def test_only_some_layers_learn(tmp_path: Path) -> None:
 
 def test_gradients_that_are_not_finite_change_nothing(tmp_path: Path) -> None:
     trainer = Trainer(random_vae(), QUICK, float32=True)
-    x, noise = Batches(Crops(PIXELS, 32, 0), 2, noise_size(TINY, 32))[0]
+    x, noise = Batches(Crops(PIXELS, 32, 0), 2, TINY.noise_size(32))[0]
     x = x.permute(0, 3, 1, 2)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.advance(x, torch.full_like(noise, float("nan")), quantised=False, rate=1e-3, kl_weight=1.0)
@@ -397,7 +398,7 @@ def test_every_parameter_learns() -> None:
             if hasattr(module, "quantised"):
                 module.quantised = quantised
         x = torch.from_numpy(picture(64, 64)).permute(2, 0, 1)[None]
-        bits = model(x, torch.full((1, noise_size(TINY, 64)), 0.3))
+        bits = model(x, torch.full((1, TINY.noise_size(64)), 0.3))
         (bits.likelihood() + bits.kl()).sum().backward()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, name

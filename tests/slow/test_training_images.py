@@ -14,8 +14,10 @@ from PIL import Image
 from bbans import models, sets
 from bbans.errors import ModelError, TrainingError, UnsupportedImageError, VerifyError
 from bbans.exact.qat import Quantised
-from bbans.models.families import FAMILIES
-from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig
+from bbans.models.config import ImageConfig
+from bbans.models.markov.config import MarkovConfig
+from bbans.models.registry import FAMILIES
+from bbans.models.topdown.config import TopDownConfig
 from bbans.models.weights import Weights
 from bbans.sets.arrays import write_npy
 from bbans.training.callbacks import Stopped
@@ -74,7 +76,7 @@ def task_of(family: str, kind: str = "8-bit", count: int = 60) -> ImageTask:
     binary = kind in ("binary", "sampled", "threshold")
     images = image_set(binarise(pixels, "threshold", np.random.default_rng(0)) if kind == "binary" else pixels)
     shape = {"height": 8, "width": 8, "channels": pixels.shape[3], "symbols": 2 if binary else 256, "components": 2}
-    config = FAMILIES[family].config(**shape, **SIZES[family])
+    config = FAMILIES[family].config_class(**shape, **SIZES[family])
     return ImageTask(family, config, images[: count - 10], images[count - 10 :], kind if kind in ("sampled", "threshold") else None)
 
 
@@ -393,5 +395,5 @@ def test_other_images_from_the_new_model(tmp_path: Path, monkeypatch: pytest.Mon
 def test_configs_know_their_noise() -> None:
     for family in FAMILIES:
         task = task_of(family)
-        assert isinstance(task.config, SmallConfig) and isinstance(task.images, ImageSet)
+        assert isinstance(task.config, ImageConfig) and isinstance(task.images, ImageSet)
         assert task.make(None).noise_size == task.config.latent_count == task.batches(QUICK, ONE)[0][1].shape[1]

@@ -11,9 +11,11 @@ from bbans.errors import ModelError
 from bbans.exact.export import export_conv, export_layers, import_conv, import_layers, keep_exact
 from bbans.exact.network import ACCUMULATOR_LIMIT, ACTIVATION_MAX, IntConv
 from bbans.exact.qat import QConv, set_quantised
-from bbans.models.export import export_model, import_model
 from bbans.models.photo.vae import PhotoVAE
+from bbans.models.registry import FAMILIES
 from tests.models import TINY, WITHOUT_LATENTS, picture, random_vae, weights, write_weight_file
+
+PHOTOS = FAMILIES["photo"]
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -29,7 +31,7 @@ def assert_equal_layers(mine: dict[str, IntConv], theirs: dict[str, IntConv]) ->
 @pytest.mark.parametrize("model", [None, "photo-2"])
 def test_import_and_export_give_equal_integers(model: str | None) -> None:
     given = weights() if model is None else models.read(model)
-    imported = import_model(given)
+    imported = PHOTOS.import_(given)
     assert_equal_layers(export_layers(imported), given.layers)
 
 
@@ -48,8 +50,8 @@ def test_export_and_import_give_the_same_network() -> None:
 def test_a_model_in_any_memory_format_gives_the_same_file(tmp_path: Path) -> None:
     model = random_vae()
     expected = write_weight_file(tmp_path / "tiny.safetensors").read_bytes()
-    assert export_model(model, "tiny") == expected
-    assert export_model(model.to(memory_format=torch.channels_last), "tiny") == expected  # type: ignore[call-overload]
+    assert PHOTOS.export(model, "tiny") == expected
+    assert PHOTOS.export(model.to(memory_format=torch.channels_last), "tiny") == expected  # type: ignore[call-overload]
 
 
 def test_weights_of_another_model() -> None:
@@ -61,7 +63,7 @@ def test_weights_of_another_model() -> None:
         import_layers(PhotoVAE(TINY), layers)
     foreign = models.Weights("other", b"", {"depth": 3}, "", {})
     with pytest.raises(ModelError, match="'other' is of another architecture"):
-        import_model(foreign)
+        PHOTOS.import_(foreign)
     with pytest.raises(ModelError):
         import_conv(QConv(2, 3, 3, variants=2), export_conv(QConv(2, 3, 3)))
 

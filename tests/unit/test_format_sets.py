@@ -10,7 +10,9 @@ import pytest
 
 from bbans import models, tables
 from bbans.ans import splitmix64
-from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig
+from bbans.models.config import ImageConfig
+from bbans.models.markov.config import MarkovConfig
+from bbans.models.topdown.config import TopDownConfig
 from tests.format_sets_decoder import LOG, POWER, Decoder, freqs_of, share, v
 from tests.make_golden import random_weights, set_images
 
@@ -25,7 +27,7 @@ SINGLE = TopDownConfig(8, 8, 1, 2, 1, (8, 4), (10, 12), (1, 1), ((5,), (2, 1)), 
 CONTEXT = TopDownConfig(8, 12, 1, 256, 5, (4,), (12,), (1,), ((2, 2),), features=4, hidden=8, depth=2, context=3)
 RGB = TopDownConfig(8, 8, 3, 256, 2, (8, 4, 2), (10, 12, 8), (0, 1, 1), ((3,), (), (1,)), features=4, hidden=8, context=1)
 
-CASES: dict[str, tuple[SmallConfig, str]] = {
+CASES: dict[str, tuple[ImageConfig, str]] = {
     "one vector": (BINARY, "bb-ans"),
     "one vector, swapped": (COLOURS, "bit-swap"),
     "chain": (GRAY, "bb-ans"),

@@ -16,7 +16,7 @@ LAYERS = [
     {"bbans.kernels", "bbans.formats.container", "bbans.formats.blob", "bbans.formats.names"},
     {"bbans.codecs", "bbans.formats.archive", "bbans.images.png", "bbans.images.raster", "bbans.images.webp"},
     {"bbans.combinators"},
-    {"bbans.bitsback", "bbans.craystack", "bbans.images.picture", "bbans.results"},
+    {"bbans.bitsback", "bbans.craystack", "bbans.meter", "bbans.images.picture", "bbans.results"},
     {"bbans.montecarlo"},
     {"bbans.exact", "bbans.formats.stored"},
     {"bbans.models"},

@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 import torch
 
+from bbans import models
 from bbans.ans import Message
 from bbans.errors import InexactBackendError, ModelError
 from bbans.exact.backends import BACKENDS, LAYERS, Float32, Layer
 from bbans.exact.export import export_layers
 from bbans.exact.network import IntConv
 from bbans.exact.qat import ACTIVATION_STEP
+from bbans.models.grids import LATENT_CENTRE, Latent
 from bbans.models.photo import geometry
 from bbans.models.photo import network as photo_network
-from bbans.models.photo.codec import PhotoCodec, load_photo_codec
-from bbans.models.photo.config import BLOCK, LATENT_CENTRE, LEVELS_OF_BIAS, PhotoConfig
-from bbans.models.photo.geometry import Latent, Level, pyramid_of
+from bbans.models.photo.codec import PhotoCodec
+from bbans.models.photo.config import BLOCK, LEVELS_OF_BIAS, PhotoConfig
+from bbans.models.photo.geometry import Level, pyramid_of
 from bbans.models.photo.network import PhotoNetwork
 from bbans.models.photo.vae import PhotoVAE
-from bbans.training.data.batches import noise_size
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, random_vae, weights
 
 HEIGHT, WIDTH = 128, 64  # powers of two, as the training form wants them
@@ -57,7 +58,7 @@ class Trace:
 
 
 def uniform_noise(config: PhotoConfig, seed: int = 0) -> torch.Tensor:
-    size = 2 * noise_size(config, max(HEIGHT, WIDTH))
+    size = 2 * config.noise_size(max(HEIGHT, WIDTH))
     return torch.from_numpy(np.random.default_rng(seed).uniform(1e-3, 1 - 1e-3, (1, size)).astype(np.float32))
 
 
@@ -251,12 +252,12 @@ def test_a_torch_without_int8_operators(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_wrong_digest_is_refused() -> None:
     with pytest.raises(InexactBackendError):
-        load_photo_codec(dataclasses.replace(weights(), digest="0" * 64), threads=1, device="cpu", backend=None)
+        models.load(dataclasses.replace(weights(), digest="0" * 64), threads=1)
 
 
 def test_a_device_that_is_not_there() -> None:
     with pytest.raises(ModelError, match="nowhere"):
-        load_photo_codec(weights(), threads=1, device="nowhere", backend=None)
+        models.load(weights(), threads=1, device="nowhere")
 
 
 def test_levels_beyond_the_last_bias_share_it() -> None:

@@ -16,11 +16,14 @@ from bbans.errors import CorruptDataError, ModelError
 from bbans.exact.backends import BACKENDS
 from bbans.exact.export import keep_exact
 from bbans.exact.qat import set_quantised
-from bbans.models.families import FAMILIES, with_context
-from bbans.models.set_codec import head_bits
-from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig, from_json, to_json
-from bbans.models.small_network import BATCHES
-from bbans.models.weights import Weights, read
+from bbans.meter import head_bits
+from bbans.models import Weights, read
+from bbans.models.batches import BATCHES
+from bbans.models.config import ImageConfig, from_json, to_json
+from bbans.models.markov.config import MarkovConfig
+from bbans.models.registry import FAMILIES
+from bbans.models.topdown.config import TopDownConfig
+from bbans.models.topdown.widen import widen
 
 PAPER = MarkovConfig(height=6, width=5, symbols=2, latents=(7,), hidden=(11,))
 MARKOV = MarkovConfig(height=4, width=6, symbols=256, components=2, latents=(6, 5, 3), hidden=(12, 10, 8))
@@ -55,7 +58,7 @@ SCHEMES = [
 ]
 
 
-def family_of(config: SmallConfig) -> str:
+def family_of(config: ImageConfig) -> str:
     return "markov" if isinstance(config, MarkovConfig) else "topdown"
 
 
@@ -64,7 +67,7 @@ def model_of(name: str) -> torch.nn.Module:
     """A model away from where training begins, so that every layer matters, yet with priors that go with their posteriors: what is
     less likely than a table's smallest freq costs less than the training form believes."""
     torch.manual_seed(3)
-    model = FAMILIES[family_of(CONFIGS[name])].model(CONFIGS[name])
+    model = FAMILIES[family_of(CONFIGS[name])].make(CONFIGS[name])
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
@@ -89,7 +92,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("small"))
 
 
-def images_of(config: SmallConfig, count: int, seed: int = 0) -> np.ndarray:
+def images_of(config: ImageConfig, count: int, seed: int = 0) -> np.ndarray:
     """Smooth images with some noise."""
     rng = np.random.default_rng(seed)
     rows, columns = np.arange(config.height)[:, None], np.arange(config.width)
@@ -154,7 +157,7 @@ def test_a_share_of_the_pixels_stands_for_all(name: str) -> None:
         whole = model(x, noise).likelihood()
         model.pixel_share, shares = 0.25, []
         for offset in np.arange(config.height * config.width) / (config.height * config.width) + 1e-3:
-            chosen = model._chosen(torch.full((1, 1), float(offset)), config.height * config.width)
+            chosen = model._chosen(torch.full((1, 1), float(offset)), config.height * config.width // 4)
             assert len(set(chosen.tolist())) == config.height * config.width // 4
             noise[0, 0] = float(offset)
             shares.append(model(x, noise).likelihood()[1:])
@@ -180,11 +183,11 @@ def test_chunks_beyond_a_batch(folder: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["pure", "bits"])
-def test_with_context_begins_as_it_was(name: str) -> None:
+def test_a_widened_model_begins_as_it_was(name: str) -> None:
     pure, config = model_of(name), CONFIGS[name]
     assert isinstance(config, TopDownConfig)
     wanted = replace(config, context=2) if config.features else replace(config, context=2, features=2, hidden=6, depth=2)
-    wide = with_context(pure, wanted)
+    wide = widen(pure, wanted)
     set_quantised(wide, True)
     x = torch.from_numpy(images_of(config, 5)).permute(0, 3, 1, 2)
     noise = torch.rand(5, pure.noise_size, generator=torch.Generator().manual_seed(1)).clamp(0.01, 0.99)
@@ -199,7 +202,7 @@ def test_with_context_begins_as_it_was(name: str) -> None:
 def test_more_context_changes_nothing_at_first(name: str) -> None:
     old, config = model_of(name), CONFIGS[name]
     assert isinstance(config, TopDownConfig)
-    wide = with_context(old, replace(config, context=config.context + 1))
+    wide = widen(old, replace(config, context=config.context + 1))
     set_quantised(wide, True)
     x = torch.from_numpy(images_of(config, 3)).permute(0, 3, 1, 2)
     noise = torch.full((3, old.noise_size), 0.3)
@@ -211,7 +214,7 @@ def test_more_context_changes_nothing_at_first(name: str) -> None:
 def test_new_pixel_layers_leave_the_rest(name: str, sizes: dict[str, int]) -> None:
     old, config = model_of(name), CONFIGS[name]
     assert isinstance(config, TopDownConfig)
-    wide = with_context(old, replace(config, **sizes))
+    wide = widen(old, replace(config, **sizes))
     weights = old.state_dict()
     for layer, weight in wide.state_dict().items():
         kept = layer in weights and weights[layer].shape == weight.shape and torch.equal(weights[layer], weight)
@@ -231,14 +234,14 @@ def test_what_cannot_be_added(name: str, sizes: dict[str, object], reason: str) 
     config = CONFIGS[name]
     assert isinstance(config, TopDownConfig)
     with pytest.raises(ModelError, match=reason):
-        with_context(model_of(name), replace(config, **sizes))  # type: ignore[arg-type]
+        widen(model_of(name), replace(config, **sizes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_weights_come_back(name: str, folder: str) -> None:
     weights, config = weights_of(name, folder), CONFIGS[name]
     family = FAMILIES[weights.architecture]
-    assert from_json(family.config, weights.config, "x") == config
+    assert family.config_of(weights) == config
     assert weights.takes(config.shape, config.symbols) and not weights.takes(config.shape, 258 - config.symbols)
     again = family.export(family.import_(weights), name)
     with open(f"{folder}/{name}.safetensors", "rb") as file:

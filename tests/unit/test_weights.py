@@ -12,6 +12,7 @@ import pytest
 
 from bbans import models
 from bbans.errors import ModelError, ModelMismatchError, ModelMissingError
+from bbans.models import store
 from bbans.models import weights as module
 from tests.models import TINY, weight_file, weights, write_weight_file
 
@@ -19,7 +20,8 @@ from tests.models import TINY, weight_file, weights, write_weight_file
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of installed models that has the tiny one."""
-    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    monkeypatch.setattr(store, "SHIPPED", tmp_path)
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "none"))
     write_weight_file(tmp_path / "tiny.safetensors")
     return tmp_path
 

@@ -28,11 +28,11 @@ import numpy as np
 from bbans.ans import Message
 from bbans.codecs import logistic, uniform
 from bbans.errors import CorruptDataError
-from bbans.exact.runtime import coding, cores, first_exact
-from bbans.models.photo.config import COLOURS, LATENT_LEVELS, PHASES, config_of
+from bbans.exact.runtime import coding
+from bbans.models.grids import COLOURS, LATENT_LEVELS, Latent
+from bbans.models.photo.config import PHASES
 from bbans.models.photo.geometry import (
     Bytes,
-    Latent,
     Level,
     block_rows,
     level_sizes,
@@ -268,18 +268,6 @@ class PhotoCodec:
     def _pop_z(self, level: Level, given: Latent, messages: list[Message], z: Bytes) -> None:
         for message, blocks in zip(messages, block_rows(level), strict=True):
             _, z[blocks] = logistic(given.mean[blocks], given.scale[blocks], LATENT_LEVELS).pop(message)
-
-
-def load_photo_codec(weights: Weights, *, threads: int | None, device: str, backend: str | None) -> PhotoCodec:
-    """See bbans.models.load."""
-    config, count = config_of(weights), threads or cores()
-
-    def build(name: str) -> PhotoNetwork:
-        return PhotoNetwork(config, weights.layers, name, device, count)
-
-    return PhotoCodec(
-        first_exact(weights.id, weights.digest, build, device, backend, f"the device '{device}' cannot be used"), weights
-    )
 
 
 def _bits(messages: Sequence[Message]) -> float:

@@ -5,25 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from bbans.errors import ModelError
-from bbans.models.weights import Weights
+from bbans.models.config import SIZE_LIMIT, PictureConfig, Shapes
 
 LEVELS_OF_BIAS = 4  # the first layer has a bias for the levels 0, 1, 2 and one for all coarser ones
 COARSEST = 4  # a level is split as long as a side is longer than this; what is left is coded flat, 8 bits each
 BLOCK = 16  # positions of a phase, per side, that share one latent vector
 POOL_SHIFT = 5  # the latent nets see sums over a block times 2**-5, i.e. 8 times the mean
-LATENT_LEVELS = 128
-LATENT_CENTRE = 64
 PIXEL_CENTRE = 64  # of the plane x >> 1
-LOG_SCALE_MIN = -3.0
-LOG_SCALE_MAX = LOG_SCALE_MIN + 127 / 16
-PIXELS_PER_UNIT = 16  # a head output of 1.0 moves a mean by so many pixel values (or latent levels)
 PHASES = ((1, 1), (0, 1), (1, 0))  # row and column offset, in coding order
-COLOURS = (1, 0, 2)  # G, then R given G, then B given G and R
 
 
 @dataclass(frozen=True)
-class PhotoConfig:
-    """Sizes of the photo model. ``latents`` = 0 gives the same model without latents."""
+class PhotoConfig(PictureConfig):
+    """Sizes of the photo model. `latents` = 0 gives the same model without latents."""
 
     width: int = 64
     blocks: int = 2  # residual blocks per phase
@@ -34,14 +28,24 @@ class PhotoConfig:
     latent_width: int = 32
     adaptive: bool = True  # the coder corrects the mixtures by what the pixels before have shown; training does not know of it
 
+    def __post_init__(self) -> None:
+        if not all(0 <= size < SIZE_LIMIT for size in asdict(self).values()):
+            raise ModelError(f"sizes of the photo model are below {SIZE_LIMIT}")
+
     @property
     def outputs(self) -> int:
         """Head outputs per position: per colour K logits, means and log scales, then K slopes R|G, K B|G, K B|R."""
         return 12 * self.components
 
-    def layers(self) -> dict[str, tuple[int, int, int, int, bool]]:
-        """The layers of the model by name: channels out and in, kernel, biases to choose from, relu."""
-        layers = {
+    def noise_size(self, side: int) -> int:
+        count, grid = 0, side // 2
+        while grid >= BLOCK:
+            count += (-(-grid // BLOCK)) ** 2 * self.latents
+            grid //= 2
+        return count
+
+    def layers(self) -> Shapes:
+        layers: Shapes = {
             "carry": (4 * self.carried, self.width, 1, 1, True),
             "first": (self.width, 6 + self.carried, 3, LEVELS_OF_BIAS, True),
             "inject.0": (self.width, 6, 3, 1, True),
@@ -60,16 +64,3 @@ class PhotoConfig:
             layers["posterior_hidden"] = (self.latent_width, 2 * self.latent_width, 1, 1, True)
             layers["posterior_out"] = (2 * self.latents, self.latent_width, 1, 1, False)
         return layers
-
-
-def config_of(weights: Weights) -> PhotoConfig:
-    """The sizes of a photo model. Raises: ModelError when they are not exactly those of this architecture.
-
-    None may be missing: with a default in its place, a later version with another default would decode other pictures.
-    """
-    wanted, found = asdict(PhotoConfig()), weights.config
-    if {name: type(value) for name, value in wanted.items()} != {name: type(value) for name, value in found.items()}:
-        raise ModelError(f"the model '{weights.id}' is of another architecture: its sizes are not {', '.join(wanted)}")
-    if not all(0 <= size < 1 << 12 for size in found.values()):
-        raise ModelError(f"the sizes of the model '{weights.id}' are out of range")
-    return PhotoConfig(**found)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bbans.models.photo.config import BLOCK, COARSEST, LATENT_LEVELS, PHASES
+from bbans.models.grids import Latent
+from bbans.models.photo.config import BLOCK, COARSEST, PHASES
 
 Bytes = NDArray[np.uint8]
 
@@ -66,18 +67,6 @@ class Grid:
         count = min(rows, max(1, (self.height * self.width + STRIP_POSITIONS // 2) // STRIP_POSITIONS))
         edges = [STRIP_STEP * (rows * i // count) for i in range(count)] + [self.height]
         return [slice(edges[i], edges[i + 1]) for i in range(count)]
-
-
-@dataclass
-class Latent:
-    """Discretised logistics over 0..127 for each latent: means in 1/64, scale indices. Shapes: (rows, columns, Z) int64."""
-
-    mean: NDArray[np.int64]
-    scale: NDArray[np.int64]
-
-    def mode(self) -> Bytes:
-        nearest: Bytes = np.clip((self.mean + 32) >> 6, 0, LATENT_LEVELS - 1).astype(np.uint8)
-        return nearest
 
 
 def regions(height: int, width: int) -> Iterator[tuple[slice, slice]]:

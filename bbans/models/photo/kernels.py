@@ -17,6 +17,7 @@ import numpy as np
 
 from bbans._jit import jit
 from bbans.ans import peek_one, pop_one, push_one
+from bbans.models.mixture import fill_mixture
 from bbans.models.photo.adaptive import (
     MOST_FEATURES,
     RESIDUAL_LIMIT,
@@ -35,7 +36,7 @@ from bbans.models.photo.adaptive import (
     residual,
     spread_class,
 )
-from bbans.tables import PRECISION, weights_from_logits
+from bbans.tables import PRECISION
 
 _GREEN, _RED, _BLUE = 1, 0, 2
 
@@ -43,25 +44,6 @@ _GREEN, _RED, _BLUE = 1, 0, 2
 @jit
 def _channel(colour):
     return _BLUE if colour == 2 else (_RED if colour == 1 else _GREEN)
-
-
-@jit
-def _mixture(row, reference, colour, first, second, logits, means, indices, weights, exponentials):
-    """Fill means, scale indices and weights (K,) with the mixture of one symbol.
-
-    ``colour``: 0, 1, 2 in coding order; ``first``, ``second``: four times the rests of the colours before it, G then R.
-    """
-    k = len(means)
-    for i in range(k):
-        logits[i] = row[colour * k + i]
-        indices[i] = row[(6 + colour) * k + i]
-        mean = 16 * reference + row[(3 + colour) * k + i]
-        if colour == 1:
-            mean += (row[9 * k + i] * first + 2) >> 2
-        elif colour == 2:
-            mean += (row[10 * k + i] * first + row[11 * k + i] * second + 2) >> 2
-        means[i] = mean
-    weights_from_logits(logits, exponentials, weights)
 
 
 @jit
@@ -138,7 +120,7 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, 
             for colour in range(colours):
                 channel = _channel(colour)
                 reference = np.int64(references[y, x, channel])
-                _mixture(row, reference, colour, rests[0], rests[1], logits, means, indices, weights, exponentials)
+                fill_mixture(row, reference, 3, colour, rests[0], rests[1], logits, means, indices, weights, exponentials)
                 centre, spread = describe(means, indices, weights, spreads)
                 inverse = (1 << 30) // spread
                 kind = spread_class(spread)
@@ -220,7 +202,7 @@ def residuals(pixels, references, params, colours, tables):
             for colour in range(colours):
                 symbol = np.int64(pixels[y, x, _channel(colour)])
                 reference = np.int64(references[y, x, _channel(colour)])
-                _mixture(params[y, x], reference, colour, rests[0], rests[1], logits, means, indices, weights, exponentials)
+                fill_mixture(params[y, x], reference, 3, colour, rests[0], rests[1], logits, means, indices, weights, exponentials)
                 centre, spread = describe(means, indices, weights, spreads)
                 out[y, x, colour] = residual(64 * symbol - centre, (1 << 30) // spread)
                 rests[colour] = 4 * symbol - reference

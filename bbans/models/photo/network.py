@@ -15,7 +15,6 @@ so a backend that rounds anywhere is found out before it codes a byte.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -27,20 +26,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from bbans.errors import ModelError
+from bbans.exact import selfcheck
 from bbans.exact.backends import layer_class
-from bbans.exact.network import IntConv
+from bbans.exact.network import ACTIVATION_MAX, IntConv
 from bbans.exact.runtime import own_thread
-from bbans.models.photo.config import BLOCK, LATENT_CENTRE, LEVELS_OF_BIAS, POOL_SHIFT, PhotoConfig
-from bbans.models.photo.geometry import TILES, Bytes, Grid, Latent
+from bbans.models.grids import LATENT_CENTRE, LOG_SCALE_OFFSET, LOGIT_LIMIT, MEAN_LIMIT, SLOPE_LIMIT, Latent
+from bbans.models.photo.config import BLOCK, LEVELS_OF_BIAS, POOL_SHIFT, PhotoConfig
+from bbans.models.photo.geometry import TILES, Bytes, Grid
 from bbans.tables import SCALES
 
 Params = NDArray[np.int16]
-
-MEAN_LIMIT = 32767  # in 1/64 of a pixel value: twice the range of pixels
-SLOPE_LIMIT = 128  # in 1/64
-LOG_SCALE_OFFSET = 48  # index of log scale 0: (0 - LOG_SCALE_MIN) * 16
-LOGIT_LIMIT = 16383
 
 
 class PhotoNetwork:
@@ -56,8 +51,7 @@ class PhotoNetwork:
     def __init__(
         self, config: PhotoConfig, layers: Mapping[str, IntConv], backend: str, device: str = "cpu", threads: int = 1
     ) -> None:
-        if config.layers() != {name: (*layer.weight.shape[:3], len(layer.bias), layer.relu) for name, layer in layers.items()}:
-            raise ModelError("the model's layers are not those that its configuration asks for")
+        config.check_layers(layers)
         self.config = config
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.device = torch.device(device)
@@ -203,10 +197,7 @@ class PhotoNetwork:
             given[index] = self._run_stages(grid)
 
         self.each(work, range(len(grids)), grids)
-        sha = hashlib.sha256()
-        for array in chain.from_iterable(given):
-            sha.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
-        return sha.hexdigest()
+        return selfcheck.digest(chain.from_iterable(given))
 
     def _run_stages(self, grid: Grid) -> list[NDArray[Any]]:
         """What every stage gives for fixed inputs on a grid of one tile, with every bias of the first layer."""
@@ -297,9 +288,8 @@ def _clear_outside(y: Tensor, grid: Grid, row: int, column: int, margin: int) ->
 
 
 def _probe(grid: Grid, channels: int, seed: int) -> Bytes:
-    """A buffer of fixed pseudo-random activations (a multiplicative hash of the index), zero outside the picture."""
+    """A buffer of fixed pseudo-random activations, zero outside the picture."""
     buffer = grid.buffer(channels)
     inner = grid.inner(buffer)
-    index = np.arange(1, inner.size + 1, dtype=np.uint64) * np.uint64(2654435761) + np.uint64(seed * 40503)
-    inner[...] = ((index >> np.uint64(15)) & np.uint64(127)).astype(np.uint8).reshape(inner.shape)
+    inner[...] = selfcheck.probe(inner.shape, ACTIVATION_MAX + 1, shift=15, seed=40503 * seed)
     return buffer

@@ -14,8 +14,8 @@ vector for 16x16 positions of a phase (32x32 pixels), enter the head of each pha
 but x10: so the coder can push x10 first and draw z from its bits, and no picture needs initial bits. The head of x10 is given
 the posterior's mode in z's place, which the decoder knows as well by then.
 
-All levels share one set of weights, but for the first layer's bias. Every layer is a :class:`bbans.exact.qat.QConv`; the
-integer form that codes files is :mod:`bbans.models.photo.network`.
+All levels share one set of weights, but for the first layer's bias. Every layer is a `bbans.exact.qat.QConv`; the
+integer form that codes files is `bbans.models.photo.network`.
 
 Sources: bits-back with the initial bits of an autoregressive part, ArIB-BPS (CVPR 2024) and SHVC (CVPR 2022); mixtures with
 linear terms between colours, PixelCNN++ (ICLR 2017).
@@ -23,62 +23,19 @@ linear terms between colours, PixelCNN++ (ICLR 2017).
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bbans.exact.qat import ACTIVATION_STEP, QConv, Quantised, pool, round_ste
-from bbans.models.photo.config import (
-    BLOCK,
-    COARSEST,
-    COLOURS,
-    LATENT_CENTRE,
-    LATENT_LEVELS,
-    LEVELS_OF_BIAS,
-    LOG_SCALE_MAX,
-    LOG_SCALE_MIN,
-    PIXEL_CENTRE,
-    PIXELS_PER_UNIT,
-    POOL_SHIFT,
-    PhotoConfig,
-)
+from bbans.exact.qat import ACTIVATION_STEP, QConv, Quantised, pool
+from bbans.models.blocks import Residual
+from bbans.models.grids import LATENT_CENTRE
+from bbans.models.losses import Bits, logistic_of, mixture_bits, start_slopes
+from bbans.models.photo.config import BLOCK, COARSEST, LEVELS_OF_BIAS, PIXEL_CENTRE, POOL_SHIFT, PhotoConfig
 
 PIXEL_GAIN = 8.0  # of the layers that see pixels: their outputs fill the grid of activations, so that rounding costs less
-
-
-class Residual(nn.Module):
-    """x + b(a(x)), two convolutions."""
-
-    def __init__(self, width: int, kernel: int = 3) -> None:
-        super().__init__()
-        self.a, self.b = QConv(width, width, kernel), QConv(width, width, kernel)
-        with torch.no_grad():
-            self.b.weight.mul_(0.1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.b(self.a(x), skip=x)  # type: ignore[no-any-return]
-
-
-@dataclass
-class Bits:
-    """Bits per picture, (B,) each: of the coarsest pixels, of each phase (by level, then phase), and of the latents."""
-
-    coarsest: Tensor
-    phases: list[Tensor] = field(default_factory=list)
-    prior: list[Tensor] = field(default_factory=list)
-    posterior: list[Tensor] = field(default_factory=list)
-
-    def likelihood(self) -> Tensor:
-        return self.coarsest + torch.stack(self.phases).sum(0)
-
-    def kl(self) -> Tensor:
-        if not self.prior:
-            return torch.zeros_like(self.coarsest)
-        return torch.stack(self.prior).sum(0) - torch.stack(self.posterior).sum(0)
 
 
 def planes(x: Tensor) -> Tensor:
@@ -94,47 +51,6 @@ def references(x00: Tensor, x11: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     up = torch.cat([x11[..., :1, :], x11[..., :-1, :]], -2)
     left = torch.cat([x11[..., :1], x11[..., :-1]], -1)
     return x00 + right + below + corner, x00 + right + x11 + up, x00 + below + x11 + left
-
-
-def logistic_log_mass(x: Tensor, mean: Tensor, log_scale: Tensor, top: int) -> Tensor:
-    """log of the mass of x in 0..top under a discretised logistic whose tails belong to 0 and top, in nats."""
-    inverse = torch.exp(-log_scale)
-    upper, lower = (x + 0.5 - mean) * inverse, (x - 0.5 - mean) * inverse
-    inner = -F.softplus(-upper) - F.softplus(lower) + torch.log(-torch.expm1(-inverse) + 1e-12)
-    return torch.where(x < 0.5, -F.softplus(-upper), torch.where(x > top - 0.5, -F.softplus(lower), inner))
-
-
-def mixture_bits(x: Tensor, reference: Tensor, out: Tensor, components: int, quantised: bool) -> Tensor:
-    """Bits of each picture's pixels under the heads' mixtures. (B,)
-
-    Shapes: x (B, 3, h, w) pixels; reference (B, 3, h, w) four times a pixel; out (B, 12 K, h, w), colours in coding order.
-    """
-    batch, _, height, width = x.shape
-    k = components
-    order = list(COLOURS)
-    pixel = x[:, order].float()
-    rest = pixel - reference[:, order].float() / 4
-    logits, means, log_scales = out[:, : 9 * k].view(batch, 3, 3, k, height, width).unbind(1)  # (B, 3, K, h, w) each
-    slopes = out[:, 9 * k :].view(batch, 3, k, height, width).clamp(-2, 2)
-    log_scales = log_scales.clamp(LOG_SCALE_MIN, LOG_SCALE_MAX)
-    if quantised:  # the grids of the integer form: see photo_network.py
-        logits, log_scales = round_ste(logits * 16) / 16, round_ste(log_scales * 16) / 16
-        slopes = round_ste(slopes * 64) / 64
-    green, red = rest[:, 0:1], rest[:, 1:2]
-    shift = torch.stack([torch.zeros_like(slopes[:, 0]), slopes[:, 0] * green, slopes[:, 1] * green + slopes[:, 2] * red], 1)
-    mean = means * PIXELS_PER_UNIT + shift
-    # masses of the rest: pixel and mean both lose the reference, so that nothing large is subtracted
-    log_mass = _rest_log_mass(rest.unsqueeze(2), mean, log_scales, pixel.unsqueeze(2))
-    total = torch.logsumexp(log_mass + F.log_softmax(logits, 2), 2)
-    return -total.flatten(1).sum(1) / math.log(2)
-
-
-def _rest_log_mass(rest: Tensor, mean: Tensor, log_scale: Tensor, pixel: Tensor) -> Tensor:
-    inverse = torch.exp(-log_scale)
-    upper, lower = (rest + 0.5 - mean) * inverse, (rest - 0.5 - mean) * inverse
-    log_upper, log_lower = F.softplus(-upper), F.softplus(lower)
-    inner = torch.log(-torch.expm1(-inverse) + 1e-12) - log_upper - log_lower
-    return torch.where(pixel < 0.5, -log_upper, torch.where(pixel > 254.5, -log_lower, inner))
 
 
 class PhotoVAE(Quantised):
@@ -170,7 +86,7 @@ class PhotoVAE(Quantised):
             bias = head.bias[0]
             bias[3 * k : 6 * k] = torch.linspace(-0.2, 0.2, k).repeat(3)
             bias[6 * k : 9 * k] = 2.0
-            bias[9 * k : 10 * k], bias[10 * k : 11 * k], bias[11 * k :] = 0.8, 0.3, 0.5
+            start_slopes(bias, k)
         if c.latents:
             for net in (self.prior_out, self.posterior_out):
                 net.weight.mul_(0.1)
@@ -187,7 +103,7 @@ class PhotoVAE(Quantised):
         while max(pyramid[-1].shape[-2:]) > COARSEST:
             pyramid.append(pyramid[-1][..., ::2, ::2])
         coarsest = pyramid[-1]
-        bits = Bits(coarsest=torch.full((len(x),), 8.0 * coarsest[0].numel(), device=x.device))
+        bits = Bits([torch.full((len(x),), 8.0 * coarsest[0].numel(), device=x.device)])
         carried: Tensor | None = None
         for level in reversed(range(len(pyramid) - 1)):
             carried, noise = self._level(pyramid[level], level, carried, noise, bits)
@@ -219,7 +135,7 @@ class PhotoVAE(Quantised):
             h = self.hidden[phase](h).float()
             with torch.autocast(h.device.type, enabled=False):
                 out = self.out[phase](h)
-                bits.phases.append(mixture_bits(targets[phase], refs[phase], out, c.components, self.quantised))
+                bits.data.append(mixture_bits(targets[phase], refs[phase], out, c.components, self.quantised))
         return f, noise
 
     def _latents(
@@ -243,21 +159,12 @@ class PhotoVAE(Quantised):
         asked = pool(self.posterior_in(torch.cat([features[2], *rests], 1)), BLOCK, POOL_SHIFT, q)
         asked = self.posterior_hidden(torch.cat([seen, asked], 1))
         with torch.autocast(seen.device.type, enabled=False):
-            p_mean, p_log_scale = self.prior_out(seen.float()).chunk(2, 1)
-            q_mean, q_log_scale = self.posterior_out(asked.float()).chunk(2, 1)
-            p_mean = LATENT_CENTRE + PIXELS_PER_UNIT * p_mean
-            q_mean = p_mean + PIXELS_PER_UNIT * q_mean
-            if q:  # each by itself, as the integer form does
-                p_log_scale, q_log_scale = (round_ste(s * 16) / 16 for s in (p_log_scale, q_log_scale))
-            p_log_scale = p_log_scale.clamp(LOG_SCALE_MIN, LOG_SCALE_MAX)
-            q_log_scale = (p_log_scale + q_log_scale).clamp(LOG_SCALE_MIN, LOG_SCALE_MAX)
-            count = q_mean[0].numel()
-            uniform, noise = noise[:, :count].view(q_mean.shape), noise[:, count:]
-            top = LATENT_LEVELS - 1
-            z = round_ste((q_mean + torch.exp(q_log_scale) * torch.logit(uniform)).clamp(0, top))
-            mode = round_ste(q_mean.clamp(0, top))
-            for parts, mean, log_scale in ((bits.prior, p_mean, p_log_scale), (bits.posterior, q_mean, q_log_scale)):
-                parts.append(-logistic_log_mass(z, mean, log_scale, top).flatten(1).sum(1) / math.log(2))
+            prior = logistic_of(self.prior_out(seen.float()), q)
+            posterior = logistic_of(self.posterior_out(asked.float()), q, prior)
+            count = posterior.mean[0].numel()
+            uniform, noise = noise[:, :count].view(posterior.mean.shape), noise[:, count:]
+            z, mode = posterior.draw(uniform), posterior.mode()
+            bits.latent(z, prior, posterior)
 
         def spread(t: Tensor) -> Tensor:
             t = t.repeat_interleave(BLOCK, 2).repeat_interleave(BLOCK, 3)[..., :height, :width]

@@ -16,20 +16,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from bbans.models.photo.config import BLOCK, PhotoConfig
 from bbans.training.data.crops import Crops
 from bbans.training.tasks.task import Batch
 
 AHEAD = 4  # batches that each worker may be ahead
-
-
-def noise_size(config: PhotoConfig, side: int) -> int:
-    """How many uniform numbers the latents of a side x side picture take."""
-    count, grid = 0, side // 2
-    while grid >= BLOCK:
-        count += (-(-grid // BLOCK)) ** 2 * config.latents
-        grid //= 2
-    return count
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,9 +23,9 @@ from torch.utils.data import Dataset
 from bbans import sets
 from bbans.errors import ModelError, TrainingError, VerifyError
 from bbans.exact.qat import Quantised
-from bbans.models.families import FAMILIES, with_context
-from bbans.models.small_layout import SmallConfig, TopDownConfig, from_json, to_json
-from bbans.models.small_topdown import TopDownVAE
+from bbans.models.config import ImageConfig, from_json, to_json
+from bbans.models.losses import Bits
+from bbans.models.registry import families
 from bbans.models.weights import Weights
 from bbans.training.data.crops import Pixels
 from bbans.training.data.images import (
@@ -40,7 +40,7 @@ from bbans.training.data.images import (
 from bbans.training.data.photos import HELD_OUT
 from bbans.training.distributed import Processes
 from bbans.training.schedule import Schedule
-from bbans.training.tasks.task import Batch, Bits, Measured, Progress, share
+from bbans.training.tasks.task import Batch, Measured, Progress, share
 
 EVALUATED_MOST = 2000  # images of a report, evenly spaced in what is held out
 EVALUATION_BATCH = 250
@@ -120,7 +120,7 @@ class ImageTask:
     """
 
     family: str
-    config: SmallConfig
+    config: ImageConfig
     images: ImageSet
     valid: ImageSet
     binarised: str | None = None
@@ -133,12 +133,7 @@ class ImageTask:
         return {"pictures": len(self.images), "held_out": len(self.valid)}
 
     def make(self, start: Weights | None) -> Quantised:
-        """From weights it is the model of their config, or one with other pixel layers."""
-        family = FAMILIES[self.family]
-        model: Quantised = family.import_(start) if start else family.model(self.config)
-        if isinstance(model, TopDownVAE) and isinstance(self.config, TopDownConfig) and model.config != self.config:
-            return with_context(model, self.config)
-        return model
+        return families()[self.family].make(self.config, start)
 
     def batches(self, schedule: Schedule, processes: Processes) -> Dataset[Batch]:
         pixels, sampled = self.images.pixels, self.binarised == "sampled"
@@ -154,7 +149,7 @@ class ImageTask:
         return evaluate_images(model, chosen, self.config.latent_count, autocast)
 
     def export(self, model: Quantised, id: str) -> bytes:
-        return FAMILIES[self.family].export(model, id)
+        return families()[self.family].export(model, id)
 
     def measure(
         self, model: Quantised, weights: Path, *, threads: int | None, device: str, progress: Progress
@@ -236,8 +231,8 @@ def read_image_task(
     return ImageTask(family, _config(family, images.shape, symbols, sizes, start), images, held_out, binarised)
 
 
-def _config(family: str, shape: tuple[int, int, int], symbols: int, sizes: Mapping[str, Any], start: Weights | None) -> SmallConfig:
-    kind = FAMILIES[family].config
+def _config(family: str, shape: tuple[int, int, int], symbols: int, sizes: Mapping[str, Any], start: Weights | None) -> ImageConfig:
+    kind = cast(type[ImageConfig], families()[family].config_class)
     height, width, channels = shape
     if start is None:
         return kind(height=height, width=width, channels=channels, symbols=symbols, **sizes)

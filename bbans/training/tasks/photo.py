@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch.utils.data import Dataset
 
 from bbans.errors import TrainingError
 from bbans.exact.qat import Quantised
-from bbans.models.export import export_model, import_model
-from bbans.models.photo.config import PhotoConfig
-from bbans.models.photo.vae import PhotoVAE
+from bbans.models.config import PictureConfig, to_json
+from bbans.models.registry import families
 from bbans.models.weights import PHOTO, Weights
-from bbans.training.data.batches import Batches, noise_size
+from bbans.training.data.batches import Batches
 from bbans.training.data.crops import Crops
 from bbans.training.data.photos import HELD_OUT, Photo, fingerprint, hold_out, read_photos, without
 from bbans.training.distributed import Processes
@@ -30,30 +29,31 @@ class PhotoTask:
 
     photos: Sequence[Photo]
     valid: Sequence[Photo]
-    config: PhotoConfig
+    config: PictureConfig
+    family: str = PHOTO
 
     def identity(self) -> dict[str, Any]:
         data = fingerprint(self.photos, self.valid)
-        return {"family": PHOTO, "config": asdict(self.config), "data": data, "binarise": None}
+        return {"family": self.family, "config": to_json(self.config), "data": data, "binarise": None}
 
     def counts(self) -> dict[str, int]:
         return {"pictures": len(self.photos), "held_out": len(self.valid)}
 
-    def make(self, start: Weights | None) -> PhotoVAE:
-        return import_model(start) if start else PhotoVAE(self.config)
+    def make(self, start: Weights | None) -> Quantised:
+        return families()[self.family].make(self.config, start)
 
     def batches(self, schedule: Schedule, processes: Processes) -> Dataset[Batch]:
         crops = Crops([photo.pixels for photo in self.photos], schedule.side, schedule.seed)
         count = share(schedule, processes)
-        return Batches(crops, count, noise_size(self.config, schedule.side), processes.rank, processes.size)
+        return Batches(crops, count, self.config.noise_size(schedule.side), processes.rank, processes.size)
 
     def evaluate(self, model: Quantised, autocast: bool) -> dict[str, float]:
         if not self.valid:
             return {}
-        return evaluate(cast(PhotoVAE, model), [photo.pixels for photo in self.valid], autocast=autocast)
+        return evaluate(model, [photo.pixels for photo in self.valid], autocast=autocast)
 
     def export(self, model: Quantised, id: str) -> bytes:
-        return export_model(cast(PhotoVAE, model), id)
+        return families()[self.family].export(model, id)
 
     def measure(
         self, model: Quantised, weights: Path, *, threads: int | None, device: str, progress: Progress
@@ -74,12 +74,13 @@ def _measured(size: FileSize, name: str) -> Measured:
 def read_photo_task(
     folders: Sequence[Path],
     valid: Sequence[Path],
-    config: PhotoConfig,
+    config: PictureConfig,
     side: int,
     *,
     omit: Sequence[Path] = (),
     note: Callable[[str], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
+    family: str = PHOTO,
 ) -> PhotoTask:
     """The pictures below the folders, those to measure with below `valid`, or else a share held out.
 
@@ -109,4 +110,4 @@ def read_photo_task(
         f"training on {len(photos)} pictures, {sum(photo.pixels.size for photo in photos) / 3e6:.0f} million pixels; "
         f"{len(held_out)} to measure with"
     )
-    return PhotoTask(photos, held_out, config)
+    return PhotoTask(photos, held_out, config, family)

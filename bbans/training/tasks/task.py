@@ -26,16 +26,6 @@ Progress = Callable[[str, int, int], None]
 """What is measured, how many pictures are done, and of how many; may raise to end it."""
 
 
-class Bits(Protocol):
-    """What the training form of a model returns: bits of each picture, (B,)."""
-
-    def likelihood(self) -> Tensor:
-        """-log2 p(x|z)."""
-
-    def kl(self) -> Tensor:
-        """log2 q(z|x) - log2 p(z)."""
-
-
 @dataclass(frozen=True)
 class Measured:
     """Pictures of training or validation (``name``) as real files, decoded and compared.
@@ -54,7 +44,7 @@ class Measured:
 class Task(Protocol):
     """A family of models, the config of one, and the pictures to train on and to measure with.
 
-    Its model's forward is x (B, C, H, W) uint8, noise (B, n) -> Bits.
+    Its model's forward is x (B, C, H, W) uint8, noise (B, n) -> bbans.models.losses.Bits.
     """
 
     def identity(self) -> dict[str, Any]:

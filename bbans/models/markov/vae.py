@@ -7,7 +7,7 @@
 
 Each arrow is a network of one hidden layer. With L = 1 it is the model of the BB-ANS paper. Latents live on the integer grid
 0 .. 127; their distributions are discretised logistics, the top prior a fixed one. Every layer is a QConv on 1x1 images; the
-integer form is :mod:`bbans.models.small_network`.
+integer form is `bbans.models.markov.network`.
 
 Sources: Townsend, Bird, Barber, "Practical lossless compression with latent variables using bits back coding", ICLR 2019; Kingma,
 Abbeel, Ho, "Bit-Swap: recursive bits-back coding for lossless compression with hierarchical latent variables", ICML 2019.
@@ -19,26 +19,21 @@ import torch
 from torch import Tensor, nn
 
 from bbans.exact.qat import QConv, Quantised
-from bbans.models.small_bits import (
+from bbans.models.grids import LATENT_CENTRE, LOG_SCALE_OFFSET
+from bbans.models.losses import (
+    Bits,
     Logistic,
-    SmallBits,
     latent_input,
-    log_scale_of,
+    logistic_of,
     sample_bits,
     sample_centre,
     sample_gain,
     sample_input,
     start_head,
 )
-from bbans.models.small_layout import (
-    LATENT_CENTRE,
-    LEVELS_PER_UNIT,
-    LOG_SCALE_OFFSET,
-    MARKOV_PRIOR_INDEX,
-    MarkovConfig,
-)
+from bbans.models.markov.config import PRIOR_INDEX, MarkovConfig
 
-PRIOR_LOG_SCALE = (MARKOV_PRIOR_INDEX - LOG_SCALE_OFFSET) / 16
+PRIOR_LOG_SCALE = (PRIOR_INDEX - LOG_SCALE_OFFSET) / 16
 
 
 class Arrow(nn.Module):
@@ -83,30 +78,24 @@ class MarkovVAE(Quantised):
         """Uniform numbers that the latents of an image take."""
         return self.config.latent_count
 
-    def forward(self, x: Tensor, noise: Tensor) -> SmallBits:
+    def forward(self, x: Tensor, noise: Tensor) -> Bits:
         """Bits of a batch. Shapes: x (B, C, H, W) uint8, noise (B, noise_size) uniform in (0, 1)."""
         c, q = self.config, self.quantised
         uniforms = torch.split(noise, list(c.latents), 1)
-        bits = SmallBits(x.new_zeros(len(x), dtype=torch.float32))
         latents: list[Tensor] = []
-        seen = sample_input(x, c).flatten(1)[:, :, None, None]
+        posteriors: list[Logistic] = []
+        below = sample_input(x, c).flatten(1)[:, :, None, None]
         for level in range(len(c.latents)):
-            posterior = _logistic(self.posterior[level](seen), q)
-            z = posterior.draw(uniforms[level][:, :, None, None])
-            bits.posterior.append(posterior.bits(z))
-            latents.append(z)
-            seen = latent_input(z)
+            posteriors.append(logistic_of(self.posterior[level](below), q))
+            latents.append(posteriors[level].draw(uniforms[level][:, :, None, None]))
+            below = latent_input(latents[level])
+        bits = Bits()
         for level, z in enumerate(latents):
             if level + 1 < len(latents):
-                prior = _logistic(self.likelihood[level + 1](latent_input(latents[level + 1])), q)
+                prior = logistic_of(self.likelihood[level + 1](latent_input(latents[level + 1])), q)
             else:
                 prior = Logistic(torch.full_like(z, LATENT_CENTRE), torch.full_like(z, PRIOR_LOG_SCALE))
-            bits.prior.append(prior.bits(z))
+            bits.latent(z, prior, posteriors[level])
         out = self.likelihood[0](latent_input(latents[0])).reshape(-1, c.outputs, c.height, c.width)
-        bits.data = sample_bits(x, out, None, c, q)
+        bits.data.append(sample_bits(x, out, None, c, q))
         return bits
-
-
-def _logistic(out: Tensor, quantised: bool) -> Logistic:
-    mean, log_scale = out.chunk(2, 1)
-    return Logistic(LATENT_CENTRE + LEVELS_PER_UNIT * mean, log_scale_of(log_scale, quantised))

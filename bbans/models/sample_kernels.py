@@ -1,15 +1,15 @@
-"""Compiled loops that push and pop the samples of one image of a small-image model, on one message.
+"""Compiled loops that push and pop the samples of one image on one message.
 
-Two kinds of likelihood share them. Of the dense models a head's outputs are given for all pixels. Of the top-down models the pixel
-layers run here, pixel by pixel, as they may look at pixels that a decoder has only just popped: weights and activations are
-integers in float32, which is exact (see bbans.exact.network), and an input that is zero costs nothing.
+Two kinds of likelihood share them. Either a head's outputs are known for all pixels, or pixel layers give them, which run here,
+pixel by pixel, as they may look at pixels that a decoder has only just popped: weights and activations are integers in float32,
+which is exact (see bbans.exact.network), and an input that is zero costs nothing.
 
 A message is a stack, so pushing runs in two steps: the first walks through the image as the decoder will and notes every symbol's
 interval, the second pushes the intervals backwards. Samples go in reading order, colours G, R, B.
 
-Shapes: pixels (H, W, C) uint8; given (outputs, H * W) float32, or (features, H * W) with `layers`: enter (inputs, hidden) weights
+Shapes: pixels (H, W, C) uint8; known (outputs, H * W) float32, or (features, H * W) with `layers`: enter (inputs, hidden) weights
 and (hidden,) bias, hidden (depth, hidden, hidden) and (depth, hidden), out (hidden, outputs) and (outputs,), all scaled by
-2**-exponent.
+2**-exponent. A pixel's row of parameters is that of `bbans.models.mixture`.
 All arrays are contiguous: numba would compile a version of these functions for every other layout.
 """
 
@@ -20,14 +20,12 @@ import numpy as np
 from bbans._jit import jit
 from bbans.ans import peek_one, pop_one, push_one
 from bbans.kernels import bernoulli_interval, mixture_interval
-from bbans.models.photo.config import COLOURS
-from bbans.models.small_layout import BINARY_LEVEL, LOG_SCALE_OFFSET
-from bbans.tables import LOG_BITS, PRECISION, SCALES, bernoulli_start, log2, mixture_search, weights_from_logits
+from bbans.models.config import BINARY_LEVEL
+from bbans.models.grids import COLOURS, LOG_SCALE_OFFSET, LOGIT_LIMIT, MEAN_LIMIT, SLOPE_LIMIT
+from bbans.models.mixture import fill_mixture
+from bbans.tables import LOG_BITS, PRECISION, SCALES, bernoulli_start, log2, mixture_search
 
-_LOGIT_LIMIT = 960  # of a binary sample, in 1/64 nat
-_MEAN_LIMIT = 32767.0  # in 1/64 of a sample value: twice the range of samples
-_MIXTURE_LOGIT_LIMIT = 16383.0
-_SLOPE_LIMIT = 128.0  # in 1/64
+_BINARY_LOGIT_LIMIT = 960  # of a binary sample, in 1/64 nat
 
 
 @jit
@@ -36,12 +34,12 @@ def _rounded(value, limit):
 
 
 @jit
-def _dense(given, count, weight, bias, out):
-    """out = given @ weight + bias, without what is zero."""
+def _dense(inputs, count, weight, bias, out):
+    """out = inputs @ weight + bias, skipping zeros."""
     for j in range(len(bias)):
         out[j] = bias[j]
     for i in range(count):
-        a = given[i]
+        a = inputs[i]
         if a != np.float32(0):
             row = weight[i]
             for j in range(len(bias)):
@@ -55,7 +53,7 @@ def _activate(values):
 
 
 @jit
-def _pixel_layers(pixels, y, x, radius, binary, given, place, layers, inputs, first, second, values):
+def _pixel_layers(pixels, y, x, radius, binary, known, place, layers, inputs, first, second, values):
     """Fill `values` (outputs,) with the head's outputs for a pixel."""
     enter, enter_bias, hidden, hidden_bias, out, out_bias = layers
     _, width, colours = pixels.shape
@@ -70,8 +68,8 @@ def _pixel_layers(pixels, y, x, radius, binary, given, place, layers, inputs, fi
                     level = pixels[row, column, colour] * BINARY_LEVEL if binary else pixels[row, column, colour] >> 1
                 inputs[count] = np.float32(level)
                 count += 1
-    for i in range(len(given)):
-        inputs[count] = given[i, place]
+    for i in range(len(known)):
+        inputs[count] = known[i, place]
         count += 1
     _dense(inputs, count, enter, enter_bias, first)
     _activate(first)
@@ -100,37 +98,31 @@ def _reference(pixels, y, x, channel, relative):
 
 
 @jit
-def _mixture(values, colours, colour, reference, green, red, logits, means, scales, weights, tables):
-    """Fill means, inverse scales and weights (K,) with a sample's mixture; green, red: four times the rests of those colours."""
-    _, exponentials, inverse_scales, _ = tables
-    k = len(means)
-    for i in range(k):
-        logits[i] = _rounded(values[colour * k + i], _MIXTURE_LOGIT_LIMIT)
-        index = _rounded(values[(2 * colours + colour) * k + i], np.float32(SCALES)) + LOG_SCALE_OFFSET
-        scales[i] = inverse_scales[min(max(index, 0), SCALES - 1)]
-        mean = 16 * reference + _rounded(64 * values[(colours + colour) * k + i], _MEAN_LIMIT)
-        if colour == 1:
-            mean += (_rounded(4 * values[9 * k + i], _SLOPE_LIMIT) * green + 2) >> 2
-        elif colour == 2:
-            slopes = _rounded(4 * values[10 * k + i], _SLOPE_LIMIT) * green + _rounded(4 * values[11 * k + i], _SLOPE_LIMIT) * red
-            mean += (slopes + 2) >> 2
-        means[i] = mean
-    weights_from_logits(logits, exponentials, weights)
+def _fill_row(values, colours, row):
+    """Round and clamp a head's outputs (outputs,) to a pixel's row of parameters."""
+    k = len(row) // (3 if colours == 1 else 12)
+    for i in range(colours * k):
+        row[i] = _rounded(values[i], LOGIT_LIMIT)
+        row[colours * k + i] = _rounded(64 * values[colours * k + i], MEAN_LIMIT)
+        index = _rounded(values[2 * colours * k + i], SCALES) + LOG_SCALE_OFFSET
+        row[2 * colours * k + i] = min(max(index, 0), SCALES - 1)
+    for i in range(3 * colours * k, len(row)):
+        row[i] = _rounded(4 * values[i], SLOPE_LIMIT)
 
 
 @jit
-def _walk(decoding, head, words, size, starts, freqs, pixels, given, layers, radius, relative, components, tables):
+def _walk(decoding, head, words, size, starts, freqs, pixels, known, layers, radius, relative, components, tables):
     """Go through an image in reading order: pop its samples, or note their intervals. (head, size); size -1: it ran dry.
 
-    `components` is 0 for binary samples; `radius` is -1 where outputs are given for all pixels.
+    `components` is 0 for binary samples; `radius` is -1 where outputs are known for all pixels.
     """
-    table = tables[0]
+    table, exponentials, inverse_scales, _ = tables
     height, width, colours = pixels.shape
     binary = components == 0
     outputs = 1 if binary else (3 if colours == 1 else 12) * components
     logits, means = np.empty(components, np.int64), np.empty(components, np.int64)
-    scales, weights = np.empty(components, np.int64), np.empty(components, np.int64)
-    values = np.empty(outputs, np.float32)
+    indices, scales, weights = np.empty(components, np.int64), np.empty(components, np.int64), np.empty(components, np.int64)
+    values, row = np.empty(outputs, np.float32), np.empty(outputs, np.int64)
     inputs = np.empty(layers[0].shape[0], np.float32)
     first, second = np.empty(len(layers[1]), np.float32), np.empty(len(layers[1]), np.float32)
     n = 0
@@ -139,11 +131,11 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, given, layers, rad
             place = y * width + x
             if radius < 0:
                 for i in range(outputs):
-                    values[i] = given[i, place]
+                    values[i] = known[i, place]
             else:
-                _pixel_layers(pixels, y, x, radius, binary, given, place, layers, inputs, first, second, values)
+                _pixel_layers(pixels, y, x, radius, binary, known, place, layers, inputs, first, second, values)
             if binary:
-                edge = bernoulli_start(_rounded(4 * values[0], np.float32(_LOGIT_LIMIT)), table)
+                edge = bernoulli_start(_rounded(4 * values[0], _BINARY_LOGIT_LIMIT), table)
                 if decoding:
                     symbol = np.int64(peek_one(head, PRECISION) >= edge)
                     pixels[y, x, 0] = symbol
@@ -158,11 +150,14 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, given, layers, rad
                     starts[n], freqs[n] = start, freq
                 n += 1
                 continue
+            _fill_row(values, colours, row)
             green, red = np.int64(0), np.int64(0)
             for colour in range(colours):
                 channel = 0 if colours == 1 else COLOURS[colour]
                 reference = _reference(pixels, y, x, channel, relative)
-                _mixture(values, colours, colour, reference, green, red, logits, means, scales, weights, tables)
+                fill_mixture(row, reference, colours, colour, green, red, logits, means, indices, weights, exponentials)
+                for i in range(components):
+                    scales[i] = inverse_scales[indices[i]]
                 if decoding:
                     symbol, start, freq = mixture_search(peek_one(head, PRECISION), 256, means, scales, weights, table)
                     head, size = pop_one(head, words, size, start, freq, PRECISION)
@@ -181,28 +176,28 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, given, layers, rad
 
 
 @jit
-def push_samples(head, words, size, pixels, given, layers, radius, relative, components, tables):
+def push_samples(head, words, size, pixels, known, layers, radius, relative, components, tables):
     """(head, size) after pushing an image. The message must have room for all of its samples."""
     starts, freqs = np.empty(pixels.size, np.int32), np.empty(pixels.size, np.int32)
-    _walk(False, head, words, size, starts, freqs, pixels, given, layers, radius, relative, components, tables)
+    _walk(False, head, words, size, starts, freqs, pixels, known, layers, radius, relative, components, tables)
     for i in range(pixels.size - 1, -1, -1):
         head, size = push_one(head, words, size, np.int64(starts[i]), np.int64(freqs[i]), PRECISION)
     return head, size
 
 
 @jit
-def pop_samples(head, words, size, pixels, given, layers, radius, relative, components, tables):
+def pop_samples(head, words, size, pixels, known, layers, radius, relative, components, tables):
     """(head, size) after popping an image into `pixels`; size -1 when the message ran dry. Inverse: push_samples."""
     none = np.empty(0, np.int32)
-    return _walk(True, head, words, size, none, none, pixels, given, layers, radius, relative, components, tables)
+    return _walk(True, head, words, size, none, none, pixels, known, layers, radius, relative, components, tables)
 
 
 @jit
-def log_freqs_of_samples(pixels, given, layers, radius, relative, components, tables):
+def log_freqs_of_samples(pixels, known, layers, radius, relative, components, tables):
     """The sum over an image's samples of log2(freq / 2**24), in 2**-16 bit."""
     starts, freqs = np.empty(pixels.size, np.int32), np.empty(pixels.size, np.int32)
     none = np.empty(0, np.uint32)
-    _walk(False, np.uint64(0), none, 0, starts, freqs, pixels, given, layers, radius, relative, components, tables)
+    _walk(False, np.uint64(0), none, 0, starts, freqs, pixels, known, layers, radius, relative, components, tables)
     total = np.int64(0)
     for i in range(pixels.size):
         total += log2(np.int64(freqs[i]), tables[3])

@@ -7,11 +7,11 @@
 
     on the way down, at every latent layer:   p(z | t)  from the state t alone,   q(z | t, x)  from t and up,   t <- t + f(z, t)
 
-A pixel's likelihood sees its features and, where the config has a ``context``, the pixels around that are coded before it. The
+A pixel's likelihood sees its features and, where the config has a `context`, the pixels around that are coded before it. The
 pixel layers are 1x1 convolutions over these, so that a coder can run them pixel by pixel.
 
 Latents live on the integer grid 0 .. 127, as discretised logistics. Every layer is a QConv; the integer form is
-:mod:`bbans.models.small_network`.
+`bbans.models.topdown.network`.
 
 Sources: Sønderby et al., "Ladder variational autoencoders", NeurIPS 2016; Maaløe et al., "BIVA", NeurIPS 2019; Child, "Very deep
 VAEs", ICLR 2021; local pixel context: Gulrajani et al., "PixelVAE", ICLR 2017; Zhang et al., "NeLLoC", 2022.
@@ -27,19 +27,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bbans.exact.qat import QConv, Quantised
-from bbans.models.photo.vae import Residual
-from bbans.models.small_bits import (
+from bbans.models.blocks import Residual
+from bbans.models.grids import LATENT_CENTRE
+from bbans.models.losses import (
+    Bits,
     Logistic,
-    SmallBits,
     latent_input,
-    log_scale_of,
+    logistic_of,
     sample_bits,
     sample_centre,
     sample_gain,
     sample_input,
     start_head,
 )
-from bbans.models.small_layout import LATENT_CENTRE, LEVELS_PER_UNIT, TopDownConfig
+from bbans.models.topdown.config import TopDownConfig
 
 PRIOR_LOG_SCALE = 0.0  # to start from: small, as the bits of a draw from a wide posterior have to be there before
 
@@ -76,15 +77,10 @@ class LatentLayer(nn.Module):
 
     def logistics(self, state: Tensor, seen: Tensor, quantised: bool) -> tuple[Logistic, Logistic]:
         """p(z | state) and q(z | state, x); the posterior's parameters are relative to the prior's."""
-        asked = self.seen(torch.cat([state, seen], 1))
+        hidden = self.seen(torch.cat([state, seen], 1))
         with torch.autocast(state.device.type, enabled=False):
-            p_mean, p_log_scale = self.prior(state.float()).chunk(2, 1)
-            q_mean, q_log_scale = self.posterior(asked.float()).chunk(2, 1)
-        p_mean = LATENT_CENTRE + LEVELS_PER_UNIT * p_mean
-        p_log_scale = log_scale_of(p_log_scale, quantised)
-        return Logistic(p_mean, p_log_scale), Logistic(
-            p_mean + LEVELS_PER_UNIT * q_mean, log_scale_of(p_log_scale + q_log_scale, quantised)
-        )
+            prior = logistic_of(self.prior(state.float()), quantised)
+            return prior, logistic_of(self.posterior(hidden.float()), quantised, prior)
 
     def descend(self, state: Tensor, z: Tensor) -> Tensor:
         """The state after z."""
@@ -124,7 +120,8 @@ class TopDownVAE(Quantised):
     def __init__(self, config: TopDownConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or TopDownConfig()
-        self.pixel_share = 1.0  # of an image's pixels that the pixel layers look at; less in training, where they take most time
+        # of an image's pixels that the pixel layers look at: less in training, where they take most time; None where there are none
+        self.pixel_share = 1.0 if c.features else None
         last = len(c.divisors) - 1
         up, down = [], []
         for grid in range(last + 1):
@@ -155,11 +152,11 @@ class TopDownVAE(Quantised):
         """Uniform numbers that the latents of an image take."""
         return self.config.latent_count
 
-    def forward(self, x: Tensor, noise: Tensor) -> SmallBits:
+    def forward(self, x: Tensor, noise: Tensor) -> Bits:
         """Bits of a batch. Shapes: x (B, C, H, W) uint8, noise (B, noise_size) uniform in (0, 1)."""
         c, q, noise_of_step = self.config, self.quantised, noise
         samples = sample_input(x, c)
-        bits = SmallBits(x.new_zeros(len(x), dtype=torch.float32))
+        bits = Bits()
         seen = self._seen(samples)
         state = self.start(self.positions(x))
         for grid, module in enumerate(self.down):
@@ -169,20 +166,19 @@ class TopDownVAE(Quantised):
                 prior, posterior = layer.logistics(state, seen[grid], q)
                 uniform, noise = noise[:, : size * height * width], noise[:, size * height * width :]
                 z = posterior.draw(uniform.view(-1, size, height, width))
-                bits.prior.append(prior.bits(z))
-                bits.posterior.append(posterior.bits(z))
+                bits.latent(z, prior, posterior)
                 state = layer.descend(state, z)
             for block in down.blocks:
                 state = block(state)
             if grid + 1 == len(c.divisors) and not c.features:
                 with torch.autocast(state.device.type, enabled=False):
                     out = F.pixel_shuffle(down.leave(state.float()), c.ratio(grid))
-                    bits.data = sample_bits(x, out, None, c, q)
+                    bits.data.append(sample_bits(x, out, None, c, q))
                 return bits
             state = F.pixel_shuffle(down.leave(state), c.ratio(grid))
         reference = self._reference(x)
-        if self.pixel_share < 1:
-            chosen = self._chosen(noise_of_step, c.height * c.width)
+        if self.pixel_share is not None and self.pixel_share < 1:
+            chosen = self._chosen(noise_of_step, round(self.pixel_share * c.height * c.width))
             context = self._context_at(samples, chosen)
             state, x = (a.flatten(2)[:, :, chosen, None] for a in (state, x))
             reference = None if reference is None else reference.flatten(2)[:, :, chosen, None]
@@ -194,14 +190,15 @@ class TopDownVAE(Quantised):
         h = h.float()
         with torch.autocast(h.device.type, enabled=False):
             out = self.pixel.out(h)
-            bits.data = sample_bits(x, out, reference, c, q) * (c.height * c.width / x[0, 0].numel())
+            bits.data.append(sample_bits(x, out, reference, c, q) * (c.height * c.width / x[0, 0].numel()))
         return bits
 
-    def _chosen(self, noise: Tensor, pixels: int) -> Tensor:
-        """The pixels that a step looks at, (n,): spread evenly, each as often as any other over all steps."""
+    def _chosen(self, noise: Tensor, count: int) -> Tensor:
+        """The pixels that a step looks at, about `count`, (n,): spread evenly, each as often as any other over all steps."""
+        pixels = self.config.height * self.config.width
         golden = (math.sqrt(5) - 1) / 2
         places = (torch.arange(pixels, device=noise.device, dtype=torch.float64) * golden + noise[0, 0].double()) % 1
-        return places.argsort()[: max(1, round(self.pixel_share * pixels))]
+        return places.argsort()[: max(1, count)]
 
     def positions(self, x: Tensor) -> Tensor:
         """An activation that is 1 at a position of the coarsest grid and 0 elsewhere, for each: (B, n, h, w)."""

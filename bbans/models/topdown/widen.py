@@ -1,66 +1,22 @@
-"""The families of models for small images by name: their sizes, their training forms, and the way to weight files and back."""
+"""Top-down models with other pixel layers than they were trained with, to be trained further."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bbans.errors import ModelError
-from bbans.exact.export import export_layers, import_layers
-from bbans.exact.network import IntConv
-from bbans.models.small_layout import MarkovConfig, SmallConfig, TopDownConfig, from_json, to_json
-from bbans.models.small_markov import MarkovVAE
-from bbans.models.small_network import MarkovNetwork, SmallNetwork, TopDownNetwork
-from bbans.models.small_topdown import TopDownVAE
-from bbans.models.weights import Weights, pack
+from bbans.models.topdown.config import TopDownConfig
+from bbans.models.topdown.vae import TopDownVAE
 
 
-@dataclass(frozen=True)
-class Family:
-    """A config class, its training form (config -> module), and its integer form (config, layers, backend -> network)."""
-
-    name: str
-    config: type[SmallConfig]
-    model: Callable[[Any], Any]
-    network: Callable[[Any, Mapping[str, IntConv], str], SmallNetwork]
-
-    def export(self, model: nn.Module, id: str) -> bytes:
-        """The weight file of a model. Inverse: import_. Raises: ModelError when a layer breaks the bound of exactness."""
-        layers, config = export_layers(model), cast(SmallConfig, model.config)
-        with torch.inference_mode():
-            digest = self.network(config, layers, "reference").digest()
-        return pack(id, to_json(config), digest, layers, self.name)
-
-    def import_(self, weights: Weights) -> Any:
-        """The model, to be trained further, that exports to these weights. Inverse: export.
-
-        Raises: ModelError for weights of another family.
-        """
-        if weights.architecture != self.name:
-            raise ModelError(f"the model '{weights.id}' is of the family '{weights.architecture}', not '{self.name}'")
-        model = self.model(from_json(self.config, weights.config, weights.id))
-        import_layers(model, weights.layers)
-        return model
-
-
-FAMILIES = {
-    family.name: family
-    for family in (
-        Family("markov", MarkovConfig, MarkovVAE, MarkovNetwork),
-        Family("topdown", TopDownConfig, TopDownVAE, TopDownNetwork),
-    )
-}
-
-
-def with_context(model: TopDownVAE, config: TopDownConfig) -> TopDownVAE:
+def widen(model: TopDownVAE, config: TopDownConfig) -> TopDownVAE:
     """A model of this config, which looks at the pixels around, from one without or with another context.
 
     Trained with context from the start, a model learns to use that alone and then never finds a use for its latents. Pixel layers
-    that only get more context do at first what they did. They begin anew with another ``hidden`` or ``depth``, with less context,
+    that only get more context do at first what they did. They begin anew with another `hidden` or `depth`, with less context,
     and for colours that had none, whose means become relative to the pixels around. A model of binary images without pixel layers
     gets two features, by which the new ones pass its logits on.
 

@@ -1,0 +1,1 @@
+"""Dense models with a Markov hierarchy of latents, for sets of images."""

@@ -1,0 +1,231 @@
+"""The families of models: a row for each, with all that the rest of the package knows of it. No torch before it is needed.
+
+A family is a folder of this package, or of another package that names it as an entry point of the group `bbans.models`. To code
+pictures of any size, or sets of images of one size, it has::
+
+    config    a frozen dataclass of sizes that names the layers: a PictureConfig, or for sets an ImageConfig
+    vae       config -> training form: x (B, C, H, W) uint8, noise (B, n) -> bbans.models.losses.Bits
+    network   (config, layers, backend) -> integer form, whose digest() is what weight files carry; one for pictures of any size
+              takes a device and a number of threads as well
+    codec     any size: (network, weights) -> PictureCodec; sets: (network, scheme) -> bbans.models.sets.ImageCoder
+
+A weight file names its family; `bbans.models.load` and `load_set` make a codec of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from bbans.errors import ModelError
+from bbans.models.config import ImageConfig, ModelConfig, PictureConfig, from_json, to_json
+from bbans.models.grids import Samples
+from bbans.models.weights import PHOTO, Weights, pack
+
+if TYPE_CHECKING:
+    from bbans.exact.network import IntConv
+    from bbans.exact.qat import Quantised
+    from bbans.models.photo.codec import Encoded
+    from bbans.models.sets import ImageCoder
+
+ENTRY_POINTS = "bbans.models"
+
+
+class Network(Protocol):
+    """The integer form of a model on one backend."""
+
+    def digest(self) -> str:
+        """What its stages give for fixed inputs (see bbans.exact.selfcheck)."""
+
+
+class PictureCodec(Protocol):
+    """Encoder and decoder of pictures of any size with one model."""
+
+    @property
+    def id(self) -> str:
+        """The model's; files name it."""
+
+    @property
+    def weights_hash(self) -> bytes: ...
+
+    def encode(self, pixels: Samples, /) -> Encoded:
+        """The messages of a picture (H, W, 3) RGB or (H, W, 1) gray. Inverse: decode."""
+
+    def decode(self, messages: Sequence[bytes], height: int, width: int, channels: int, /) -> Samples:
+        """The picture (height, width, channels). Raises: CorruptDataError."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models. Its parts are named as `module:attribute`, so that they are imported when they are used.
+
+    Args:
+        name: as weight files and `vaezip train --model` have it.
+        batch: samples of a training step, where the user names no number.
+        widen: (model, config) -> model of that config, to be trained further; None where a model keeps its sizes.
+        widened: the sizes that may change so.
+    """
+
+    name: str
+    config: str
+    vae: str
+    network: str
+    codec: str
+    batch: int = 128
+    widen: str | None = None
+    widened: frozenset[str] = frozenset()
+
+    @property
+    def config_class(self) -> type[ModelConfig]:
+        return cast(type[ModelConfig], _load(self.config))
+
+    @property
+    def any_size(self) -> bool:
+        """Whether its models take pictures of any size; else they take sets of images of one size."""
+        return issubclass(self.config_class, PictureConfig)
+
+    def config_of(self, weights: Weights) -> ModelConfig:
+        """The sizes of a model. Raises: ModelError for weights of another family, or whose sizes are not those of this one."""
+        if weights.architecture != self.name:
+            raise ModelError(f"the model '{weights.id}' is of the family '{weights.architecture}', not '{self.name}'")
+        return from_json(self.config_class, weights.config, weights.id)
+
+    def sizes(self) -> dict[str, Any]:
+        """The sizes that a user may choose, and their defaults: of a family for sets, none that the images decide."""
+        default = self.config_class()
+        decided = {field.name for field in fields(ImageConfig)} - {"components"} if not self.any_size else set()
+        return {field.name: getattr(default, field.name) for field in fields(default) if field.name not in decided}
+
+    def make(self, config: ModelConfig, start: Weights | None = None) -> Quantised:
+        """A model to be trained: new, or the one that exports to `start`, with the sizes of `config`.
+
+        Raises: ModelError when `start` is of another family, or of sizes that cannot change to these.
+        """
+        if start is None:
+            return cast("Quantised", _load(self.vae)(config))
+        model = self.import_(start)
+        if model.config == config:
+            return model
+        if self.widen is None:
+            raise ModelError(f"the model '{start.id}' has other sizes, and models of the family '{self.name}' keep theirs")
+        return cast("Quantised", _load(self.widen)(model, config))
+
+    def export(self, model: Quantised, id: str) -> bytes:
+        """The weight file of a model. Inverse: import_. Raises: ModelError when a layer breaks the bound of exactness."""
+        from bbans.exact.export import export_layers
+        from bbans.exact.runtime import coding
+
+        layers, config = export_layers(model), cast(ModelConfig, model.config)
+        with coding():
+            digest = self.build(config, layers, "reference").digest()
+        return pack(id, to_json(config), digest, layers, self.name)
+
+    def import_(self, weights: Weights) -> Quantised:
+        """The model, to be trained further, that exports to these weights. Inverse: export.
+
+        Raises: ModelError for weights of another family.
+        """
+        from bbans.exact.export import import_layers
+
+        model = _load(self.vae)(self.config_of(weights))
+        import_layers(model, weights.layers)
+        return cast("Quantised", model)
+
+    def build(self, config: ModelConfig, layers: Mapping[str, IntConv], backend: str, *machine: Any) -> Any:
+        """The integer form of a model on a backend. `machine`: device and threads, of families for pictures of any size."""
+        return _load(self.network)(config, layers, backend, *machine)
+
+    def load_network(self, weights: Weights, backend: str | None = None, device: str = "cpu", threads: int | None = None) -> Any:
+        """The integer form on the first backend that passes the model's self-check, or on the one asked for.
+
+        Raises: ModelError, InexactBackendError: see `bbans.models.load`.
+        """
+        from bbans.exact.runtime import cores, first_exact
+
+        config = self.config_of(weights)
+        machine = (device, threads or cores()) if self.any_size else ()
+
+        def build(name: str) -> Network:
+            return cast(Network, self.build(config, weights.layers, name, *machine))
+
+        return first_exact(weights.id, weights.digest, build, device, backend)
+
+    def picture_codec(self, network: Any, weights: Weights) -> PictureCodec:
+        """The codec of a network for pictures of any size."""
+        return cast(PictureCodec, _load(self.codec)(network, weights))
+
+    def image_coder(self, network: Any, scheme: str | None) -> ImageCoder:
+        """A network for sets with a scheme of bits-back coding; None for its own. Raises: ModelError when it does not fit."""
+        return cast("ImageCoder", _load(self.codec)(network, scheme))
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            name=PHOTO,
+            config="bbans.models.photo.config:PhotoConfig",
+            vae="bbans.models.photo.vae:PhotoVAE",
+            network="bbans.models.photo.network:PhotoNetwork",
+            codec="bbans.models.photo.codec:PhotoCodec",
+            batch=16,
+        ),
+        Family(
+            name="markov",
+            config="bbans.models.markov.config:MarkovConfig",
+            vae="bbans.models.markov.vae:MarkovVAE",
+            network="bbans.models.markov.network:MarkovNetwork",
+            codec="bbans.models.markov.codec:MarkovCoder",
+        ),
+        Family(
+            name="topdown",
+            config="bbans.models.topdown.config:TopDownConfig",
+            vae="bbans.models.topdown.vae:TopDownVAE",
+            network="bbans.models.topdown.network:TopDownNetwork",
+            codec="bbans.models.topdown.codec:TopDownCoder",
+            widen="bbans.models.topdown.widen:widen",
+            widened=frozenset({"context", "features", "hidden", "depth"}),
+        ),
+    )
+}
+"""The families of this package."""
+
+
+@cache
+def families() -> dict[str, Family]:
+    """All families by name: those of this package, then those of others, which take no name that there is already.
+
+    Warns of entry points that cannot be used; the rest goes on without them.
+    """
+    known = dict(FAMILIES)
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            family = point.load()
+            if not isinstance(family, Family):
+                raise TypeError(f"it is {type(family).__name__}, not a Family")
+            if family.name in known:
+                raise ValueError(f"there is a family '{family.name}' already")
+            known[family.name] = family
+        except Exception as error:  # whatever the code of another package raises
+            warnings.warn(f"the entry point '{point.name}' of {ENTRY_POINTS} is left out: {error}", stacklevel=2)
+    return known
+
+
+def family_of(weights: Weights) -> Family:
+    """The family of a model. Raises: ModelError when no package here has it."""
+    name = weights.architecture
+    family = FAMILIES.get(name) or families().get(name)
+    if family is None:
+        raise ModelError(f"the model '{weights.id}' is of the family '{name}', which is not installed ({', '.join(families())})")
+    return family
+
+
+def _load(part: str) -> Any:
+    """What `module:attribute` names."""
+    module, _, attribute = part.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,83 @@
+"""Schemes of bits-back coding, by the names that files carry (see bbans.bitsback).
+
+=========================  =====================================================
+bb-ans                     Markov models: all latents are drawn, then all is pushed
+bit-swap                   Markov models, a layer at a time: initial bits of one layer
+mcbits-K                   Markov models of one layer: importance sampling with K particles
+mcbits-coupled-K           the same with particles from one draw
+top-down                   top-down models
+=========================  =====================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bbans import bitsback, montecarlo
+from bbans.bitsback import Conditional
+from bbans.codecs import Codec
+from bbans.errors import ModelError
+
+Conditionals = Sequence[Conditional[Any, Any]]
+Combinator = Callable[[Codec[Any], Conditionals, Conditionals], Codec[Any]]
+"""(p(z_L), likelihoods, posteriors) to the codec of a chain of latents, as bitsback.markov takes them."""
+
+_CHAINS: dict[str, Combinator] = {"bb-ans": bitsback.markov, "bit-swap": bitsback.bit_swap}
+_PARTICLES = {"mcbits": montecarlo.importance_sampling, "mcbits-coupled": montecarlo.coupled_importance_sampling}
+TOP_DOWN = "top-down"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A scheme for models whose latents are a chain. `particles`: how many draws of all latents it makes."""
+
+    name: str
+    combine: Combinator
+    particles: int = 1
+
+
+def chain_scheme(name: str | None, layers: int) -> Scheme:
+    """The scheme of that name for a chain of so many layers of latents; None for their own.
+
+    Raises: ModelError when there is none, or it does not go with such a chain.
+    """
+    name = name or chain_schemes(layers)[0]
+    if name in _CHAINS:
+        return Scheme(name, _CHAINS[name])
+    kind, count = _with_particles(name)
+    if not count:
+        raise ModelError(f"there is no scheme '{name}' for Markov models")
+    if layers > 1:
+        raise ModelError(f"the scheme '{name}' is for models with one layer of latents, and this one has {layers}")
+
+    def combine(prior: Codec[Any], likelihoods: Conditionals, posteriors: Conditionals) -> Codec[Any]:
+        return _PARTICLES[kind](prior, likelihoods[0], posteriors[0], count)
+
+    return Scheme(name, combine, count)
+
+
+def chain_schemes(layers: int, particles: Iterable[int] = ()) -> list[str]:
+    """Names of the schemes for a chain of so many layers, its own first; of those with particles, with so many each."""
+    if layers > 1:
+        return ["bit-swap", "bb-ans"]
+    return ["bb-ans", *(f"{kind}-{count}" for kind in _PARTICLES for count in particles)]
+
+
+def check_top_down(name: str | None) -> None:
+    """Raises: ModelError for the name of a scheme that is not for top-down models."""
+    if name not in (None, TOP_DOWN):
+        raise ModelError(f"the scheme '{name}' is not for top-down models: theirs is '{TOP_DOWN}'")
+
+
+def particles_of(name: str | None) -> int:
+    """How many draws of all latents a scheme makes."""
+    return _with_particles(name or "")[1] or 1
+
+
+def _with_particles(name: str) -> tuple[str, int]:
+    """The kind of a scheme with particles, and how many; 0 for the name of another."""
+    parts = re.fullmatch(r"(.+)-([1-9][0-9]{0,3})", name)
+    return (parts[1], int(parts[2])) if parts and parts[1] in _PARTICLES else (name, 0)

@@ -1,0 +1,1 @@
+"""Convolutional models whose priors and posteriors share the way down, for sets of images."""
