@@ -1,8 +1,8 @@
-"""Message: an rANS stack of symbols, last in, first out; Batch: several side by side. They know nothing of models.
+"""rANS: a Message is a stack of symbols, last in, first out, a Batch several of them. Neither knows anything of models.
 
-Words used here and everywhere above:
+Terms:
 
-- a *symbol* owns an interval of the integers ``[0, 2**precision)`` that begins at ``start`` and is ``freq >= 1`` wide::
+- a *symbol* owns an interval of the integers [0, 2**precision), which begins at `start` and is `freq` >= 1 wide::
 
       0                                                       2**precision
       |      a      |          b          |   c   |        d        |
@@ -10,20 +10,24 @@ Words used here and everywhere above:
                   start         ^ cf: any number inside the interval
 
 - the *head* is one integer in [2**31, 2**63) (one for each *lane*), the *tail* a stack of 32-bit words;
-- *push* puts a symbol on the message, which grows by ``precision - log2(freq)`` bits; *pop* undoes it::
+- *push* puts a symbol on the message, which grows by precision - log2(freq) bits; *pop* is its inverse::
 
       push   if head >= freq * 2**(63 - precision):  head -> tail (low 32 bits)
              head = (head // freq) * 2**precision + head % freq + start
       pop    head = freq * (head >> precision) + head % 2**precision - start
              if head < 2**31:  head <- tail
 
-Both keep the head in its range whatever the symbols, for any precision up to 31. Popping what was never pushed is
-allowed as long as there are bits to pop: that is what bits-back coding lives on. When there are none, CorruptDataError:
-nothing is ever invented.
+Both keep the head in its range for any symbols and any precision up to 31. Symbols that were never pushed can be popped as
+long as there are bits: bits-back coding rests on that. When there are none left, a pop raises CorruptDataError; bits are never
+invented.
 
 >>> message = Message.empty()
->>> push(message, [3], [2], 4).to_words().tolist()
+>>> message = push(message, [3], [2], precision=4)
+>>> message.to_words().tolist()
 [4, 3]
+>>> message = pop(message, [3], [2], precision=4)
+>>> message.is_initial()
+True
 
 Source: J. Duda, "Asymmetric numeral systems", arXiv 1311.2540; F. Giesen, "Interleaved entropy coders", arXiv
 1402.3392. Heads, words and their order are those of craystack, so that either reads the other's messages (see
@@ -46,20 +50,20 @@ from bbans.errors import CorruptDataError
 HEAD_MIN = 1 << 31  # heads live in [HEAD_MIN, HEAD_MIN << 32)
 MAX_PRECISION = 31  # above it a pop could need two words
 
-#: A function of either gives back what it was given.
+#: For functions that take either and return the same kind.
 AnyMessage = TypeVar("AnyMessage", bound="Message | Batch")
 Result = TypeVar("Result")
 
-_RAN_DRY = "the message ran dry: it is truncated or not ours"
+RAN_DRY = "the message ran dry: it is truncated or damaged"
 _WORD_BITS = np.uint64(32)
-SPLITMIX_STEP = np.uint64(0x9E3779B97F4A7C15)  # between what splitmix64 mixes: odd, 2**64 over the golden ratio
+SPLITMIX_STEP = np.uint64(0x9E3779B97F4A7C15)  # of the counter in splitmix64: odd, 2**64 over the golden ratio
 
 
 class Message:
     """A stack of symbols: `head` uint64 (lanes,) and `words[:size]` uint32, the tail, its top last.
 
-    Every function and codec that takes a message consumes it (it works in place) and returns it; keep one with copy().
-    After an exception a message is in no defined state. `lowest` is the smallest size so far (see primed).
+    Functions and codecs change a message in place and return it: `message = codec.push(message, symbol)`. Keep one with copy().
+    After an exception its state is undefined. `lowest` is the smallest size so far (see primed).
     """
 
     __slots__ = ("head", "lowest", "size", "words")
@@ -85,15 +89,15 @@ class Message:
 
     @classmethod
     def primed(cls, words: int, lanes: int = 1, seed: int = 0) -> Message:
-        """A message of initial bits that everyone can make again: `words` words below heads in [2**31, 2**32).
+        """A message of initial bits that can be made again anywhere: `words` words below heads in [2**31, 2**32).
 
-        Word j is the high half of value j of splitmix64(seed): the first `lanes`, shifted right by one, are the low 31 bits of the
-        heads, those after them the tail from its top down. So a smaller tail is the top of a larger one, and nobody has to
+        They are the high halves of the values of splitmix64(seed): the first `lanes`, shifted right by one, are the low 31 bits of
+        the heads, those after them the tail from its top down. So a smaller tail is the top of a larger one, and nobody has to
         know beforehand how many initial bits bits-back coding needs::
 
-            message = Message.primed(plenty)         whatever is coded pops some of it, down to `message.lowest`
-            message = message.drop_untouched()       31 bits for each lane and 32 (plenty - lowest) were the initial bits
-            ...                                      when all is popped again, they are what must be left:
+            message = Message.primed(plenty)         coding pops some of it, down to message.lowest
+            message = message.drop_untouched()       the initial bits: 31 for each lane and 32 (plenty - lowest)
+            ...                                      once all is popped again, just these are left:
             message.is_primed()
         """
         high = splitmix64(lanes + words, seed) >> _WORD_BITS
@@ -101,13 +105,13 @@ class Message:
         return cls(head, high[lanes:][::-1].astype(np.uint32), words)
 
     def drop_untouched(self) -> Message:
-        """This message without the words that no pop has ever reached; coding on it does the same, to the bit."""
+        """This message without the words that no pop has reached. What was coded on it pops from what remains, to the bit."""
         self.words = self.words[self.lowest : self.size].copy()
         self.size, self.lowest = self.words.size, 0
         return self
 
     def is_primed(self, seed: int = 0) -> bool:
-        """Whether what is left is what `primed` gave, as when all that was pushed on it has been popped: a free check."""
+        """Whether just the message of `primed` is left, as when all that was pushed on it has been popped: a free check."""
         return self == Message.primed(self.size, self.head.size, seed)
 
     def to_words(self) -> npt.NDArray[np.uint32]:
@@ -126,7 +130,7 @@ class Message:
             raise CorruptDataError(f"a message of {lanes} lanes has at least {2 * lanes} words, this one {flat.size}")
         head = flat[:lanes].astype(np.uint64) << _WORD_BITS | flat[lanes : 2 * lanes]
         if np.any(head < np.uint64(HEAD_MIN)) or np.any(head >= np.uint64(HEAD_MIN << 32)):
-            raise CorruptDataError("a head of the message is out of range: it is damaged or not ours")
+            raise CorruptDataError("a head of the message is out of range: the message is damaged")
         tail = flat[2 * lanes :][::-1].copy()
         return cls(head, tail, tail.size)
 
@@ -143,9 +147,9 @@ class Message:
 
     @property
     def bits(self) -> float:
-        """Information held, in bits: 32 for each word of the tail and log2 of each head (31 for each lane when empty).
+        """The information on the message, in bits: 32 for each word of the tail and log2 of each head (31 a lane when empty).
 
-        Differences of it are net lengths, exact to a fraction of a bit; `to_bytes` is up to 33 bits a lane longer.
+        Its differences are net lengths, exact to a fraction of a bit. The bytes of `to_bytes` are up to 33 bits a lane longer.
         """
         return 32.0 * self.size + float(np.log2(self.head.astype(np.float64)).sum())
 
@@ -173,13 +177,13 @@ class Message:
             self.words = grown
 
     def resize(self, size: int) -> None:
-        """Set the size that `push_one` or `pop_one` returned, after one or more of the same kind.
+        """Set the size that `push_one` or `pop_one` returned, after any number of pushes or any number of pops.
 
-        A size is smallest after the last of some pops, so `lowest` is kept here.
-        Raises: CorruptDataError when the size says that the message ran dry.
+        The size is smallest after the last pop, so this is where `lowest` is kept.
+        Raises: CorruptDataError for a size below 0, which says that the message ran dry.
         """
         if size < 0:
-            raise CorruptDataError(_RAN_DRY)
+            raise CorruptDataError(RAN_DRY)
         self.size = size
         self.lowest = min(self.lowest, size)
 
@@ -197,9 +201,9 @@ class Message:
 class Batch:
     """Independent messages that are coded in lockstep, so that one call of a model serves them all.
 
-    Codecs take a Batch wherever they take a Message. The first axis of symbols and of parameters is then the message: row i goes
-    on message i, which becomes the same, to the bit, as a lone Message that row i alone is coded on. `batch[:n]` is a Batch
-    of the first n, the same messages, for when the others are complete.
+    Codecs take a Batch wherever they take a Message. The first axis of symbols and of parameters is then that of messages: row
+    i goes on message i, which becomes the same, to the bit, as a lone Message with row i alone. `batch[:n]` is a Batch of
+    the first n of these messages (not of copies), for when the others are complete.
     """
 
     __slots__ = ("messages",)
@@ -225,9 +229,9 @@ class Batch:
 
 
 def splitmix64(count: int, seed: int = 0) -> npt.NDArray[np.uint64]:
-    """The first `count` values, uint64 (count,), of the generator that gives initial bits; part of the format.
+    """The first `count` values, uint64 (count,), of the generator of initial bits, which is part of the file format.
 
-    Value j = 0, 1, ... is ``mix64(seed + (j + 1) * SPLITMIX_STEP)``, modulo 2**64.
+    Value j = 0, 1, .. is `mix64(seed + (j + 1) * SPLITMIX_STEP)`, modulo 2**64.
 
     Source: G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; S. Vigna,
     splitmix64.c.
@@ -236,9 +240,9 @@ def splitmix64(count: int, seed: int = 0) -> npt.NDArray[np.uint64]:
 
 
 def mix64(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Numbers that look random, another for each other z: uint64 of the shape of z. What splitmix64 is made of.
+    """Pseudo-random numbers from the uint64 z, different ones for different z, in its shape: the mixing function of splitmix64.
 
-    Everything modulo 2**64::
+    All modulo 2**64::
 
         z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9
         z = (z ^ z >> 27) * 0x94D049BB133111EB
@@ -251,7 +255,7 @@ def mix64(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def push(message: Message, starts: npt.ArrayLike, freqs: npt.ArrayLike, precision: int) -> Message:
-    """The message with one symbol pushed on each lane. Shapes: starts, freqs (lanes,) or scalar. Inverse: pop.
+    """The message with one symbol pushed on each lane, by its interval. Shapes: starts, freqs (lanes,) or (). Inverse: pop.
 
     Raises: ValueError for intervals that are empty or leave [0, 2**precision).
     """
@@ -262,20 +266,20 @@ def push(message: Message, starts: npt.ArrayLike, freqs: npt.ArrayLike, precisio
 
 
 def pop(message: Message, starts: npt.ArrayLike, freqs: npt.ArrayLike, precision: int) -> Message:
-    """The message with one symbol popped from each lane, those whose intervals hold `peek`. Inverse: push.
+    """The message with one symbol popped from each lane, by the interval that holds its `peek`. Inverse: push.
 
     Raises: ValueError for intervals that do not hold it, CorruptDataError when the message runs dry.
     """
     start, freq = _intervals(message, starts, freqs, precision)
     cf = peek(message, precision)
     if np.any(cf < start) or np.any(cf >= start + freq):
-        raise ValueError("these are not the intervals that peek points at")
+        raise ValueError("an interval does not hold what peek says")
     message.resize(_pop_lanes(message.head, message.words, message.size, start, freq, precision))
     return message
 
 
 def peek(message: Message, precision: int) -> npt.NDArray[np.int64]:
-    """The cf of each lane, int64 (lanes,): a number inside the interval of the symbol on top. Nothing is popped."""
+    """The cf of each lane, int64 (lanes,), which lies in the interval of the symbol on top. The message stays as it is."""
     cf: npt.NDArray[np.int64] = (message.head & np.uint64((1 << precision) - 1)).astype(np.int64)
     return cf
 
@@ -292,8 +296,8 @@ def _intervals(
     return start, freq
 
 
-# Compiled. `push_one` and `pop_one` are the only places where a head changes. Loops around them keep head and size in
-# local variables, reserve words before (one for each push) and look at size after: -1 means that the message ran dry.
+# Compiled. Only `push_one` and `pop_one` change heads. Loops around them keep head and size in local variables, reserve words
+# beforehand (one for each push) and look at the size afterwards: -1 means that the message ran dry.
 
 
 @jit
@@ -328,7 +332,7 @@ def peek_one(head, precision):
 
 @jit
 def _push_lanes(heads, words, size, starts, freqs, precision):
-    for lane in range(len(heads) - 1, -1, -1):  # backwards, so that pop finds the words of low lanes first, as craystack's does
+    for lane in range(len(heads) - 1, -1, -1):  # backwards, so that pop takes the words of low lanes first, as craystack's does
         heads[lane], size = push_one(heads[lane], words, size, starts[lane], freqs[lane], precision)
     return size
 

@@ -93,17 +93,22 @@ def bb_ans_with_fallback(
     fallback: Z,
     flag: Codec[int] | ArrayCodec,
 ) -> Codec[X]:
-    """bb_ans that does without initial bits: where the message holds too few for z, `fallback` takes its place, which is not coded.
+    """bb_ans that needs no initial bits: where the message holds too few for z, x is coded with `fallback`, and z not at all.
 
     ::
 
-        push x                                                pop x
-        pop  z by q(z | x)                                    pop  flag
-        enough bits:  push x by p(x | z), z by p(z); flag 1   1:  pop z by p(z), x by p(x | z); push z by q(z | x)
-        too few:      undo; push x by p(x | fallback); flag 0 0:  pop x by p(x | fallback)
+        push x                                      pop x
+        pop  z by q(z | x)                          pop  the flag
+        with enough bits                            if it is 1
+            push x by p(x | z)                          pop  z by p(z)
+            push z by p(z)                              pop  x by p(x | z)
+            push 1 by flag                              push z by q(z | x)
+        with too few, the message as before         if it is 0
+            push x by p(x | fallback)                   pop  x by p(x | fallback)
+            push 0 by flag
 
-    Args: as bb_ans; fallback, such as the mode of the prior; flag, the codec of 0 or 1: uniform(2) takes a bit of the
-    message, combinators.beside none. On a Batch one flag is for all, and z is coded if all of its messages hold enough.
+    Args: as bb_ans; fallback, for example the mode of the prior; flag, the codec of whether z is coded: uniform(2) puts it on
+    the message, combinators.beside keeps it elsewhere. A Batch has one flag, 1 if each of its messages holds enough bits.
     """
 
     def push(message: AnyMessage, data: X) -> AnyMessage:
@@ -153,46 +158,46 @@ def top_down(
 
     so that pop meets every latent after those that it depends on.
 
-    Args: model, a generator function that for each latent, from the top, yields its prior and what its posterior has to know
-    from above, is sent the latent, and at last returns the likelihood; posterior(x), a function of what has to be known. Push and
-    pop run both once. For example, where a state h sums up the latents so far::
+    The model is a generator function. For each latent, from the top, it yields the prior and a context, which is what the
+    posterior has to know of the latents above, and is sent the latent; at last it returns the likelihood. posterior(x) is a
+    function of a context. Each push and pop calls both once. Where a state h sums up the latents, for example::
 
         def model():                                          def posterior(x):
             h = start                                             features = bottom_up(x)
-            for layer in layers:                                  return lambda known: known[0].q(features, known[1])
-                z = yield layer.p(h), (layer, h)
-                h = layer.descend(h, z)
-            return likelihood(h)
+            for layer in layers:                                  def q(context):
+                z = yield layer.prior(h), (layer, h)                  layer, h = context
+                h = layer.descend(h, z)                               return layer.posterior(h, features)
+            return likelihood(h)                                  return q
 
     Raises: CorruptDataError from push when the message holds fewer bits than the latents need.
     """
 
     def descend(message: AnyMessage, choose: Callable[[Codec[Z], C], Codec[Z]]) -> tuple[AnyMessage, list[Any], Codec[X]]:
-        """Pop the latents: (message, (prior, known, latent) for each, likelihood)."""
+        """Pop the latents: (message, (prior, context, latent) for each, likelihood)."""
         steps, latent = model(), None
         levels: list[tuple[Codec[Z], C, Z]] = []
         while True:
             try:
-                prior, known = steps.send(latent)  # type: ignore[arg-type]  # the first is None
+                prior, context = steps.send(latent)  # type: ignore[arg-type]  # the first is None
             except StopIteration as end:
                 return message, levels, end.value
-            message, latent = choose(prior, known).pop(message)
-            levels.append((prior, known, latent))
+            message, latent = choose(prior, context).pop(message)
+            levels.append((prior, context, latent))
 
     def push(message: AnyMessage, data: X) -> AnyMessage:
         q = posterior(data)
-        message, levels, likelihood = descend(message, lambda prior, known: q(known))
+        message, levels, likelihood = descend(message, lambda prior, context: q(context))
         message = likelihood.push(message, data)
         for prior, _, latent in reversed(levels):
             message = prior.push(message, latent)
         return message
 
     def pop(message: AnyMessage) -> tuple[AnyMessage, X]:
-        message, levels, likelihood = descend(message, lambda prior, known: prior)
+        message, levels, likelihood = descend(message, lambda prior, context: prior)
         message, data = likelihood.pop(message)
         q = posterior(data)
-        for _, known, latent in reversed(levels):
-            message = q(known).push(message, latent)
+        for _, context, latent in reversed(levels):
+            message = q(context).push(message, latent)
         return message, data
 
     return Codec(push, pop)

@@ -133,7 +133,8 @@ def categorical(freqs: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> A
     ends = np.cumsum(table, axis=-1, dtype=np.int64)
     starts = np.concatenate([np.zeros_like(ends[..., :1]), ends], axis=-1)
     total = int(ends[..., -1].max(initial=1))
-    if np.any(ends[..., -1] != total) or total & (total - 1) or total > 1 << MAX_PRECISION:
+    too_large = np.any(table > 1 << MAX_PRECISION) or total > 1 << MAX_PRECISION  # sums of the former may wrap around
+    if too_large or np.any(ends[..., -1] != total) or total & (total - 1):
         raise ValueError(f"freqs sum to a power of two up to 2**{MAX_PRECISION}, the same in every row")
     if shape is None:
         shape = table.shape[:-1]
@@ -146,9 +147,9 @@ def categorical(freqs: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> A
 
 
 def bernoulli(logits: npt.ArrayLike) -> ArrayCodec:
-    """Symbols 0 and 1. P(1) = sigmoid(logits / 64): this is logistic(32 + logits, 48, 2), and faster.
+    """Symbols 0 and 1, with P(1) = sigmoid(logits / 64): the same as logistic(32 + logits, 48, 2), and faster.
 
-    Shapes: logits: integers, symbols the same. Units: 1/64 nat.
+    Shapes: logits, integers, are of the shape of the symbols. Units: logits in 1/64 nat.
     Raises: ValueError for logits of more than 32 bits.
     """
     logit = _integers(logits, "logits")
@@ -159,8 +160,8 @@ def bernoulli(logits: npt.ArrayLike) -> ArrayCodec:
 def logistic(mean: npt.ArrayLike, scale_index: npt.ArrayLike, n: int) -> ArrayCodec:
     """Symbols 0 .. n - 1 of a discretised logistic (see bbans.tables).
 
-    Shapes: mean, scale_index: integers that broadcast to the shape of the symbols. Units: mean in 1/64 of a symbol,
-    scale_index i for log_scale = -3 + i / 16 nats.
+    Shapes: mean, scale_index, integers, broadcast to the shape of the symbols. Units: mean in 1/64 of a symbol;
+    scale_index i stands for a log_scale of -3 + i / 16 nats.
     Raises: ValueError for parameters out of range.
     """
     means, indices = np.broadcast_arrays(_integers(mean, "means"), _integers(scale_index, "scale indices"))
@@ -173,8 +174,7 @@ def logistic(mean: npt.ArrayLike, scale_index: npt.ArrayLike, n: int) -> ArrayCo
 def mixture(means: npt.ArrayLike, scale_indices: npt.ArrayLike, weights: npt.ArrayLike, n: int) -> ArrayCodec:
     """Symbols 0 .. n - 1 of a mixture of K discretised logistics (see bbans.tables).
 
-    Shapes: all three broadcast to (..., K), symbols (...). Units: as logistic; weights are integers >= 0 that sum to
-    2**14.
+    Shapes: all three, integers, broadcast to (..., K), for symbols (...). Units: as logistic; weights, not negative, sum to 2**14.
     Raises: ValueError for parameters out of range.
     """
     mean, index, weight = np.broadcast_arrays(

@@ -1,18 +1,18 @@
-"""An adapter to craystack: its codecs on our messages, our codecs on its messages.
+"""An adapter to craystack: its codecs on messages of bbans, codecs of bbans on its messages.
 
-craystack is the library in which bits-back coding with vectorised rANS was first published. Heads, words and their
-order are the same here and there; only the containers differ::
+craystack is the library in which bits-back coding with vectorised rANS was first published. Both have the same heads and the
+same words in the same order; only the containers differ::
 
-    ours     Message: head (lanes,), words[:size] with the top last
-    theirs   (head, tail): head of any shape, tail nested pairs (words, (words, ...)) with the top first, () at the end
-             push(message, symbol) -> (message,)      pop(message) -> (message, symbol)
+    bbans       Message: head (lanes,), words[:size] with the top last
+    craystack   (head, tail): head of any shape, tail nested pairs (words, (words, ...)) with the top first, () at the end
+                push(message, symbol) -> (message,)      pop(message) -> (message, symbol)
 
     >>> codec = ours(load().Uniform(8))                                 # doctest: +SKIP
     >>> message = codec.push(Message.empty(), np.array([7]))            # doctest: +SKIP
 
-Message.to_words gives the words of its rans.flatten; its codecs.flatten is another thing, which codes several lanes
-into one first. craystack is optional, for experiments and for tests of interoperation. It is on no package registry;
-`load` says how to get it. Nothing here imports it otherwise.
+Message.to_words gives the words of its rans.flatten. (Its codecs.flatten first codes several lanes into one.) craystack is
+optional, for experiments and for tests of interoperation, and is imported by `load` alone, which says how to get it: no package
+registry has it.
 
 Source: https://github.com/j-towns/craystack
 """
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bbans.ans import Message
+from bbans.ans import RAN_DRY, Message
 from bbans.codecs import Codec
 from bbans.errors import CorruptDataError
 
@@ -49,13 +49,13 @@ def load() -> Any:
 
 
 def to_craystack(message: Message) -> State:
-    """craystack's message with the same contents; they share nothing. Inverse: from_craystack."""
+    """craystack's message with the same contents, copied. Inverse: from_craystack."""
     tail = message.words[: message.size][::-1].copy()
     return message.head.copy(), (tail, ()) if tail.size else ()
 
 
 def from_craystack(state: State) -> Message:
-    """Our message with the same contents, its head flattened; they share nothing. Inverse: to_craystack."""
+    """The Message with the same contents, copied, its head flattened. Inverse: to_craystack."""
     head, tail = state
     chunks = []
     while isinstance(tail, tuple) and tail:
@@ -66,7 +66,9 @@ def from_craystack(state: State) -> Message:
 
 
 def ours(codec: Any, shape: tuple[int, ...] | None = None) -> Codec[Any]:
-    """A craystack codec for our messages, on heads of `shape` (default: (lanes,)). Not for a Batch. Every call copies the message.
+    """A codec of craystack as one of bbans, on heads of `shape` (default: (lanes,)); not for a Batch.
+
+    Every call copies the message.
 
     Raises: CorruptDataError from either function when the message runs dry, where craystack warns and invents bits.
     """
@@ -75,24 +77,24 @@ def ours(codec: Any, shape: tuple[int, ...] | None = None) -> Codec[Any]:
         head, tail = to_craystack(message)
         return head.reshape(shape or head.shape), (tail[0], _Bottom()) if tail else _Bottom()
 
-    def returned(state: State, message: Message) -> Message:
-        made = from_craystack(state)
-        made.lowest = min(message.lowest, made.size)
-        return made
+    def take_back(state: State, lent: Message) -> Message:
+        message = from_craystack(state)
+        message.lowest = min(lent.lowest, message.size)
+        return message
 
     def push(message: Any, symbol: Any) -> Any:
         (state,) = codec.push(lend(message), symbol)
-        return returned(state, message)
+        return take_back(state, message)
 
     def pop(message: Any) -> tuple[Any, Any]:
         state, symbol = codec.pop(lend(message))
-        return returned(state, message), symbol
+        return take_back(state, message), symbol
 
     return Codec(push, pop)
 
 
 def theirs(codec: Codec[Any]) -> TheirCodec:
-    """A codec of ours for craystack's messages."""
+    """A codec of bbans as one of craystack."""
 
     def push(state: Any, symbol: Any) -> Any:
         return (_reshaped(codec.push(from_craystack(state), symbol), state),)
@@ -113,4 +115,4 @@ class _Bottom:
     """Stands under a tail lent to craystack, which asks whether a tail is empty only when it needs words from it."""
 
     def __bool__(self) -> bool:
-        raise CorruptDataError("the message ran dry: it is truncated or not ours")
+        raise CorruptDataError(RAN_DRY)

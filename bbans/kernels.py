@@ -1,8 +1,15 @@
-"""The compiled loops of bbans.codecs, over symbols[begin:end] of flat arrays; symbol begin + i rides on lane i % lanes.
+"""The inner loops of bbans.codecs, compiled: they put arrays of numbers on a message, one distribution each, and take them off.
 
-For every distribution X there is a function of one symbol, X_interval -> (start, freq), and three loops whose last parameters are
-the same: `push_X` and `pop_X` mirror each other and return the size of the message (-1 when it ran dry), `X_intervals` fills
-starts and freqs.
+A codec checks symbols and parameters, flattens them, and hands them to the loops here, which check nothing. The loops know
+heads, words and sizes (bbans.ans) and intervals (bbans.tables), and neither Message nor Codec.
+
+A distribution X has a function of one symbol, X_interval -> (start, freq), and three loops with the same parameters at the end::
+
+    push_X(heads, words, size, symbols, begin, end, ..) -> size      symbols[begin:end], the last first
+    pop_X (heads, words, size, symbols, begin, end, ..) -> size      fills symbols[begin:end]; -1 when the message ran dry
+    X_intervals(symbols, starts, freqs, ..)                          fills starts and freqs
+
+Symbol begin + i rides on lane i % lanes.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -13,7 +20,7 @@ from bbans._jit import jit
 from bbans.ans import peek_one, pop_one, push_one
 from bbans.tables import LOG_BITS, PRECISION, bernoulli_start, log2, logistic_search, logistic_start, mixture_cf, mixture_search
 
-# Lanes take turns by counting: a remainder for each symbol would take longer than the rest of a short push.
+# Lanes are counted: a remainder for each symbol would take longer than the rest of a short push.
 
 
 @jit
@@ -33,7 +40,7 @@ def lane_after(lane, heads):
 
 @jit
 def sum_log_freqs(freqs, precision, table, sums):
-    """log2(freq / 2**precision), summed over so many parts of freqs as there are sums."""
+    """Fill sums with the sums of log2(freq / 2**precision) over as many equal parts of freqs."""
     row = len(freqs) // max(len(sums), 1)
     for r in range(len(sums)):
         total = np.int64(0)
@@ -42,7 +49,7 @@ def sum_log_freqs(freqs, precision, table, sums):
         sums[r] = total
 
 
-# Any intervals: where symbols have others, these loops have starts.
+# Any intervals: starts take the place of symbols.
 
 
 @jit
@@ -99,7 +106,7 @@ def uniform_intervals(symbols, starts, freqs, ns, step, precision):
         starts[i], freqs[i] = uniform_interval(symbols[i], ns[i * step], precision)
 
 
-# Categorical: rows of starts, of which symbol i has edges[i * step].
+# Categorical: symbol i has the starts edges[i * step], and 2**precision behind them.
 
 
 @jit
@@ -147,7 +154,7 @@ def table_intervals(symbols, starts, freqs, edges, step, precision):
 
 @jit
 def bernoulli_interval(symbol, edge):
-    """Given where the symbol 1 begins."""
+    """Symbol 1 begins at `edge`."""
     return (edge, (1 << PRECISION) - edge) if symbol else (np.int64(0), edge)
 
 
@@ -216,7 +223,7 @@ def logistic_intervals(symbols, starts, freqs, n, means, inverse_scales, table):
         starts[i], freqs[i] = logistic_interval(symbols[i], n, means[i], inverse_scales[i], table)
 
 
-# Mixture of logistics. A row of parameters is copied into arrays of its own: a view of it costs more than the rest of a push.
+# Mixture of logistics. Each row of parameters is copied: a view of it takes longer than the rest of a push.
 
 
 @jit

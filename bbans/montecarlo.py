@@ -8,14 +8,15 @@ compression rates via Monte Carlo bits-back coding", ICML 2021.
 """
 
 import math
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from bbans.ans import AnyMessage, Batch, Message, splitmix64
 from bbans.bitsback import Conditional
 from bbans.codecs import ArrayCodec, Codec, Intervals, categorical, uniform
+from bbans.combinators import dependent
 from bbans.tables import IntArray, freqs_from_log2
 
 X = TypeVar("X")
@@ -24,7 +25,7 @@ X = TypeVar("X")
 def importance_sampling(
     prior: Codec[IntArray], likelihood: Conditional[IntArray, X], posterior: Conditional[X, IntArray], particles: int
 ) -> Codec[X]:
-    """BB-IS of Monte Carlo bits-back: BB-ANS that pops K = `particles` latents and codes x with one of them, chosen by weight.
+    """BB-IS: BB-ANS that pops K = `particles` latents and codes x with one of them, chosen by its weight.
 
     ::
 
@@ -34,14 +35,14 @@ def importance_sampling(
     3   push z_i by q(z | x), all i but k, the last first     pop  z_i by q(z | x), all i but k
     4   push x by p(x | z_k)                                  pop  x by p(x | z_k)
     5   push z_k by p(z)                                      pop  z_k by p(z)
-    6   push k, all alike                                     pop  k
+    6   push k, uniform                                       pop  k, uniform
 
-    The net length is -log2 of the mean weight, so its mean is the negative IWAE bound, which falls from the negative ELBO (K = 1,
-    where this is bb_ans, to the bit) towards -log2 p(x). The K latents of step 1 need initial bits, most of which step 3 gives
-    back.
+    The net length is -log2 of the mean weight, so its mean is the negative IWAE bound, which falls from the negative ELBO (for
+    K = 1, where this is bb_ans to the bit) towards -log2 p(x). Step 1 needs initial bits for K latents; step 3 gives most of
+    them back.
 
-    log2 w_k is the integer sum of log_freqs, so it is the same in a batch and alone, and tables.freqs_from_log2 makes k's
-    freqs of it.
+    log2 w_k is a sum of integers, log_freqs, and so the same in a batch and alone; tables.freqs_from_log2 makes freqs of k
+    from it.
 
     Args: as bb_ans; the codecs must have log_freqs, and latents are arrays.
     Raises: CorruptDataError from push when the message holds fewer bits than the latents need.
@@ -60,10 +61,10 @@ def importance_sampling(
         for j in reversed(range(particles - 1)):
             message = q.push(message, _pick(stack, j + (chosen <= j)))
         latent = _pick(stack, chosen)
-        return chosen_joint.push(message, (data, latent, chosen))
+        return chosen_joint(message).push(message, (chosen, latent, data))
 
     def pop(message: AnyMessage) -> tuple[AnyMessage, X]:
-        message, (data, latent, chosen) = chosen_joint.pop(message)
+        message, (chosen, latent, data) = chosen_joint(message).pop(message)
         q = posterior(data)
         latents = [latent]
         for _ in range(particles - 1):
@@ -82,23 +83,23 @@ def importance_sampling(
 def coupled_importance_sampling(
     prior: Codec[IntArray], likelihood: Conditional[IntArray, X], posterior: Conditional[X, IntArray], particles: int
 ) -> Codec[X]:
-    """BB-CIS of Monte Carlo bits-back: importance_sampling whose K latents all come from one uniform draw s.
+    """BB-CIS: importance_sampling whose K latents all come from one uniform draw s.
 
     ::
 
         push x, downwards                                     pop x, upwards
-    1   pop  s, all alike; z_i = the z whose interval of      push s
+    1   pop  s, uniform; z_i = the z whose interval of        push s, uniform
              q(z | x) holds (s + c_i) mod 2**precision
     2   pop  k by w_k = p(x | z_k) p(z_k) / q(z_k | x)        push k by w_k
-    3   push the place of (s + c_k) mod 2**precision in       pop  it: s, and so all z_i, are known
-             the interval of z_k, all alike
+    3   push how far (s + c_k) mod 2**precision lies in       pop  that, uniform: s and so all z_i
+             the interval of z_k, uniform
     4 .. 6   as importance_sampling
 
-    Every latent is an array of numbers, and s, c_i and these steps are arrays as well. Each z_i alone is a sample of q, so the net
-    length is that of importance_sampling but for the dependence of samples; at the same time the initial bits are `precision`
-    for each number of z, whatever K is.
+    A latent is an array of numbers; s, c_i and these steps are arrays alike. Each z_i on its own is a sample of q, so the net
+    length is that of importance_sampling, but for the dependence of the samples. The initial bits are `precision` for each
+    number of z, for any K.
 
-    The shifts are constants: c_i of number d of D in z is the first `precision` bits of value i D + d of splitmix64().
+    The shifts are constants: c_i of number d of the D in z is the first `precision` bits of value i D + d of splitmix64().
 
     Args: as importance_sampling; the codecs of the posterior must be ArrayCodecs, which have intervals.
     """
@@ -114,15 +115,15 @@ def coupled_importance_sampling(
         latent = _pick(np.stack(latents), chosen)
         start, freq = intervals.locate(latent)
         message = uniform(freq).push(message, ((draw + shifts[chosen]) & mask) - start)
-        return chosen_joint.push(message, (data, latent, chosen))
+        return chosen_joint(message).push(message, (chosen, latent, data))
 
     def pop(message: AnyMessage) -> tuple[AnyMessage, X]:
-        message, (data, latent, chosen) = chosen_joint.pop(message)
+        message, (chosen, latent, data) = chosen_joint(message).pop(message)
         q = posterior(data)
         intervals, shifts, mask = _coupling(q, particles, message)
         start, freq = intervals.locate(latent)
-        message, place = uniform(freq).pop(message)
-        draw = (start + place - shifts[chosen]) & mask
+        message, offset = uniform(freq).pop(message)
+        draw = (start + offset - shifts[chosen]) & mask
         latents = [intervals.search((draw + shift) & mask) for shift in shifts]
         message = _weighing(prior, likelihood, q, data, latents, message).push(message, chosen)
         return uniform(mask + 1, intervals.shape).push(message, draw), data
@@ -137,25 +138,16 @@ def _check_particles(particles: int) -> None:
 
 def _chosen_joint(
     prior: Codec[IntArray], likelihood: Conditional[IntArray, X], particles: int
-) -> Codec[tuple[X, IntArray, IntArray]]:
-    """Steps 4 to 6: (x, z_k, k) by p(k) p(z_k) p(x | z_k). k is a number for a Message, one for each message of a Batch."""
+) -> Callable[[Message | Batch], Codec[Sequence[Any]]]:
+    """Steps 4 to 6: (k, z_k, x) by p(k) p(z_k) p(x | z_k). k is a number for a Message, one for each message of a Batch."""
 
-    def index(message: Message | Batch) -> ArrayCodec:
-        return uniform(particles, (len(message),) if isinstance(message, Batch) else ())
+    @dependent
+    def joint(message: Message | Batch) -> Generator[Codec[Any], Any, None]:
+        yield uniform(particles, (len(message),) if isinstance(message, Batch) else ())
+        latent = yield prior
+        yield likelihood(latent)
 
-    def push(message: AnyMessage, symbol: tuple[X, IntArray, IntArray]) -> AnyMessage:
-        data, latent, chosen = symbol
-        message = likelihood(latent).push(message, data)
-        message = prior.push(message, latent)
-        return index(message).push(message, chosen)
-
-    def pop(message: AnyMessage) -> tuple[AnyMessage, tuple[X, IntArray, IntArray]]:
-        message, chosen = index(message).pop(message)
-        message, latent = prior.pop(message)
-        message, data = likelihood(latent).pop(message)
-        return message, (data, latent, chosen)
-
-    return Codec(push, pop)
+    return joint
 
 
 def _weighing(

@@ -1,7 +1,6 @@
-"""Distributions to integer intervals: the one place where reals become integers, and the integers that files depend on.
+"""From distributions to intervals of integers: the only place where reals become integers, and the integers that files depend on.
 
-The tables are made by correctly rounded decimal arithmetic, never by a machine's floats, so that they are the same
-everywhere::
+The tables are computed by correctly rounded decimal arithmetic, not by a machine's floats, so that they are the same everywhere::
 
     logistic_table()   2**24 * sigmoid(t)         t = -16 .. 16, 32 entries per unit     (1026,)
     inverse_scales()   2**19 * exp(-log_scale)    log_scale = -3 + i / 16                 (128,)
@@ -18,10 +17,11 @@ A mixture of K of them, with integer weights that sum to 2**14, gives every symb
 
     cf(x) = floor(sum_k weight_k * C_k(x) * (2**24 - n) / 2**38) + x        cf(0) = 0,  cf(n) = 2**24
 
-so symbol x owns [cf(x), cf(x + 1)). A Bernoulli variable is a logistic of two symbols: P(1) = sigmoid(logit) comes out for a
-mean of 32 + 64 * logit and log_scale 0. With parameters like a photo's, all of the rounding costs about 0.00002 bits a symbol.
+so symbol x owns [cf(x), cf(x + 1)). A Bernoulli variable is a logistic of two symbols: mean 32 + 64 * logit and log_scale 0
+give P(1) = sigmoid(logit). With parameters like a photo's, all of this rounding costs about 0.00002 bits a symbol.
 
 The compiled functions take the tables as arguments and allocate nothing.
+
 Source of the discretised logistic mixture: Salimans, Karpathy, Chen, Kingma, "PixelCNN++", ICLR 2017, section 2.1.
 """
 
@@ -70,7 +70,7 @@ Search = Callable[[IntArray], IntArray]  # cfs -> the symbols whose intervals ho
 def logistic_table() -> IntArray:
     """round(2**24 * sigmoid((i - 512) / 32)) for i in 0 .. 1024, int64, read-only; the ends are 0 and 2**24.
 
-    The last entry stands there twice, so that interpolation at the end needs no case of its own.
+    The last entry is there twice, so that interpolation at the end is no special case.
     """
     with decimal.localcontext(DECIMAL):
         half = [rounded(_TOTAL / (1 + (decimal.Decimal(i) / _ENTRIES_PER_UNIT).exp())) for i in range(1, _ENTRIES // 2)]
@@ -124,10 +124,10 @@ def frozen(values: npt.ArrayLike) -> IntArray:
 def quantise_probabilities(probabilities: npt.ArrayLike, precision: int) -> IntArray:
     """Integer freqs >= 1 that sum to 2**precision, in proportion to `probabilities`.
 
-    Every symbol gets 1 and its share of the rest, rounded down; what is left goes to the largest remainders, the first
-    first. The result depends on the given floats alone: only operations that IEEE 754 rounds in one way are used.
+    Every symbol gets 1 and its share of the rest, rounded down; what remains goes to the largest remainders, of equal ones to
+    the first. The result depends on the probabilities alone: only operations that IEEE 754 rounds in one way are used.
 
-    Shapes: probabilities (..., n), which need not sum to 1; returns int64 (..., n). Precision: up to 31 bits.
+    Shapes: probabilities (..., n), which need not sum to 1; returns int64 (..., n). Units: precision in bits, up to 31.
     Raises: ValueError for negative or non-finite values, a row of zeros, no symbols or more than 2**precision.
     """
     if not 0 <= precision <= MAX_BITS:
@@ -141,7 +141,7 @@ def quantise_probabilities(probabilities: npt.ArrayLike, precision: int) -> IntA
     if not np.all(np.isfinite(p)) or np.any(p < 0):
         raise ValueError("probabilities are finite and not negative")
     rows = p.reshape(-1, p.shape[-1])
-    total = (1 << precision) - rows.shape[1]  # what is left when everyone has 1
+    total = (1 << precision) - rows.shape[1]  # to share once every symbol has 1
     freqs = np.empty(rows.shape, np.int64)
     for row, freq in zip(rows, freqs, strict=True):
         if row.max() > _LARGE:  # the sum may be no float; a power of two leaves all shares as they are
@@ -201,7 +201,7 @@ def freqs_from_log2(log_weights: npt.ArrayLike) -> IntArray:
     """Integer freqs >= 1 that sum to 2**24, in proportion to 2**(log_weights / 2**16), by integers alone.
 
     Differences from the largest are rounded to 1/256 bit (halves up) and looked up in exp2_table, whole bits being shifts. Every
-    symbol gets 1 and its share of the rest, rounded down; what is left goes to the largest, of several the first.
+    symbol gets 1 and its share of the rest, rounded down; what remains goes to the largest, of equal ones to the first.
 
     Shapes: log_weights (..., n), int64 below 2**61 in magnitude; returns int64 (..., n).
     """
@@ -222,7 +222,7 @@ def freqs_from_log2(log_weights: npt.ArrayLike) -> IntArray:
 def log2(freq, table):
     """log2(freq) in 2**-16 bit, to the nearest, for freq in 1 .. 2**31. `table` is log2_table().
 
-    Linear interpolation in 16 bits; with its error of at most 2**-22 bit, powers of two are exact.
+    Linear interpolation in 16 bits, with an error of at most 2**-22 bit. Powers of two are exact.
     """
     exponent, rest, step = np.int64(0), freq, 16
     while step:
@@ -240,7 +240,7 @@ def log2(freq, table):
 
 @jit
 def logistic_cf(position, inverse_scale, table):
-    """2**24 * sigmoid(position / scale), position in 1/64 of a symbol from the mean."""
+    """2**24 * sigmoid(position / scale). Units: position in 1/64 of a symbol from the mean."""
     place = position * inverse_scale + _MIDDLE
     place = min(max(place, 0), _END)
     entry = place >> _FRACTION_BITS
@@ -261,7 +261,7 @@ def logistic_start(x, n, mean, inverse_scale, table):
 
 @jit
 def bernoulli_start(logit, table):
-    """The start of symbol 1, and so the freq of symbol 0, of a Bernoulli variable; logit in 1/64 nat."""
+    """The start of symbol 1, which is the freq of symbol 0, of a Bernoulli variable. Units: logit in 1/64 nat."""
     return logistic_start(1, 2, (_SYMBOL >> 1) + logit, _INVERSE_SCALE_ONE, table)
 
 
@@ -269,7 +269,7 @@ def bernoulli_start(logit, table):
 def logistic_search(cf, n, mean, inverse_scale, table):
     """(symbol, start, freq) of the interval of a logistic that holds cf. Inverse: logistic_start.
 
-    Steps that double lead from the symbol at the mean, where cf mostly is, to an interval that holds cf; then halves.
+    Steps of doubling length lead from the symbol at the mean, where cf mostly is, to a range that holds cf; then bisection.
     """
     low = min(max((mean + (_SYMBOL >> 1)) >> POSITION_BITS, 0), n - 1)
     high, step = low + 1, 1
@@ -336,8 +336,8 @@ def _edge(x):
 def weights_from_logits(logits, exponentials, weights):
     """Fill `weights` (K,) with the softmax of the integer `logits` (K,), in 1/16 nat, as integers that sum to 2**14.
 
-    What rounding leaves goes to the first of the largest. `exponentials` is exp_table(); differences beyond it count as
-    its end.
+    What rounding leaves goes to the first of the largest. `exponentials` is exp_table(); for larger differences its last entry
+    is taken.
     """
     largest = 0
     for k in range(1, len(logits)):

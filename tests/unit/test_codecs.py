@@ -356,6 +356,7 @@ def test_wrong_symbols(name, wrong):
         lambda: categorical([[1, 3], [2, 6]]),
         lambda: categorical([[1, 3], [2, 2]], (2,)),
         lambda: categorical([1 << 31, 1 << 31]),
+        lambda: categorical(np.array([1 << 63, 1 << 63, 4], np.uint64)),
         lambda: logistic(0, 128, 4),
         lambda: logistic(0, -1, 4),
         lambda: logistic(0.5, 1, 4),

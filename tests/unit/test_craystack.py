@@ -1,6 +1,6 @@
 """Interoperation with craystack: words that it produced for fixed inputs, and the adapter with it when it is importable.
 
-``data/craystack_words.json`` holds inputs and words. It was made by craystack itself (commit in the file), with
+`data/craystack_words.json` holds inputs and words. It was made by craystack itself (commit in the file), with
 
     python -m tests.unit.test_craystack COMMIT
 
