@@ -40,6 +40,9 @@ _COLOUR_TYPES = {  # colour type: (name, channels, bit depths)
     4: ("gray and alpha", 2, (8, 16)),
     6: ("RGB and alpha", 4, (8, 16)),
 }
+_LENGTHS = {b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"pHYs": 9, b"tIME": 7}
+"""Bytes of the chunks that have as many in every PNG."""
+
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """The seven passes of an interlaced picture: first column and row, then steps."""
 
@@ -223,9 +226,30 @@ def _still(png: PngFile, bit_depth: int) -> bytes:
         lost = f"{png.trailing_bytes} bytes after its end"
     elif not check_stream(png):
         lost = "data after its last row"
+    elif fault := _fault(png.before, png.after, png.channels):
+        raise UnsupportedImageError(f"{png.kind} with {fault} is not supported")
     else:
         return png.picture
     raise UnsupportedImageError(f"{png.kind} is not supported ({lost} would be lost)")
+
+
+def _fault(before: list[chunks.Chunk], after: list[chunks.Chunk], channels: int) -> str:
+    """What makes chunks unfit to stand around the pixels of a gray or RGB still; an empty string if nothing does."""
+    fixed = _LENGTHS | {b"tRNS": 2 * channels, b"bKGD": 2 * channels, b"sBIT": channels}
+    found: set[bytes] = set()
+    for kind, data in [*before, *after]:
+        name = kind.decode("ascii", "backslashreplace")
+        if not kind.isalpha() or (not kind[0] & 0x20 and kind != b"PLTE") or kind == b"acTL":
+            return f"the chunk {name!r}"
+        if len(data) != fixed.get(kind, len(data)) or (kind == b"PLTE" and len(data) not in range(3, 769, 3)):
+            return f"a {name} chunk of {len(data)} bytes"
+        if kind in (b"PLTE", b"tRNS"):
+            if kind in found or (channels == 1 and kind == b"PLTE"):
+                return f"a {name} chunk too many"
+            found.add(kind)
+    if found & {kind for kind, _ in after}:
+        return "a PLTE or tRNS chunk out of place"
+    return ""
 
 
 def write(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
@@ -242,8 +266,8 @@ def write_bilevel(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
 
 def _with_metadata(image: Image.Image, metadata: bytes) -> bytes:
     before, after = chunks.unpack(metadata, b"IDAT")
-    if any(kind in (b"IHDR", b"IEND") for kind, _ in before + after):
-        raise CorruptDataError("the metadata holds a chunk that is no metadata")
+    if fault := _fault(before, after, len(image.getbands())):
+        raise CorruptDataError(f"the metadata is of no PNG: it has {fault}")
     # Level 3: with zlib-ng, which Pillow ships, Kodak is as small as at the usual level 6 in two fifths of the time.
     png = _encode(image, level=3)
     ihdr_end, iend = len(SIGNATURE) + 25, len(png) - len(_IEND)

@@ -24,6 +24,9 @@ from bbans.images.pillow import check_size
 
 _PNM_HEADER = re.compile(rb"P([56])" + rb"(?:\s|#[^\r\n]*[\r\n])+([0-9]{1,9})" * 3 + rb"\s")
 
+_BMP_HEADER_BYTES = (40, 52, 56, 64, 108, 124)
+"""Of the second header: BITMAPINFOHEADER and what came after it."""
+
 
 def read_pnm(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
     """Pixels (H, W, C) and metadata of a binary PPM (C = 3) or PGM (C = 1).
@@ -119,7 +122,7 @@ def _bmp_header(data: bytes) -> tuple[int, int, int, bool]:
     if len(data) < 54:
         raise UnsupportedImageError("the BMP is cut short in its header")
     start, header_bytes, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", data, 10)
-    if header_bytes < 40 or start < 14 + header_bytes or width < 1:
+    if data[:2] != b"BM" or header_bytes not in _BMP_HEADER_BYTES or start < 14 + header_bytes or width < 1:
         raise UnsupportedImageError("BMP with such a header is not supported")
     if bits != 24 or compression:
         raise UnsupportedImageError(f"{bits}-bit BMP{' with compression' * bool(compression)} is not supported")

@@ -247,6 +247,90 @@ def test_every_damaged_byte_is_a_typed_error(fake: FakeCodec, tiny_png: bytes, m
         api.decompress(data + b"\0")
 
 
+def chunk_list(*chunks: tuple[bytes, bytes], place: bytes = b"IDAT") -> bytes:
+    """Metadata of a PNG or WebP: these chunks before the picture."""
+    return b"".join(len(body).to_bytes(4, "big") + kind + body for kind, body in [*chunks, (place, b"")])
+
+
+def resigned(file: bytes, metadata: bytes) -> bytes:
+    """A compressed file with other metadata, and checks that fit."""
+    parsed = container.unpack(file)
+    sections = [section for section in parsed.sections if section.kind != container.SectionKind.METADATA]
+    changed = (container.Section(container.SectionKind.METADATA, metadata), *sections)
+    return container.pack(dataclasses.replace(parsed, sections=changed))
+
+
+BMP_HEADER = save(NOISE[..., :3], "BMP")[:54]
+
+
+@pytest.mark.parametrize(
+    ("format", "metadata"),
+    [
+        ("PNG", chunk_list((b"CRIT", b""))),
+        ("PNG", chunk_list((b"ID3T", b""))),
+        ("PNG", chunk_list((b"PLTE", b""))),
+        ("PNG", chunk_list((b"PLTE", bytes(4)))),
+        ("PNG", chunk_list((b"PLTE", bytes(771)))),
+        ("PNG", chunk_list((b"PLTE", bytes(3)), (b"PLTE", bytes(3)))),
+        ("PNG", chunk_list() + b"\0\0\0\3PLTEabc"),
+        ("PNG", chunk_list((b"tRNS", bytes(2)))),
+        ("PNG", chunk_list((b"tRNS", bytes(6)), (b"tRNS", bytes(6)))),
+        ("PNG", chunk_list() + b"\0\0\0\6tRNSabcdef"),
+        ("PNG", chunk_list((b"gAMA", bytes(1)))),
+        ("PNG", chunk_list((b"acTL", bytes(8)))),
+        ("gray PNG", chunk_list((b"PLTE", bytes(3)))),
+        ("gray PNG", chunk_list((b"tRNS", bytes(6)))),
+        ("WEBP", chunk_list((b"VP8 ", bytes(9)), place=b"VP8L")),
+        ("WEBP", chunk_list((b"VP8X", bytes(10)), place=b"VP8L")),
+        ("WEBP", chunk_list((b"VP8X", bytes([16, 0, 0, 0, 16, 0, 0, 12, 0, 0])), place=b"VP8L")),
+        ("WEBP", chunk_list((b"ICCP", b""), place=b"VP8L")),
+        ("BMP", b"PM" + BMP_HEADER[2:]),
+        ("BMP", BMP_HEADER[:14] + b"\x29" + BMP_HEADER[15:]),
+        ("BMP", BMP_HEADER[:28] + b"\x20" + BMP_HEADER[29:]),
+        ("BMP", BMP_HEADER[:-1]),
+        ("PPM", b"P6 17 13 254\n"),
+        ("PPM", b"P5 17 13 255\n"),
+    ],
+)
+def test_changed_metadata_of_no_picture(fake: FakeCodec, format: str, metadata: bytes) -> None:
+    """The checks fit: what would be restored is looked at, before it is handed out."""
+    pixels, format = (NOISE[..., 0], "PNG") if format == "gray PNG" else (NOISE[..., :3], format)
+    file = api.compress(save(pixels, format, **{"lossless": True} if format == "WEBP" else {}), mode="model").data
+    with pytest.raises(CorruptDataError):
+        api.decompress(resigned(file, metadata))
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "BMP", "PPM"])
+def test_any_change_of_metadata_gives_a_picture_or_an_error(fake: FakeCodec, format: str) -> None:
+    rng = np.random.default_rng(5)
+    pixels = NOISE[..., :3]
+    if format == "PPM":
+        source = b"P6\n# sea\n17 13 255\n" + pixels.tobytes()
+    else:
+        exif = Image.Exif()
+        exif[270] = "sea"
+        source = save(pixels, format, exif=exif, **{"lossless": True} if format == "WEBP" else {})
+    file = api.compress(source, mode="model").data
+    [metadata] = container.unpack(file).bodies(container.SectionKind.METADATA)
+    errors = 0
+    for _ in range(300):
+        changed = bytearray(metadata)
+        for place in rng.integers(0, len(metadata), rng.integers(1, 4)):
+            changed[place] = rng.integers(0, 256)
+        try:
+            restored = api.decompress(resigned(file, bytes(changed))).data
+        except CorruptDataError:
+            errors += 1
+        else:
+            again = read_picture(restored)
+            assert again.format == format and again.pixels.shape == pixels.shape
+            if format != "BMP":  # its header says which row comes first
+                assert np.array_equal(again.pixels, pixels)
+            with Image.open(io.BytesIO(restored)) as image:
+                image.load()
+    assert 0 < errors < 300
+
+
 def test_stored_method_of_a_newer_version(tiny_png: bytes) -> None:
     parsed = container.unpack(api.compress(tiny_png, mode="stored").data)
     data = container.pack(dataclasses.replace(parsed, method=200))

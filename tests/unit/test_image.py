@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
 from bbans.images import chunks
@@ -177,9 +177,12 @@ def test_probe_says_what_it_is():
 
 def test_a_faulty_note_in_a_png_does_not_matter():
     """Metadata is kept, not interpreted: Pillow alone refuses this file."""
-    data = write_picture(Picture(RGB, "PNG", chunks.pack([(b"gAMA", b"\1")], [], b"IDAT")))
+    note = chunks.pack([(b"iCCP", b"no profile")], [], b"IDAT")
+    data = write_picture(Picture(RGB, "PNG", note))
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(io.BytesIO(data))
     assert probe_picture(data).kind == "8-bit RGB PNG"
-    assert read_picture(data).metadata == chunks.pack([(b"gAMA", b"\1")], [], b"IDAT")
+    assert read_picture(data).metadata == note
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"BM", b"P6", b"P5 1", b"RIFF", b"RIFF\4\0\0\0WEBP", b"no picture\n" * 99])

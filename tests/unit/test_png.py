@@ -142,6 +142,9 @@ def test_stream_cut_into_many_idats():
         ([header(colour_type=6), IDAT, IEND], "8-bit RGB and alpha PNG is not supported .its alpha channel would"),
         ([header(colour_type=4, bit_depth=16), IDAT, IEND], "alpha channel and 8 bits per sample"),
         ([header(colour_type=0, bit_depth=2), IDAT, IEND], "2-bit gray PNG is not supported .its bit depth"),
+        ([IHDR, chunk(b"PLTE", bytes(4)), IDAT, IEND], "8-bit RGB PNG with a PLTE chunk of 4 bytes is not supported"),
+        ([IHDR, chunk(b"tRNS", bytes(5)), IDAT, IEND], "8-bit RGB PNG with a tRNS chunk of 5 bytes is not supported"),
+        ([IHDR, IDAT, chunk(b"gAMA", bytes(1)), IEND], "8-bit RGB PNG with a gAMA chunk of 1 bytes is not supported"),
         ([IHDR, chunk(b"acTL", bytes(8)), IDAT, IEND], "animated 8-bit RGB PNG is not supported .its animation"),
     ],
 )
