@@ -52,7 +52,7 @@ with hierarchical latent variables", ICML 2019.
 """
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bbans.ans import AnyMessage, Batch
 from bbans.codecs import ArrayCodec, Codec
@@ -62,7 +62,6 @@ from bbans.errors import CorruptDataError
 C = TypeVar("C")
 X = TypeVar("X")
 Z = TypeVar("Z")
-Latents = tuple[Any, ...]
 Conditional = Callable[[X], Codec[Z]]  # Conditional[X, Z]: the codec of z for a given x
 
 
@@ -172,7 +171,9 @@ def top_down(
     Raises: CorruptDataError from push when the message holds fewer bits than the latents need.
     """
 
-    def descend(message: AnyMessage, choose: Callable[[Codec[Z], C], Codec[Z]]) -> tuple[AnyMessage, list[Any], Codec[X]]:
+    def descend(
+        message: AnyMessage, choose: Callable[[Codec[Z], C], Codec[Z]]
+    ) -> tuple[AnyMessage, list[tuple[Codec[Z], C, Z]], Codec[X]]:
         """Pop the latents: (message, (prior, context, latent) for each, likelihood)."""
         steps, latent = model(), None
         levels: list[tuple[Codec[Z], C, Z]] = []
@@ -201,42 +202,6 @@ def top_down(
         return message, data
 
     return Codec(push, pop)
-
-
-def hierarchical(
-    priors: Sequence[Callable[[Latents], Codec[Any]]],
-    likelihood: Callable[[Latents], Codec[X]],
-    posteriors: Sequence[Callable[[X, Latents], Codec[Any]]],
-) -> Codec[X]:
-    """The codec of data x under a model with latents z_L (top) .. z_1, in the top-down order of both p and q.
-
-    ::
-
-        p(x, z) = p(z_L) p(z_L-1 | z_L) .. p(z_1 | z_2 .. z_L) p(x | z)       z_L -> z_L-1 -> .. -> z_1 -> x
-        q(z | x) = q(z_L | x) q(z_L-1 | z_L, x) .. q(z_1 | z_2 .. z_L, x)
-
-        push x   pop z_L .. z_1, top first, by q; push x by p(x | z); push z_1 .. z_L, top last, by p
-
-    so that pop meets every latent after those that it hangs on.
-
-    Args, all top first: priors[l](above) = p(z | above), likelihood(latents) = p(x | z), posteriors[l](x, above) = q(z
-    | above, x), where `above` is the tuple of the latents before it.
-    Raises: CorruptDataError from push when the message holds fewer bits than the latents need.
-    """
-    if len(priors) != len(posteriors):
-        raise ValueError(f"{len(priors)} priors do not go with {len(posteriors)} posteriors")
-
-    def model() -> Generator[tuple[Codec[Any], tuple[int, Latents]], Any, Codec[X]]:
-        above: Latents = ()
-        for level, prior in enumerate(priors):
-            latent = yield prior(above), (level, above)
-            above = (*above, latent)
-        return likelihood(above)
-
-    def posterior(data: X) -> Callable[[tuple[int, Latents]], Codec[Any]]:
-        return lambda known: posteriors[known[0]](data, known[1])
-
-    return top_down(model, posterior)
 
 
 def markov(prior: Codec[X], likelihoods: Sequence[Conditional[X, X]], posteriors: Sequence[Conditional[X, X]]) -> Codec[X]:
@@ -283,12 +248,12 @@ def bit_swap(prior: Codec[X], likelihoods: Sequence[Conditional[X, X]], posterio
                  pop z_2 by q(z_2 | z_1); push z_1 by p(z_1 | z_2)
                  ..                       push z_L by p(z_L)
 
-    What x puts on the message pays for z_2, z_1 for z_3, so only z_1 needs initial bits, and z_l+1 those that it takes more
-    than z_l-1 has brought. The net length is that of `markov`.
+    What x puts on the message pays for z_2, what z_1 puts there for z_3, and so on: only z_1 needs initial bits, and z_l+1 those
+    that it takes beyond what z_l-1 has brought. The net length is that of `markov`.
 
-    A posterior in the top-down order of `hierarchical` cannot be interleaved. Whoever pops meets x last, after all latents,
-    and has to push z_L, .., z_2 back by q in between, so these q's may look at nothing that is popped later: only q(z_1 | x) may
-    know x, q(z_l+1 | z_l) knows z_l alone. Top-down, every q(z_l | above, x) knows x.
+    Posteriors that go from the top down, as those of `top_down`, cannot be interleaved. Pop meets x last, after all latents, and
+    has to push z_L, .., z_2 back by q in between, so these q's may not depend on what is popped later: only q(z_1 | x) may know
+    x, and q(z_l+1 | z_l) knows z_l alone. From the top down, every q(z_l | above, x) knows x.
     """
     _check_pairs(likelihoods, posteriors)
     codec = prior

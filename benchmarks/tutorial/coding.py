@@ -65,18 +65,6 @@ POINTS = Grid(-1.0, 1.0, 13)  # 2**12 cells in a unit: their logarithms are the 
 LATENTS = Grid(-8.0, 8.0, 14)
 
 
-def sized(make: Callable[[int], Codec[Any]]) -> Codec[Any]:
-    """The codec that make(rows) is for a batch of so many messages."""
-
-    def push(message: Any, symbol: Any) -> Any:
-        return make(len(message)).push(message, symbol)
-
-    def pop(message: Any) -> tuple[Any, Any]:
-        return make(len(message)).pop(message)
-
-    return Codec(push, pop)
-
-
 def number(grid: Grid, distribution: Distribution, key: Cells | None = None) -> Codec[Any]:
     """The codec of cells (rows,), by the distributions of as many numbers, or one for all. With a key it is `dithered`."""
     run = 1 << grid.bits // 2

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from bbans.codecs import Codec, categorical
+from bbans.combinators import sized
 from bbans.tables import quantise_probabilities
 
-from .coding import POINTS, PRECISION, sized, vector
+from .coding import POINTS, PRECISION, vector
 from .model import LATENT_UNIT, POINT_UNIT, LatentModel, Mlp, normal, std
 from .training import Points
 

@@ -16,9 +16,10 @@ import torch
 
 from bbans import bitsback
 from bbans.codecs import Codec, categorical
+from bbans.combinators import sized
 from bbans.tables import quantise_probabilities
 
-from .coding import POINTS, PRECISION, sized, vector
+from .coding import POINTS, PRECISION, vector
 from .data import Floats, midpoints, normal_density
 from .model import normal
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bbans.ans import Batch, Message
-from bbans.bitsback import bb_ans, bb_ans_with_fallback, bit_swap, hierarchical, markov, top_down
+from bbans.bitsback import bb_ans, bb_ans_with_fallback, bit_swap, markov, top_down
 from bbans.codecs import Codec, categorical, logistic, uniform
 from bbans.combinators import beside, repeat
 from bbans.errors import CorruptDataError
@@ -63,36 +63,22 @@ def test_the_steps_are_those_of_the_paper():
     assert codec.pop(message) == (message, "x")
     assert log == ["pop p(z)", "pop p(x|z)", "push q(z|x) z"]
 
-    log.clear()
-    codec = hierarchical(
-        [lambda above: told("p(b)", "b"), lambda above: told(f"p(a|{above})", "a")],
-        lambda latents: told(f"p(x|{latents})", "x"),
-        [lambda x, above: told(f"q(b|{x},{above})", "b"), lambda x, above: told(f"q(a|{x},{above})", "a")],
-    )
-    check_hierarchy(codec, message, log)
-    check_hierarchy(top_down(*ladder(told)), message, log)
 
-
-def ladder(told):
-    """The same model as a generator function; what is known from above is the tuple of latents."""
+def test_the_steps_from_the_top_down():
+    log = []
+    told = teller(log)
 
     def model():
-        b = yield told("p(b)", "b"), ("b", ())
-        a = yield told(f"p(a|{(b,)})", "a"), ("a", (b,))
-        return told(f"p(x|{(b, a)})", "x")
+        b = yield told("p(b)", "b"), "b|"
+        a = yield told(f"p(a|{b})", "a"), f"a|{b},"
+        return told(f"p(x|{a},{b})", "x")
 
-    return model, lambda x: lambda known: told(f"q({known[0]}|{x},{known[1]})", known[0])
-
-
-def check_hierarchy(codec, message, log):
-    log.clear()
-    codec.push(message, "x")
-    pops, latents = ["pop q(b|x,())", "pop q(a|x,('b',))"], "('b', 'a')"
-    assert log == [*pops, f"push p(x|{latents}) x", "push p(a|('b',)) a", "push p(b) b"]
+    codec = top_down(model, lambda x: lambda context: told(f"q({context}{x})", context[0]))
+    message = codec.push(Message.empty(), "x")
+    assert log == ["pop q(b|x)", "pop q(a|b,x)", "push p(x|a,b) x", "push p(a|b) a", "push p(b) b"]
     log.clear()
     assert codec.pop(message) == (message, "x")
-    pushes = ["push q(a|x,('b',)) a", "push q(b|x,()) b"]
-    assert log == ["pop p(b)", "pop p(a|('b',))", f"pop p(x|{latents})", *pushes]
+    assert log == ["pop p(b)", "pop p(a|b)", "pop p(x|a,b)", "push q(a|b,x) a", "push q(b|x) b"]
 
 
 @pytest.mark.parametrize("posterior", [EXACT, ROUGH], ids=["exact", "rough"])
@@ -128,7 +114,7 @@ def test_too_few_initial_bits():
 
 
 def test_hierarchy():
-    """Three latents, each hanging on all above it. With exact posteriors the length is that of the evidence."""
+    """Three latents, each dependent on all above it. With exact posteriors the length is that of the evidence."""
     rng = np.random.default_rng(5)
     sizes = (3, 4, 5)
     p1, p2, p3 = random_freqs(6, 3), random_freqs(7, 3, 4), random_freqs(8, 3, 4, 5)
@@ -140,20 +126,29 @@ def test_hierarchy():
     q2 = quantise_probabilities(posterior.sum(3), PRECISION)
     q3 = quantise_probabilities(posterior, PRECISION)
     assert q3.shape == (SYMBOLS, *sizes)
-    codec = hierarchical(
-        [lambda _: categorical(p1), lambda z: categorical(p2[z]), lambda z: categorical(p3[z])],
-        lambda z: categorical(px[z]),
-        [lambda x, _: categorical(q1[x]), lambda x, z: categorical(q2[(x, *z)]), lambda x, z: categorical(q3[(x, *z)])],
-    )
+
+    def model():
+        a = yield categorical(p1), (q1,)
+        b = yield categorical(p2[a]), (q2, a)
+        c = yield categorical(p3[a, b]), (q3, a, b)
+        return categorical(px[a, b, c])
+
+    codec = top_down(model, lambda x: lambda context: categorical(context[0][(x, *context[1:])]))
     data = list(rng.choice(SYMBOLS, 2000, p=evidence / evidence.sum()))
     net_bits = check_codec(repeat(codec, len(data)), data)
     assert net_bits == pytest.approx(-np.log2(evidence[data]).sum(), rel=1e-3)
 
 
+def one_latent(prior):
+    def model():
+        z = yield prior, None
+        return categorical(LIKELIHOOD[z])
+
+    return top_down(model, lambda x: lambda _: categorical(ROUGH[x]))
+
+
 def test_a_hierarchy_of_one_is_bb_ans():
-    one = hierarchical(
-        [lambda _: categorical(PRIOR)], lambda z: categorical(LIKELIHOOD[z[0]]), [lambda x, _: categorical(ROUGH[x])]
-    )
+    one = one_latent(categorical(PRIOR))
     messages = [Message.random(np.random.default_rng(0), 20) for _ in range(2)]
     for x in sample(50):
         messages = [one.push(messages[0], x), toy(ROUGH).push(messages[1], x)]
@@ -174,7 +169,12 @@ def test_a_state_goes_down_the_levels():
 
     def posterior(x):
         runs.append("q")
-        return lambda known: logistic(64 * (int(x) >> 2 * (2 - known[0])) - 64 * 4 * known[1], 30, 4)
+
+        def q(context):
+            level, state = context
+            return logistic(64 * (int(x) >> 2 * (2 - level)) - 64 * 4 * state, 30, 4)
+
+        return q
 
     codec = top_down(model, posterior)
     for x in range(64):
@@ -183,12 +183,11 @@ def test_a_state_goes_down_the_levels():
 
 
 def test_a_hierarchy_without_latents_is_its_likelihood():
-    check_codec(hierarchical([], lambda _: uniform(9), []), 4)
+    def model():
+        yield from ()
+        return uniform(9)
 
-
-def test_priors_and_posteriors_go_in_pairs():
-    with pytest.raises(ValueError, match="1 priors"):
-        hierarchical([lambda _: uniform(2)], lambda _: uniform(2), [])
+    check_codec(top_down(model, lambda x: None), 4)
 
 
 # Too few bits for a latent.
@@ -347,12 +346,12 @@ def test_chains_of_one_and_of_none():
             order(uniform(2), [lambda z: uniform(2)], [])
 
 
-@pytest.mark.parametrize("top_down", [False, True])
-def test_one_latent_takes_batches(top_down):
+@pytest.mark.parametrize("from_the_top", [False, True])
+def test_one_latent_takes_batches(from_the_top):
     def codec_of(i):
         prior = categorical(PRIOR, () if isinstance(i, int) else (12,))
-        if top_down:
-            return hierarchical([lambda _: prior], lambda z: categorical(LIKELIHOOD[z[0]]), [lambda x, _: categorical(ROUGH[x])])
+        if from_the_top:
+            return one_latent(prior)
         return bb_ans(prior, lambda z: categorical(LIKELIHOOD[z]), lambda x: categorical(ROUGH[x]))
 
     check_batch(codec_of, np.array(sample(12)))
