@@ -30,7 +30,7 @@ The schemes::
 
 All distributions here are codecs (bbans.codecs) or functions that return one. The schemes code on a Message or on a Batch; on
 a Batch data and latents have a row for each message, and so have the codecs that the caller makes of them. A new scheme is
-a function here that returns a Codec.
+a function here that returns a codec; a line in CHAINS lets Markov models and their files choose it by name.
 
 >>> import numpy as np
 >>> from bbans.ans import Message
@@ -52,7 +52,7 @@ with hierarchical latent variables", ICML 2019.
 """
 
 from collections.abc import Callable, Generator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bbans.ans import AnyMessage, Batch
 from bbans.codecs import ArrayCodec, Codec
@@ -260,6 +260,11 @@ def bit_swap(prior: Codec[X], likelihoods: Sequence[Conditional[X, X]], posterio
     for likelihood, posterior in zip(reversed(likelihoods), reversed(posteriors), strict=True):
         codec = bb_ans(codec, likelihood, posterior)
     return codec
+
+
+Chain = Callable[[Codec[Any], Sequence[Conditional[Any, Any]], Sequence[Conditional[Any, Any]]], Codec[Any]]
+CHAINS: dict[str, Chain] = {"bb-ans": markov, "bit-swap": bit_swap}
+"""Schemes for a chain of latents, by the names that files carry."""
 
 
 def _check_pairs(likelihoods: Sequence[object], posteriors: Sequence[object]) -> None:

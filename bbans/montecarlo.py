@@ -131,6 +131,11 @@ def coupled_importance_sampling(
     return Codec(push, pop)
 
 
+Particles = Callable[[Codec[Any], Conditional[Any, Any], Conditional[Any, Any], int], Codec[Any]]
+PARTICLES: dict[str, Particles] = {"mcbits": importance_sampling, "mcbits-coupled": coupled_importance_sampling}
+"""Schemes for one latent and a number of particles, by the names that files carry."""
+
+
 def _check_particles(particles: int) -> None:
     if particles < 1:
         raise ValueError(f"Monte Carlo bits-back needs at least one particle, not {particles}")

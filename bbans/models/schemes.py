@@ -12,21 +12,16 @@ top-down                   top-down models
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bbans import bitsback, montecarlo
-from bbans.bitsback import Conditional
+from bbans.bitsback import CHAINS, Chain, Conditional
 from bbans.codecs import Codec
 from bbans.errors import ModelError
+from bbans.montecarlo import PARTICLES
 
 Conditionals = Sequence[Conditional[Any, Any]]
-Combinator = Callable[[Codec[Any], Conditionals, Conditionals], Codec[Any]]
-"""(p(z_L), likelihoods, posteriors) to the codec of a chain of latents, as bitsback.markov takes them."""
-
-_CHAINS: dict[str, Combinator] = {"bb-ans": bitsback.markov, "bit-swap": bitsback.bit_swap}
-_PARTICLES = {"mcbits": montecarlo.importance_sampling, "mcbits-coupled": montecarlo.coupled_importance_sampling}
 TOP_DOWN = "top-down"
 
 
@@ -35,7 +30,7 @@ class Scheme:
     """A scheme for models whose latents are a chain. `particles`: how many draws of all latents it makes."""
 
     name: str
-    combine: Combinator
+    combine: Chain
     particles: int = 1
 
 
@@ -45,8 +40,8 @@ def chain_scheme(name: str | None, layers: int) -> Scheme:
     Raises: ModelError when there is none, or it does not go with such a chain.
     """
     name = name or chain_schemes(layers)[0]
-    if name in _CHAINS:
-        return Scheme(name, _CHAINS[name])
+    if name in CHAINS:
+        return Scheme(name, CHAINS[name])
     kind, count = _with_particles(name)
     if not count:
         raise ModelError(f"there is no scheme '{name}' for Markov models")
@@ -54,7 +49,7 @@ def chain_scheme(name: str | None, layers: int) -> Scheme:
         raise ModelError(f"the scheme '{name}' is for models with one layer of latents, and this one has {layers}")
 
     def combine(prior: Codec[Any], likelihoods: Conditionals, posteriors: Conditionals) -> Codec[Any]:
-        return _PARTICLES[kind](prior, likelihoods[0], posteriors[0], count)
+        return PARTICLES[kind](prior, likelihoods[0], posteriors[0], count)
 
     return Scheme(name, combine, count)
 
@@ -63,7 +58,7 @@ def chain_schemes(layers: int, particles: Iterable[int] = ()) -> list[str]:
     """Names of the schemes for a chain of so many layers, its own first; of those with particles, with so many each."""
     if layers > 1:
         return ["bit-swap", "bb-ans"]
-    return ["bb-ans", *(f"{kind}-{count}" for kind in _PARTICLES for count in particles)]
+    return ["bb-ans", *(f"{kind}-{count}" for kind in PARTICLES for count in particles)]
 
 
 def check_top_down(name: str | None) -> None:
@@ -80,4 +75,4 @@ def particles_of(name: str | None) -> int:
 def _with_particles(name: str) -> tuple[str, int]:
     """The kind of a scheme with particles, and how many; 0 for the name of another."""
     parts = re.fullmatch(r"(.+)-([1-9][0-9]{0,3})", name)
-    return (parts[1], int(parts[2])) if parts and parts[1] in _PARTICLES else (name, 0)
+    return (parts[1], int(parts[2])) if parts and parts[1] in PARTICLES else (name, 0)
