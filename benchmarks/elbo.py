@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from bbans.models.grids import COLOURS, LATENT_LEVELS, LOG_SCALE_MIN, Latent
 from bbans.models.photo.codec import PhotoCodec
-from bbans.models.photo.geometry import Bytes, Level, pyramid_of, regions
+from bbans.models.photo.geometry import Bytes, pyramid, regions
+from bbans.models.photo.level import Level
 from bbans.models.photo.network import Params
 
 Floats = NDArray[np.float64]
@@ -43,38 +44,39 @@ def neg_elbo(codec: PhotoCodec, pixels: Bytes, draws: int = 1, seed: int = 0) ->
     sums = np.zeros((draws, 3))
     with torch.inference_mode():
         for rows, columns in regions(*pixels.shape[:2]):
-            pyramid = pyramid_of(rgb[rows, columns])
-            sums[:, 0] += 8.0 * pyramid[-1].shape[0] * pyramid[-1].shape[1] * colours
-            for level in codec.known_levels(pyramid):
-                sums += _level_bits(codec, level, colours, draws, rng)
+            region = rgb[rows, columns]
+            height, width, _ = pyramid(region)[-1].shape
+            sums[:, 0] += 8.0 * height * width * colours
+            for level in codec.levels(region):
+                sums += _level_bits(level, colours, draws, rng)
     totals = sums[:, 0] + sums[:, 1] - sums[:, 2]
     error = float(totals.std(ddof=1) / math.sqrt(draws)) if draws > 1 else math.nan
     likelihood, prior, posterior = (float(v) for v in sums.mean(axis=0))
     return Elbo(likelihood, prior, posterior, error)
 
 
-def _level_bits(codec: PhotoCodec, level: Level, colours: int, draws: int, rng: np.random.Generator) -> Floats:
+def _level_bits(level: Level, colours: int, draws: int, rng: np.random.Generator) -> Floats:
     """Bits (draws, 3) of a level: likelihood, prior, posterior."""
     bits = np.zeros((draws, 3))
-    mode = level.posterior.mode() if level.posterior else None
-    bits[:, 0] += _phase_bits(codec, level, 2, mode, colours)
+    mode = level.posterior.mode() if level.has_latents else None
+    bits[:, 0] += _phase_bits(level, 2, mode, colours)
     for draw in range(draws):
         z = None
-        if level.prior is not None and level.posterior is not None:
+        if level.has_latents:
             z = sample(level.posterior.mean / 64, LOG_SCALE_MIN + level.posterior.scale / 16, LATENT_LEVELS, rng)
             bits[draw, 1] = _latent_bits(z, level.prior)
             bits[draw, 2] = _latent_bits(z, level.posterior)
-        bits[draw, 0] += sum(_phase_bits(codec, level, phase, z, colours) for phase in (0, 1))
+        bits[draw, 0] += sum(_phase_bits(level, phase, z, colours) for phase in (0, 1))
     return bits
 
 
-def _phase_bits(codec: PhotoCodec, level: Level, phase: int, z: Bytes | None, colours: int) -> float:
+def _phase_bits(level: Level, phase: int, z: Bytes | None, colours: int) -> float:
     height, width = level.size(phase)
-    params: Params = codec.network.head(phase, level.grid, level.features[phase], z)[:height, :width]
+    params: Params = level.params(phase, z)[:height, :width]
     k = params.shape[2] // 12
     order = list(COLOURS)
     pixels = level.phases[phase][:height, :width][..., order].astype(np.float64)
-    references = level.references[phase][:height, :width][..., order] / 4
+    references = level.references(phase)[:height, :width][..., order] / 4
     values = params.astype(np.float64)
     logits, means, scales = (values[..., i * 3 * k : (i + 1) * 3 * k].reshape(height, width, 3, k) for i in range(3))
     slopes = values[..., 9 * k :].reshape(height, width, 3, k) / 64

@@ -22,16 +22,24 @@ from bbans import models
 from bbans.ans import Message
 from bbans.models.grids import Latent
 from bbans.models.photo.codec import PhotoCodec
-from bbans.models.photo.geometry import Bytes, Level
+from bbans.models.photo.geometry import Bytes
+from bbans.models.photo.level import Level
 
 from .photos import SUFFIXES
+
+
+class ControlLevel(Level):
+    """The prior's mode takes the place of the posterior's mode."""
+
+    @property
+    def posterior(self) -> Latent:
+        return self.prior
 
 
 class ControlCodec(PhotoCodec):
     """Codes with the prior's mode in place of z and of the posterior's mode. Nothing is drawn."""
 
-    def _ask_posterior(self, level: Level) -> None:
-        level.posterior = level.prior
+    level_type = ControlLevel
 
     def _draw(self, level: Level, posterior: Latent, messages: list[Message], z: Bytes) -> bool:
         return False

@@ -94,12 +94,15 @@ def test_geometry_of_a_large_picture() -> None:
     assert cuts == [(0, 1536, 0, 1152), (0, 1536, 1152, 2304), (0, 1536, 2304, 3100)]
     network = codec().network
     grid = network.grid(768, 576)
-    level = geometry.Level(0, 1536, 1152, grid, np.zeros(0, np.uint8), [], [], [])
-    assert [rows.start for rows in level.grid.strips()] == [0, 64, 192, 320, 384, 512, 640]
-    assert level.grid.strips()[-1].stop == 768
-    small = geometry.Level(1, 768, 576, network.grid(384, 255), np.zeros(0, np.uint8), [], [], [])
-    assert [(rows.start, rows.stop) for rows in small.grid.strips()] == [(0, 384)]
+    assert [rows.start for rows in grid.strips()] == [0, 64, 192, 320, 384, 512, 640]
+    assert grid.strips()[-1].stop == 768
+    assert [(rows.start, rows.stop) for rows in network.grid(384, 255).strips()] == [(0, 384)]
     assert geometry.level_sizes(1536, 1)[-2:] == [(6, 1), (3, 1)]
+
+
+def test_thin_is_what_costs_many_times_as_much() -> None:
+    assert geometry.is_thin(1, 60_000) and geometry.is_thin(60_000, 7)
+    assert not any(geometry.is_thin(*size) for size in [(1, 1), (1, 128), (8, 60_000), (1000, 1000)])
 
 
 @pytest.mark.parametrize(("backend", "threads"), [*((backend, 1) for backend in BACKENDS["cpu"]), ("float32", 2), ("reference", 3)])

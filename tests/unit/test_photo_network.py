@@ -20,7 +20,7 @@ from bbans.models.photo import geometry
 from bbans.models.photo import network as photo_network
 from bbans.models.photo.codec import PhotoCodec
 from bbans.models.photo.config import BLOCK, LEVELS_OF_BIAS, PhotoConfig
-from bbans.models.photo.geometry import Level, pyramid_of
+from bbans.models.photo.level import Level
 from bbans.models.photo.network import PhotoNetwork
 from bbans.models.photo.vae import PhotoVAE
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, random_vae, weights
@@ -32,9 +32,8 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def levels_of(coder: PhotoCodec, pixels: np.ndarray) -> list[Level]:
-    """All levels of a picture with everything the networks say without z, the coarsest first."""
-    with torch.inference_mode():
-        return coder.known_levels(pyramid_of(pixels))
+    """All levels of a picture, the coarsest first."""
+    return list(coder.levels(pixels))
 
 
 class Trace:
@@ -74,21 +73,18 @@ def test_integers_are_those_of_the_training_form(config: PhotoConfig, backend: s
     with_latents = 0
     for at, level in enumerate(levels):
         for phase in range(3):
-            features = level.grid.inner(level.features[phase])
+            features = level.grid.inner(level.features(phase))
             assert features.max() > features.min()
             assert np.array_equal(features, trace.outputs[f"trunk.{phase}"][at])
             z = None
-            if level.prior is not None:
+            if level.has_latents:
                 z = trace.inputs[f"hidden.{phase}"][at][::BLOCK, ::BLOCK, : config.latents].astype(np.uint8)
-                assert level.posterior is not None
                 check_latents(level.prior, level.posterior, trace, with_latents)
                 mode = level.posterior.mode()
                 if phase == 2:
                     assert np.abs(z.astype(int) - mode).max() <= 1  # the mean is rounded in 1/64 here, there not
-            with torch.inference_mode():
-                params = coder.network.head(phase, level.grid, level.features[phase], z)
-            check_head(params, trace.outputs[f"out.{phase}"][at], config.components)
-        with_latents += level.prior is not None
+            check_head(level.params(phase, z), trace.outputs[f"out.{phase}"][at], config.components)
+        with_latents += level.has_latents
     assert with_latents == (2 if config.latents else 0)
 
 
@@ -137,7 +133,7 @@ def test_code_length_is_the_negative_elbo() -> None:
     assert encoded.messages[0][0] == 0b11
     noise = []
     for level in levels_of(coder, pixels):
-        if level.posterior is None:
+        if not level.has_latents:
             continue
         mean, log_scale = level.posterior.mean / 64, level.posterior.scale / 16 - 3
         uniform = 1 / (1 + np.exp(-(drawn[level.index] - mean) / np.exp(log_scale)))
@@ -160,14 +156,52 @@ def test_tiles_change_nothing(
     expected_levels, expected = levels_of(coder, pixels), coder.encode(pixels).messages
     monkeypatch.setattr(geometry, "TILES", tiles)
     for level, other in zip(levels_of(coder, pixels), expected_levels, strict=True):
-        for mine, theirs in zip(level.features, other.features, strict=True):
-            assert np.array_equal(level.grid.inner(mine), other.grid.inner(theirs))
+        for phase in range(3):
+            assert np.array_equal(level.grid.inner(level.features(phase)), other.grid.inner(other.features(phase)))
     assert coder.encode(pixels).messages == expected
+
+
+@pytest.mark.parametrize("config", [TINY, WITHOUT_LATENTS])
+@pytest.mark.parametrize("size", [(1, 300), (300, 2), (7, 280), (290, 9), (29, 140), (31, 300)])
+def test_thin_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, config: PhotoConfig, size: tuple[int, int]) -> None:
+    coder, pixels = codec(config), picture(*size)
+    assert levels_of(coder, pixels)[-1].grid.tile in [shape[:: 1 if size[0] < size[1] else -1] for shape in geometry.THIN_TILES]
+    messages = coder.encode(pixels).messages
+    assert np.array_equal(coder.decode(messages, *size, 3), pixels)
+    monkeypatch.setattr(geometry, "THIN_TILES", ())
+    assert levels_of(coder, pixels)[-1].grid.tile == (64, 64)
+    assert coder.encode(pixels).messages == messages
+
+
+def work_per_pixel(monkeypatch: pytest.MonkeyPatch, height: int, width: int) -> float:
+    """How many outputs the layers compute for each pixel of a picture that is coded."""
+    outputs = 0
+
+    class Counting(Float32):
+        def __call__(self, x: torch.Tensor, skip: torch.Tensor | None = None, variant: int = 0) -> torch.Tensor:
+            nonlocal outputs
+            y = super().__call__(x, skip, variant)
+            outputs += y.numel()
+            return y
+
+    with monkeypatch.context() as patch:
+        patch.setitem(LAYERS, "float32", Counting)
+        coder = codec(backend="float32")
+        coder.encode(picture(height, width, kind="flat"))  # every shape of tile is checked when it is first used
+        outputs = 0
+        coder.encode(picture(height, width, kind="flat"))
+    return outputs / (height * width)
+
+
+@pytest.mark.parametrize(("height", "width", "most"), [(1, 1500, 14), (1500, 1, 14), (2, 1500, 9), (5, 1500, 5), (12, 1500, 5)])
+def test_thin_pictures_cost_what_their_pixels_cost(monkeypatch: pytest.MonkeyPatch, height: int, width: int, most: int) -> None:
+    assert work_per_pixel(monkeypatch, height, width) < most * work_per_pixel(monkeypatch, 256, 256)
 
 
 def test_features_outside_the_picture_are_zero() -> None:
     for level in levels_of(codec(), picture(75, 37)):
-        for features in level.features:
+        for phase in range(3):
+            features = level.features(phase)
             level.grid.inner(features)[...] = 0
             assert not features.any()
 
@@ -228,6 +262,24 @@ def test_a_backend_that_rounds_is_passed_over(monkeypatch: pytest.MonkeyPatch, f
     make_inexact(monkeypatch, BACKENDS["cpu"][-1], from_side)
     with pytest.raises(InexactBackendError, match="none of"):
         codec()
+
+
+def test_a_backend_that_is_exact_on_squares_alone_keeps_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = picture(3, 300)
+    expected = codec().encode(pixels).messages
+    name = BACKENDS["cpu"][0]
+    exact: type[Layer] = LAYERS[name]
+
+    class Rounding(exact):  # type: ignore[misc, valid-type]
+        def __call__(self, x: torch.Tensor, skip: torch.Tensor | None = None, variant: int = 0) -> torch.Tensor:
+            y = super().__call__(x, skip, variant)
+            return y if x.shape[-1] == x.shape[-2] or y.dtype == torch.uint8 else y.bfloat16().to(y.dtype)
+
+    monkeypatch.setitem(LAYERS, name, Rounding)
+    coder = codec()
+    assert coder.network.backend == name
+    assert coder.encode(pixels).messages == expected
+    assert coder.network.grid(2, 150).tile == (64, 64)
 
 
 @pytest.mark.parametrize("when", ["made", "called"])

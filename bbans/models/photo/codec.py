@@ -30,18 +30,8 @@ from bbans.codecs import logistic, uniform
 from bbans.errors import CorruptDataError
 from bbans.exact.runtime import coding
 from bbans.models.grids import COLOURS, LATENT_LEVELS, Latent
-from bbans.models.photo.config import PHASES
-from bbans.models.photo.geometry import (
-    Bytes,
-    Level,
-    block_rows,
-    level_sizes,
-    message_count,
-    pixel_planes,
-    pyramid_of,
-    reference,
-    regions,
-)
+from bbans.models.photo.geometry import Bytes, block_counts, grid_size, level_sizes, message_count, pyramid, regions, strips
+from bbans.models.photo.level import Level
 from bbans.models.photo.network import PhotoNetwork
 from bbans.models.photo.phase import PhaseCoder
 from bbans.models.weights import Weights
@@ -72,6 +62,8 @@ class PhotoCodec:
         network: the integer networks on the backend to use.
         weights: what the network was made of; files name its id and hash.
     """
+
+    level_type: type[Level] = Level
 
     def __init__(self, network: PhotoNetwork, weights: Weights) -> None:
         self.network = network
@@ -109,144 +101,94 @@ class PhotoCodec:
     # A region
 
     def _encode_region(self, pixels: Bytes, colours: int, encoded: Encoded) -> None:
-        pyramid = pyramid_of(pixels)
-        levels = self.known_levels(pyramid)
         shared = Message.empty()
         single: list[Level] = []
         own: list[Message] = []
         flags = 0
-        for level in levels:
-            if len(level.grid.strips()) == 1:
+        for level in self.levels(pixels):
+            strips = level.grid.strips()
+            if len(strips) == 1:
                 single.append(level)
                 continue
-            messages = [Message.empty() for _ in level.grid.strips()]
+            messages = [Message.empty() for _ in strips]
             flags |= self._push_level(level, messages, colours, encoded.accounting) << level.index
             own += messages
         for level in reversed(single):
             flags |= self._push_level(level, [shared], colours, encoded.accounting) << level.index
         before = _bits([shared])
-        _push_flat(shared, pyramid[-1], colours)
+        _push_flat(shared, pyramid(pixels)[-1], colours)
         encoded.accounting.likelihood_bits += _bits([shared]) - before
         encoded.messages.append(bytes([flags]) + shared.to_bytes())
         encoded.messages += [message.to_bytes() for message in own]
 
     def _decode_region(self, messages: Iterator[bytes], height: int, width: int, colours: int) -> Bytes:
         sizes = level_sizes(height, width)
-        grids = [self.network.grid((h + 1) // 2, (w + 1) // 2) for h, w in sizes[:-1]]
+        grids = [grid_size(*size) for size in sizes[:-1]]
         first = next(messages)
         flags = first[0] if first else 0
-        if flags & ~sum(1 << index for index, grid in enumerate(grids) if grid.blocks[0] and self.network.config.latents):
+        if flags & ~sum(1 << index for index, grid in enumerate(grids) if block_counts(*grid)[0] and self.network.config.latents):
             raise CorruptDataError("a level that is not there or has no latents claims to have some")
         shared = Message.from_bytes(first[1:])
         own = {
-            index: [Message.from_bytes(next(messages)) for _ in strips]
-            for index, strips in reversed([*enumerate(grid.strips() for grid in grids)])
-            if len(strips) > 1
+            index: [Message.from_bytes(next(messages)) for _ in parts]
+            for index, parts in reversed([*enumerate(strips(*grid) for grid in grids)])
+            if len(parts) > 1
         }
         x = _pop_flat(shared, *sizes[-1], colours)
         level: Level | None = None
         for index in reversed(range(len(grids))):
-            level = self._open_level(x, sizes[index], index, level)
-            x = self._pop_level(level, own.get(index, [shared]), colours, bool(flags >> index & 1))
+            level = self.level_type(self.network, index, *sizes[index], x, level)
+            self._pop_level(level, own.get(index, [shared]), colours, bool(flags >> index & 1))
             _check_spent(own.get(index, []))
+            x = level.joined()
         _check_spent([shared])
         return x
 
-    # A level: networks
+    def levels(self, pixels: Bytes) -> Iterator[Level]:
+        """The levels of a region (H, W, 3), all of whose pixels are known, the coarsest first."""
+        pictures = pyramid(pixels)
+        level: Level | None = None
+        for index in reversed(range(len(pictures) - 1)):
+            height, width, _ = pictures[index].shape
+            level = self.level_type(self.network, index, height, width, pictures[index + 1], level)
+            level.phases = level.split(pictures[index])
+            yield level
 
-    def known_levels(self, pyramid: list[Bytes]) -> list[Level]:
-        """The levels of a region, coarsest first, with all that the networks say of them without z."""
-        levels: list[Level] = []
-        for index in reversed(range(len(pyramid) - 1)):
-            levels.append(self._known_level(pyramid[index], index, levels[-1] if levels else None))
-        return levels
-
-    def _known_level(self, x: Bytes, index: int, coarser: Level | None) -> Level:
-        """A level whose pixels are all known, with everything that the networks say without z."""
-        level = self._open_level(x[::2, ::2], x.shape[:2], index, coarser)
-        for phase in range(3):
-            if phase:
-                self._advance(level, phase)
-            row, column = PHASES[phase]
-            known = x[row::2, column::2]
-            level.phases[phase][: known.shape[0], : known.shape[1]] = known
-        self._ask_posterior(level)
-        return level
-
-    def _open_level(self, x00: Bytes, size: tuple[int, ...], index: int, coarser: Level | None) -> Level:
-        """A level of which x00 is known: the trunk of x11 and the prior."""
-        grid = self.network.grid(*x00.shape[:2])
-        level = Level(index, size[0], size[1], grid, np.ascontiguousarray(x00), [], [], [])
-        level.phases = [level.x00.copy() for _ in PHASES]
-        level.references = [reference(0, level.x00, level.x00)]
-        coarse = (coarser.features[2], coarser.grid) if coarser else (None, None)
-        first = self.network.first_input(grid, pixel_planes(level.x00), *coarse)
-        level.features = [self.network.trunk(0, index, grid, first)]
-        if self.network.config.latents and grid.blocks[0]:
-            level.prior, level.summary = self.network.prior(grid, level.features[0])
-        return level
-
-    def _advance(self, level: Level, phase: int) -> None:
-        """The trunk of x01 or x10, once the phase before it is known."""
-        known = level.phases[phase - 1]
-        buffer = level.grid.buffer(6)
-        level.grid.inner(buffer)[...] = pixel_planes(known)
-        level.features.append(self.network.trunk(phase, level.index, level.grid, level.features[-1], buffer))
-        level.references.append(reference(phase, level.x00, level.phases[0]))
-
-    def _ask_posterior(self, level: Level) -> None:
-        if level.prior is None or level.summary is None:
-            return
-        rests = level.grid.buffer(6)
-        inner = level.grid.inner(rests)
-        for phase in (0, 1):
-            rest = np.abs(4 * level.phases[phase].astype(np.int16) - level.references[phase]) >> 1
-            inner[..., 3 * phase : 3 * phase + 3] = np.minimum(rest, 127)
-        level.posterior = self.network.posterior(level.grid, level.features[2], rests, level.summary, level.prior)
-
-    # A level: coding
+    # A level
 
     def _push_level(self, level: Level, messages: list[Message], colours: int, accounting: Accounting) -> bool:
         """Push all of a level but x00. Returns whether its latents were coded. Inverse: _pop_level."""
         start = _bits(messages)
-        mode = level.posterior.mode() if level.posterior else None
+        mode = level.posterior.mode() if level.has_latents else None
         self.phases.push(level, 2, messages, colours, mode)
-        z = level.prior.mode() if level.prior else None
+        z = level.prior.mode() if level.has_latents else None
         after = _bits(messages)
         accounting.likelihood_bits += after - start
         coded = False
-        if level.posterior is not None and z is not None:
+        if z is not None:
             coded = self._draw(level, level.posterior, messages, z)
             accounting.posterior_bits += after - _bits(messages)
         start = _bits(messages)
         for phase in (1, 0):
             self.phases.push(level, phase, messages, colours, z)
         accounting.likelihood_bits += _bits(messages) - start
-        if coded and level.prior is not None and z is not None:
+        if coded and z is not None:
             start = _bits(messages)
             self._push_z(level, level.prior, messages, z)
             accounting.prior_bits += _bits(messages) - start
         return coded
 
-    def _pop_level(self, level: Level, messages: list[Message], colours: int, coded: bool) -> Bytes:
-        """The level's whole picture, popped. Inverse: _push_level."""
-        z = level.prior.mode() if level.prior else None
-        if coded and level.prior is not None and z is not None:
+    def _pop_level(self, level: Level, messages: list[Message], colours: int, coded: bool) -> None:
+        """Inverse: _push_level."""
+        z = level.prior.mode() if level.has_latents else None
+        if coded and z is not None:
             self._pop_z(level, level.prior, messages, z)
         for phase in (0, 1):
             self.phases.pop(level, phase, messages, colours, z)
-            self._advance(level, phase + 1)
-        self._ask_posterior(level)
-        if coded and level.posterior is not None and z is not None:
+        if coded and z is not None:
             self._push_z(level, level.posterior, messages, z)
-        mode = level.posterior.mode() if level.posterior else None
+        mode = level.posterior.mode() if level.has_latents else None
         self.phases.pop(level, 2, messages, colours, mode)
-        x = np.empty((level.height, level.width, 3), np.uint8)
-        x[::2, ::2] = level.x00
-        for phase, (row, column) in enumerate(PHASES):
-            height, width = level.size(phase)
-            x[row::2, column::2] = level.phases[phase][:height, :width]
-        return x
 
     def _draw(self, level: Level, posterior: Latent, messages: list[Message], z: Bytes) -> bool:
         """Pop z ~ q from every message of a level into ``z``; where one has too few bits, leave all as they were."""
@@ -262,11 +204,11 @@ class PhotoCodec:
         return True
 
     def _push_z(self, level: Level, given: Latent, messages: list[Message], z: Bytes) -> None:
-        for message, blocks in zip(messages, block_rows(level), strict=True):
+        for message, blocks in zip(messages, level.grid.block_rows(), strict=True):
             logistic(given.mean[blocks], given.scale[blocks], LATENT_LEVELS).push(message, z[blocks])
 
     def _pop_z(self, level: Level, given: Latent, messages: list[Message], z: Bytes) -> None:
-        for message, blocks in zip(messages, block_rows(level), strict=True):
+        for message, blocks in zip(messages, level.grid.block_rows(), strict=True):
             _, z[blocks] = logistic(given.mean[blocks], given.scale[blocks], LATENT_LEVELS).pop(message)
 
 

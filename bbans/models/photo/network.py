@@ -9,14 +9,15 @@ with its halo is a plain slice, and what lies outside the picture is zero in eve
     |   | T x T  | T x T  |  ...  |      Because all arithmetic is exact, tiles and whole pictures give the same integers.
     |   +--------+--------+       |
 
-Tiles come in the few sizes TILES, and :meth:`PhotoNetwork.digest` runs these very shapes: its value is stored with the weights,
-so a backend that rounds anywhere is found out before it codes a byte.
+A library may choose its arithmetic by the shape, so each is tried before a byte is coded: tiles come in few sizes. Squares of the
+sides TILES are in `PhotoNetwork.digest`, whose value is stored with the weights. Thinner ones are compared with those.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -32,7 +33,7 @@ from bbans.exact.network import ACTIVATION_MAX, IntConv
 from bbans.exact.runtime import own_thread
 from bbans.models.grids import LATENT_CENTRE, LOG_SCALE_OFFSET, LOGIT_LIMIT, MEAN_LIMIT, SLOPE_LIMIT, Latent
 from bbans.models.photo.config import BLOCK, LEVELS_OF_BIAS, POOL_SHIFT, PhotoConfig
-from bbans.models.photo.geometry import TILES, Bytes, Grid
+from bbans.models.photo.geometry import TILES, Bytes, Grid, Tile, tile_shape
 from bbans.tables import SCALES
 
 Params = NDArray[np.int16]
@@ -41,8 +42,8 @@ Params = NDArray[np.int16]
 class PhotoNetwork:
     """The integer photo model on one backend (see bbans.exact.backends) and device.
 
-    Tiles are shared out among ``threads``. Torch itself is to run on one (see photo_codec.py): where its own threads divide a
-    tile, they wait for each other after every layer, which on a busy machine costs far more than the arithmetic.
+    Tiles are shared among `threads`. Torch itself must run on one thread (see `bbans.exact.runtime.coding`): where its own threads
+    divide a tile, they wait for each other after every layer, which on a busy machine costs far more than the arithmetic.
 
     Raises: ModelError when the layers are not those of the configuration or there is no such backend; RuntimeError when the
     library lacks the backend's arithmetic or the device.
@@ -55,10 +56,11 @@ class PhotoNetwork:
         self.config = config
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.device = torch.device(device)
-        self.backend, made = backend, layer_class(backend)
-        self.layers = {name: made(layer, self.device) for name, layer in layers.items()}
-        self._activations, self._outputs = made.activations, made.outputs
+        self.backend, layer_type = backend, layer_class(backend)
+        self.layers = {name: layer_type(layer, self.device) for name, layer in layers.items()}
+        self._activations, self._outputs = layer_type.activations, layer_type.outputs
         self.halo = 1 + 2 * config.blocks
+        self._exact_on: dict[tuple[int, int], bool] = {}
         k = config.components
         factors = [1] * 3 * k + [64] * 3 * k + [1] * 3 * k + [4] * 3 * k
         offsets = [0] * 6 * k + [LOG_SCALE_OFFSET] * 3 * k + [0] * 3 * k
@@ -69,10 +71,14 @@ class PhotoNetwork:
         )
 
     def grid(self, height: int, width: int) -> Grid:
-        return Grid(height, width, self.halo)
+        """The grid of a phase, cut into tiles of shapes on which this backend is exact."""
+        tile = tile_shape(height, width)
+        if tile[0] != tile[1] and not self._is_exact_on(tile):
+            tile = TILES[-1], TILES[-1]
+        return Grid(height, width, self.halo, tile)
 
-    def each(self, work: Callable[..., None], *arguments: Iterable[Any]) -> None:
-        """``work`` for each tuple of arguments, as map has it, side by side on the threads. No result depends on their order."""
+    def in_parallel(self, work: Callable[..., None], *arguments: Iterable[Any]) -> None:
+        """`work` for each tuple of arguments, as map has it, shared among the threads. No result depends on their order."""
 
         def alone(*values: Any) -> None:
             with own_thread():
@@ -85,9 +91,6 @@ class PhotoNetwork:
         else:
             list(self._pool.map(lambda item: alone(*item), items))
 
-    def _each_tile(self, grid: Grid, work: Callable[[int, int], None]) -> None:
-        self.each(work, *zip(*grid.tiles(), strict=True))
-
     def first_input(self, grid: Grid, planes: Bytes, coarse: Bytes | None, coarse_grid: Grid | None) -> Bytes:
         """The buffer (.., 6 + carried) of phase x11's trunk: pixels of x00, and what the coarser level hands up.
 
@@ -98,42 +101,38 @@ class PhotoNetwork:
         inner[..., :6] = planes
         if coarse is not None and coarse_grid is not None:
 
-            def work(row: int, column: int) -> None:
-                y = self.layers["carry"](self._gather(coarse, coarse_grid, row, column, 0))
-                tile = self._bytes(F.pixel_shuffle(y, 2))
-                target = inner[2 * row : 2 * row + tile.shape[0], 2 * column : 2 * column + tile.shape[1], 6:]
-                target[...] = tile[: target.shape[0], : target.shape[1]]
+            def work(tile: Tile) -> None:
+                y = self.layers["carry"](self._tensor(tile.input(coarse)))
+                tile.store_doubled(self._bytes(F.pixel_shuffle(y, 2)), inner[..., 6:])
 
-            self._each_tile(coarse_grid, work)
+            self.in_parallel(work, coarse_grid.tiles())
         return buffer
 
     def trunk(self, phase: int, level: int, grid: Grid, features: Bytes, planes: Bytes | None = None) -> Bytes:
         """The trunk buffer (.., width) of a phase from that of the phase before and the pixels just coded.
 
-        ``features`` is first_input's for phase 0 (then ``planes`` is None). Shapes: planes a buffer (.., 6).
+        `features` is that of `first_input` for phase 0 (then `planes` is None). Shapes: planes a buffer (.., 6).
         """
         out = grid.buffer(self.config.width)
         inner = grid.inner(out)
 
-        def work(row: int, column: int) -> None:
-            x = self._gather(features, grid, row, column, self.halo)
+        def work(tile: Tile) -> None:
+            x = self._tensor(tile.input(features, self.halo))
             if planes is None:
                 y = self.layers["first"](x, variant=min(level, LEVELS_OF_BIAS - 1))
             else:
-                pixels = self._gather(planes, grid, row, column, self.halo)
-                y = self.layers[f"inject.{phase - 1}"](pixels, skip=x[..., 1:-1, 1:-1])
+                y = self.layers[f"inject.{phase - 1}"](self._tensor(tile.input(planes, self.halo)), skip=x[..., 1:-1, 1:-1])
             margin = self.halo - 1
-            _clear_outside(y, grid, row, column, margin)
+            _clear_outside(y, tile, margin)
             for block in range(self.config.blocks):
-                inside = self.layers[f"trunk.{phase}.{block}.a"](y)
-                _clear_outside(inside, grid, row, column, margin - 1)
-                y = self.layers[f"trunk.{phase}.{block}.b"](inside, skip=y[..., 2:-2, 2:-2])
+                hidden = self.layers[f"trunk.{phase}.{block}.a"](y)
+                _clear_outside(hidden, tile, margin - 1)
+                y = self.layers[f"trunk.{phase}.{block}.b"](hidden, skip=y[..., 2:-2, 2:-2])
                 margin -= 2
-                _clear_outside(y, grid, row, column, margin)
-            target = inner[row : row + grid.tile, column : column + grid.tile]
-            target[...] = self._bytes(y)[: target.shape[0], : target.shape[1]]
+                _clear_outside(y, tile, margin)
+            tile.store(self._bytes(y), inner)
 
-        self._each_tile(grid, work)
+        self.in_parallel(work, grid.tiles())
         return out
 
     def head(self, phase: int, grid: Grid, features: Bytes, z: Bytes | None) -> Params:
@@ -142,66 +141,67 @@ class PhotoNetwork:
         """
         out = np.empty((grid.height, grid.width, self.config.outputs), np.int16)
 
-        def work(row: int, column: int) -> None:
-            x = _cut(features, grid, row, column, 0)
+        def work(tile: Tile) -> None:
+            x = tile.input(features)
             if self.config.latents:
-                x = np.concatenate([self._spread(z, grid, row, column), x], axis=2)
+                x = np.concatenate([self._spread(z, tile), x], axis=2)
             y = self.layers[f"out.{phase}"](self.layers[f"hidden.{phase}"](self._tensor(x)))[0].permute(1, 2, 0)
             y = (y * self._factors).round_().add_(self._offsets).clamp_(self._lows, self._highs)
-            target = out[row : row + grid.tile, column : column + grid.tile]
-            target[...] = y.to(torch.int16).cpu().numpy()[: target.shape[0], : target.shape[1]]
+            tile.store(y.to(torch.int16).cpu().numpy(), out)
 
-        self._each_tile(grid, work)
+        self.in_parallel(work, grid.tiles())
         return out
 
     def prior(self, grid: Grid, features: Bytes) -> tuple[Latent, Bytes]:
-        """p(z | x00), and the summary that the posterior starts from. ``features``: the trunk of phase x11."""
-        rows, columns = grid.blocks
-        latent = self._empty_latent(rows, columns)
-        summary = np.empty((rows, columns, self.config.latent_width), np.uint8)
+        """p(z | x00), and the summary that the posterior starts from. `features`: the trunk of phase x11."""
+        latent = self._empty_latent(grid)
+        summary = np.empty((*grid.blocks, self.config.latent_width), np.uint8)
 
-        def work(row: int, column: int) -> None:
-            pooled = self._pooled("prior_in", self._gather(features, grid, row, column, 0), grid, row, column)
-            hidden = self.layers["prior_hidden"](pooled)
-            here = self._blocks_of(summary, grid, row, column)
-            here[...] = self._bytes(hidden)[: here.shape[0], : here.shape[1]]
-            self._store(latent, self.layers["prior_out"](hidden), None, grid, row, column)
+        def work(tile: Tile) -> None:
+            hidden = self.layers["prior_hidden"](self._pooled("prior_in", tile.input(features), tile))
+            tile.store_blocks(self._bytes(hidden), summary)
+            self._store_latent(self.layers["prior_out"](hidden), tile, latent)
 
-        self._each_tile(grid, work)
+        self.in_parallel(work, grid.tiles())
         return latent, summary
 
-    def posterior(self, grid: Grid, features: Bytes, rests: Bytes, summary: Bytes, prior: Latent) -> Latent:
-        """q(z | x00, x11, x01). ``features``: the trunk of phase x10; ``rests``: buffer (.., 6) of |pixel - reference|."""
-        latent = self._empty_latent(*grid.blocks)
-        per_tile = grid.tile // BLOCK
+    def posterior(self, grid: Grid, features: Bytes, residuals: Bytes, summary: Bytes, prior: Latent) -> Latent:
+        """q(z | x00, x11, x01). `features`: the trunk of phase x10; `residuals`: a buffer (.., 6) of |pixel - reference|."""
+        latent = self._empty_latent(grid)
 
-        def work(row: int, column: int) -> None:
-            x = np.concatenate([_cut(buffer, grid, row, column, 0) for buffer in (features, rests)], axis=2)
-            asked = self._pooled("posterior_in", self._tensor(x), grid, row, column)
-            seen = np.zeros((per_tile, per_tile, self.config.latent_width), np.uint8)
-            here = self._blocks_of(summary, grid, row, column)
-            seen[: here.shape[0], : here.shape[1]] = here
-            hidden = self.layers["posterior_hidden"](torch.cat([self._tensor(seen), asked], 1))
-            self._store(latent, self.layers["posterior_out"](hidden), prior, grid, row, column)
+        def work(tile: Tile) -> None:
+            x = np.concatenate([tile.input(features), tile.input(residuals)], axis=2)
+            pooled = self._pooled("posterior_in", x, tile)
+            hidden = self.layers["posterior_hidden"](torch.cat([self._tensor(tile.load_blocks(summary)), pooled], 1))
+            self._store_latent(self.layers["posterior_out"](hidden), tile, latent, prior)
 
-        self._each_tile(grid, work)
+        self.in_parallel(work, grid.tiles())
         return latent
 
     def digest(self) -> str:
-        """SHA-256 over what every stage gives for fixed inputs, on every tile shape. The same wherever arithmetic is exact."""
+        """SHA-256 over the outputs of every stage for fixed inputs, on every square tile. The same wherever arithmetic is exact."""
         # with a row of the tile outside the picture, and without
-        grids = [self.grid(height, tile) for tile in TILES for height in (tile - 1, tile)]
-        given: list[list[NDArray[Any]]] = [[] for _ in grids]
+        grids = [Grid(height, side, self.halo, (side, side)) for side in TILES for height in (side - 1, side)]
+        outputs: list[list[NDArray[Any]]] = [[] for _ in grids]
 
         def work(index: int, grid: Grid) -> None:
-            given[index] = self._run_stages(grid)
+            # the coarser grid is larger than it need be, so that its tile is as large as this grid's
+            outputs[index] = self._run_stages(grid, replace(grid, height=grid.width))
 
-        self.each(work, range(len(grids)), grids)
-        return selfcheck.digest(chain.from_iterable(given))
+        self.in_parallel(work, range(len(grids)), grids)
+        return selfcheck.digest(chain.from_iterable(outputs))
 
-    def _run_stages(self, grid: Grid) -> list[NDArray[Any]]:
-        """What every stage gives for fixed inputs on a grid of one tile, with every bias of the first layer."""
-        coarse_grid = self.grid(grid.tile, grid.tile)  # larger than it need be, so that its tile is as large as this grid's
+    def _is_exact_on(self, shape: tuple[int, int]) -> bool:
+        """Whether tiles of this shape give what the least squares give, which the digest covers. Tried once, when first needed."""
+        if shape not in self._exact_on:
+            thin = Grid(*shape, self.halo, shape)
+            squares = replace(thin, tile=(TILES[0], TILES[0]))
+            pairs = zip(self._run_stages(thin, thin), self._run_stages(squares, squares), strict=True)
+            self._exact_on[shape] = all(_same_where_both_are(*pair) for pair in pairs)
+        return self._exact_on[shape]
+
+    def _run_stages(self, grid: Grid, coarse_grid: Grid) -> list[NDArray[Any]]:
+        """The outputs of every stage for fixed inputs, with every bias of the first layer."""
         planes, coarse = _probe(grid, 6, 1), _probe(coarse_grid, self.config.width, 2)
         first = self.first_input(grid, grid.inner(planes), coarse, coarse_grid)
         features = [self.trunk(0, level, grid, first) for level in range(LEVELS_OF_BIAS)]
@@ -222,69 +222,53 @@ class PhotoNetwork:
         return torch.from_numpy(array).to(self.device).permute(2, 0, 1)[None].to(self._activations)
 
     def _bytes(self, y: Tensor) -> Bytes:
-        """The inverse of ``_tensor``."""
+        """Inverse: _tensor."""
         return y[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
 
-    def _gather(self, buffer: Bytes, grid: Grid, row: int, column: int, margin: int) -> Tensor:
-        return self._tensor(_cut(buffer, grid, row, column, margin))
+    def _spread(self, z: Bytes | None, tile: Tile) -> Bytes:
+        """The latents of a tile, each repeated over its block: (rows, columns, Z)."""
+        if z is None:
+            return np.full((*tile.shape, self.config.latents), LATENT_CENTRE, np.uint8)
+        return tile.load_blocks(z).repeat(BLOCK, 0).repeat(BLOCK, 1)
 
-    def _spread(self, z: Bytes | None, grid: Grid, row: int, column: int) -> Bytes:
-        """The latents of a tile, each repeated over its block: (T, T, Z)."""
-        per_tile = max(1, grid.tile // BLOCK)
-        blocks = np.full((per_tile, per_tile, self.config.latents), LATENT_CENTRE, np.uint8)
-        if z is not None:
-            here = self._blocks_of(z, grid, row, column)
-            blocks[: here.shape[0], : here.shape[1]] = here
-        return blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)[: grid.tile, : grid.tile]
-
-    def _blocks_of(self, array: Bytes, grid: Grid, row: int, column: int) -> Bytes:
-        per_tile = grid.tile // BLOCK
-        top, left = row // BLOCK, column // BLOCK
-        return array[top : top + per_tile, left : left + per_tile]
-
-    def _pooled(self, layer: str, x: Tensor, grid: Grid, row: int, column: int) -> Tensor:
-        y = self.layers[layer](x)
-        _clear_outside(y, grid, row, column, 0)
+    def _pooled(self, layer: str, x: Bytes, tile: Tile) -> Tensor:
+        y = self.layers[layer](self._tensor(x))
+        _clear_outside(y, tile, 0)
         total = F.avg_pool2d(y.to(self._outputs), BLOCK) * float(BLOCK * BLOCK)
         return (total * 2.0**-POOL_SHIFT).round_().clamp_(0, 127).to(self._activations)
 
-    def _empty_latent(self, rows: int, columns: int) -> Latent:
-        shape = (rows, columns, self.config.latents)
+    def _empty_latent(self, grid: Grid) -> Latent:
+        shape = (*grid.blocks, self.config.latents)
         return Latent(np.empty(shape, np.int64), np.empty(shape, np.int64))
 
-    def _store(self, latent: Latent, y: Tensor, base: Latent | None, grid: Grid, row: int, column: int) -> None:
-        """Turn the outputs of a latent head into integers; the posterior's are relative to its prior's (``base``)."""
+    def _store_latent(self, y: Tensor, tile: Tile, latent: Latent, prior: Latent | None = None) -> None:
+        """Turn the outputs of a latent head into integers; the posterior's are relative to its prior's."""
         values = y[0].permute(1, 2, 0)
         z = self.config.latents
         mean = (values[..., :z] * 64).round().clamp(-MEAN_LIMIT, MEAN_LIMIT).to(torch.int64).cpu().numpy()
         scale = values[..., z:].round().clamp(-SCALES, SCALES).to(torch.int64).cpu().numpy()
-        per_tile = grid.tile // BLOCK
-        here = (slice(row // BLOCK, row // BLOCK + per_tile), slice(column // BLOCK, column // BLOCK + per_tile))
-        target = latent.mean[here]
-        inside = (slice(target.shape[0]), slice(target.shape[1]))
-        base_mean = base.mean[here] if base else LATENT_CENTRE * 64
-        base_scale = base.scale[here] if base else LOG_SCALE_OFFSET
-        latent.mean[here] = base_mean + mean[inside]
-        latent.scale[here] = np.clip(base_scale + scale[inside], 0, SCALES - 1)
+        mean += tile.load_blocks(prior.mean) if prior else LATENT_CENTRE * 64
+        scale += tile.load_blocks(prior.scale) if prior else LOG_SCALE_OFFSET
+        tile.store_blocks(mean, latent.mean)
+        tile.store_blocks(np.clip(scale, 0, SCALES - 1), latent.scale)
 
 
-def _cut(buffer: Bytes, grid: Grid, row: int, column: int, margin: int) -> Bytes:
-    """The part of a buffer that a tile covers together with ``margin`` positions on each side. A view."""
-    top, left = (at + grid.halo - margin for at in (row, column))
-    side = grid.tile + 2 * margin
-    return buffer[top : top + side, left : left + side]
-
-
-def _clear_outside(y: Tensor, grid: Grid, row: int, column: int, margin: int) -> None:
-    """Zero what lies outside the picture in a tile that reaches ``margin`` positions beyond its own on each side."""
-    for dim, at, size in ((2, row, grid.height), (3, column, grid.width)):
+def _clear_outside(y: Tensor, tile: Tile, margin: int) -> None:
+    """Zero what lies outside the picture in a tile that reaches `margin` positions beyond its own on each side."""
+    for dim, start, size in ((2, tile.row, tile.grid.height), (3, tile.column, tile.grid.width)):
         extent = y.shape[dim]
-        before = max(0, margin - at)
-        after = min(extent, size - at + margin)
+        before = max(0, margin - start)
+        after = min(extent, size - start + margin)
         if before:
             y.narrow(dim, 0, before).zero_()
         if after < extent:
             y.narrow(dim, after, extent - after).zero_()
+
+
+def _same_where_both_are(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two arrays have the same numbers; buffers of the same grid may end with more zeros."""
+    rows, columns = (min(sides) for sides in zip(a.shape[:2], b.shape[:2], strict=True))
+    return np.array_equal(a[:rows, :columns], b[:rows, :columns])
 
 
 def _probe(grid: Grid, channels: int, seed: int) -> Bytes:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bbans.ans import Message
 from bbans.models.photo import kernels
 from bbans.models.photo.adaptive import EARLIER, adaptive_tables
-from bbans.models.photo.geometry import Bytes, Level, near_pixels
+from bbans.models.photo.geometry import Bytes, near_pixels
+from bbans.models.photo.level import Level
 from bbans.models.photo.network import Params, PhotoNetwork
 from bbans.tables import exp_table, inverse_scales, logistic_table
 
@@ -36,19 +37,22 @@ class PhaseCoder:
         self._code(kernels.push_pixels, level, phase, messages, colours, z)
 
     def pop(self, level: Level, phase: int, messages: Sequence[Message], colours: int, z: Bytes | None) -> None:
-        """Pop a phase into ``level.phases[phase]``. Inverse: push."""
+        """Pop a phase, the next of the level's. Inverse: push."""
+        level.phases.append(level.x00.copy())
         self._code(kernels.pop_pixels, level, phase, messages, colours, z)
 
     def _code(self, kernel: Kernel, level: Level, phase: int, messages: Sequence[Message], colours: int, z: Bytes | None) -> None:
+        if 0 in level.size(phase):
+            return
         known = self._residuals(level, phase, colours, z)
-        params = self._params(level, phase, z)
-        near = near_pixels(phase, level.phases[0], level.references[phase])
+        params = level.params(phase, z)
+        near = near_pixels(phase, level.phases[0], level.references(phase))
         places = np.array(EARLIER[phase] if self.adaptive else (), np.int64).reshape(-1, 3)
 
         def code(message: Message, rows: slice) -> None:
             inside = level.inside(phase, rows)
             pixels = np.ascontiguousarray(level.phases[phase][inside])
-            references = np.ascontiguousarray(level.references[phase][inside])
+            references = np.ascontiguousarray(level.references(phase)[inside])
             beside = np.ascontiguousarray(near[:, inside[0], inside[1]])
             mixtures = references, beside, np.ascontiguousarray(params[inside]), colours
             history = known, rows.start, places, self.adaptive
@@ -59,10 +63,7 @@ class PhaseCoder:
             message.resize(size)
             level.phases[phase][inside] = pixels
 
-        self.network.each(code, messages, level.grid.strips())
-
-    def _params(self, level: Level, phase: int, z: Bytes | None) -> Params:
-        return self.network.head(phase, level.grid, level.features[phase], z)
+        self.network.in_parallel(code, messages, level.grid.strips())
 
     def _residuals(self, level: Level, phase: int, colours: int, z: Bytes | None) -> Residuals:
         """The residuals of the phases before one, on the whole grid with a border of zeros: (phases, h + 2, w + 2, 3).
@@ -72,7 +73,8 @@ class PhaseCoder:
         """
         known = np.zeros((phase if self.adaptive else 0, level.grid.height + 2, level.grid.width + 2, 3), np.int16)
         for before, out in enumerate(known):
-            self._fill(out[1:-1, 1:-1], level, before, self._params(level, before, z), colours)
+            if 0 not in level.size(before):
+                self._fill(out[1:-1, 1:-1], level, before, level.params(before, z), colours)
         return known
 
     def _fill(self, out: Residuals, level: Level, phase: int, params: Params, colours: int) -> None:
@@ -80,8 +82,8 @@ class PhaseCoder:
 
         def fill(rows: slice) -> None:
             inside = level.inside(phase, rows)
-            pixels, references = level.phases[phase][inside], level.references[phase][inside]
+            pixels, references = level.phases[phase][inside], level.references(phase)[inside]
             x, r, p = (np.ascontiguousarray(array) for array in (pixels, references, params[inside]))
             out[inside] = kernels.residuals(x, r, p, colours, self._tables)
 
-        self.network.each(fill, level.grid.strips())
+        self.network.in_parallel(fill, level.grid.strips())

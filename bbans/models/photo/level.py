@@ -1,0 +1,115 @@
+"""A level of a region while it is coded: the pixels that are known, and what the networks say of the others."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bbans.models.grids import Latent
+from bbans.models.photo.config import PHASES
+from bbans.models.photo.geometry import Bytes, pixel_planes, reference
+from bbans.models.photo.network import Params, PhotoNetwork
+
+
+class Level:
+    """A level of which x00 is known, and more phases as they are added.
+
+    A phase (x11, x01, x10) is an array (height, width, 3) on the whole grid; where the picture has no such pixel, it holds x00's.
+    Networks run when their outputs are first asked for, on what is known by then: x11's trunk and the prior need x00 alone, a later
+    trunk the phases before it, the posterior x11 and x01.
+
+    Args:
+        network: the networks.
+        index: of the level, 0 the finest.
+        height, width: of the level's picture.
+        x00: every second pixel of every second row: the whole picture of the next coarser level.
+        coarser: that level, all of whose pixels are known when the networks run; None if it is the coarsest, which has no networks.
+    """
+
+    def __init__(self, network: PhotoNetwork, index: int, height: int, width: int, x00: Bytes, coarser: Level | None) -> None:
+        self.network, self.index, self.height, self.width = network, index, height, width
+        self.x00 = np.ascontiguousarray(x00)
+        self.grid = network.grid(*x00.shape[:2])
+        self.phases: list[Bytes] = []
+        self._coarser = coarser
+        self._features: list[Bytes] = []
+        self._references: list[NDArray[np.int16]] = []
+
+    def size(self, phase: int) -> tuple[int, int]:
+        """Rows and columns of a phase that the picture has."""
+        row, column = PHASES[phase]
+        return (self.height + 1 - row) // 2, (self.width + 1 - column) // 2
+
+    def inside(self, phase: int, rows: slice) -> tuple[slice, slice]:
+        """Rows and columns of a phase that the picture has, of those rows of the grid."""
+        height, width = self.size(phase)
+        return slice(rows.start, min(rows.stop, height)), slice(width)
+
+    def split(self, x: Bytes) -> list[Bytes]:
+        """x11, x01 and x10 of the level's picture. Inverse: `joined`."""
+        phases = []
+        for phase, (row, column) in enumerate(PHASES):
+            pixels = self.x00.copy()
+            height, width = self.size(phase)
+            pixels[:height, :width] = x[row::2, column::2]
+            phases.append(pixels)
+        return phases
+
+    def joined(self) -> Bytes:
+        """The level's whole picture, all phases being known. Inverse: `split`."""
+        x = np.empty((self.height, self.width, 3), np.uint8)
+        x[::2, ::2] = self.x00
+        for phase, (row, column) in enumerate(PHASES):
+            height, width = self.size(phase)
+            x[row::2, column::2] = self.phases[phase][:height, :width]
+        return x
+
+    def features(self, phase: int) -> Bytes:
+        """The trunk buffer of a phase."""
+        while len(self._features) <= phase:
+            done = len(self._features)
+            if done == 0:
+                coarse = (self._coarser.features(2), self._coarser.grid) if self._coarser else (None, None)
+                source, planes = self.network.first_input(self.grid, pixel_planes(self.x00), *coarse), None
+                self._coarser = None  # not needed any more: its buffers are large
+            else:
+                source, planes = self._features[-1], self.grid.buffer(6)
+                self.grid.inner(planes)[...] = pixel_planes(self.phases[done - 1])
+            self._features.append(self.network.trunk(done, self.index, self.grid, source, planes))
+        return self._features[phase]
+
+    def references(self, phase: int) -> NDArray[np.int16]:
+        """Four times what the nearest known pixels say of a phase: (height, width, 3)."""
+        while len(self._references) <= phase:
+            done = len(self._references)
+            self._references.append(reference(done, self.x00, self.phases[0] if done else self.x00))
+        return self._references[phase]
+
+    @property
+    def has_latents(self) -> bool:
+        return self.network.config.latents > 0 and self.grid.blocks[0] > 0
+
+    @cached_property
+    def _prior(self) -> tuple[Latent, Bytes]:
+        return self.network.prior(self.grid, self.features(0))
+
+    @property
+    def prior(self) -> Latent:
+        """p(z | x00), of a level with latents."""
+        return self._prior[0]
+
+    @cached_property
+    def posterior(self) -> Latent:
+        """q(z | x00, x11, x01), of a level with latents."""
+        residuals = self.grid.buffer(6)
+        inner = self.grid.inner(residuals)
+        for phase in (0, 1):
+            distance = np.abs(4 * self.phases[phase].astype(np.int16) - self.references(phase)) >> 1
+            inner[..., 3 * phase : 3 * phase + 3] = np.minimum(distance, 127)
+        return self.network.posterior(self.grid, self.features(2), residuals, self._prior[1], self.prior)
+
+    def params(self, phase: int, z: Bytes | None) -> Params:
+        """Parameters of the mixtures of a phase, given z; None for the centre, in a level without latents."""
+        return self.network.head(phase, self.grid, self.features(phase), z)
