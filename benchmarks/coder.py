@@ -1,44 +1,70 @@
-"""Nanoseconds a symbol of the entropy coder on one core: ``python -m benchmarks.coder [--json] [--symbols N]``.
+"""Nanoseconds a symbol of the entropy coder on one core: `python -m benchmarks coder [--json FILE] [--symbols N]`.
 
-Symbols are drawn from the distributions that code them, over 256 values, with parameters as a model of photos has them:
-means everywhere, scales about 3 symbols wide. Each figure is the best of several runs, compilation not counted;
-``make`` is the time to make the codec from its parameters. craystack's codecs of the same distributions stand beside,
-where it is importable, on as many lanes as there are symbols: its fastest way, at 31 bits a lane.
+Symbols are drawn from the distributions that code them, over 256 values, with parameters as a model of photos has them: means
+everywhere, scales about 3 symbols wide. Each figure is the best of several runs, compilation not counted; `make` is the time to
+make the codec from its parameters. craystack's codecs of the same distributions stand beside ours, where it is installed.
 """
 
-import functools
-import json
-import platform
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from bbans import codecs, tables
 from bbans.ans import Message
-from bbans.craystack import load
+
+from . import machine, rows
 
 SYMBOLS = 256
 RUNS = 7
 CRAYSTACK_SYMBOLS = 20_000
+T = TypeVar("T")
 
 
-def parameters(rng: np.random.Generator, size: int, components: int) -> dict[str, np.ndarray]:
-    """Means (1/64 symbol), scale indices and weights, (size, components), and symbols (size,) drawn from them."""
+@dataclass(frozen=True)
+class Drawn:
+    """Means (1/64 symbol), scale indices and weights, (N, components), and symbols (N,) drawn from them."""
+
+    means: NDArray[np.int64]
+    scales: NDArray[np.int64]
+    weights: NDArray[np.int64]
+    symbols: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one codec of one coder: nanoseconds and bits a symbol."""
+
+    coder: str
+    codec: str
+    lanes: int
+    make_ns: float
+    push_ns: float
+    pop_ns: float
+    bits: float
+
+
+def draw(rng: np.random.Generator, size: int, components: int) -> Drawn:
+    """Parameters of so many symbols, and the symbols."""
     centre = rng.normal(128, 50, (size, 1))
     means = np.rint(64 * np.clip(centre + rng.normal(0, 4, (size, components)), 0, 255)).astype(np.int64)
     scales = np.clip(np.rint(16 * (rng.normal(1.0, 0.7, (size, components)) + 3)), 0, 127).astype(np.int64)
     weights = tables.quantise_probabilities(rng.dirichlet(np.ones(components), size), tables.WEIGHT_BITS)
     chosen = (rng.random((size, 1)) * (1 << tables.WEIGHT_BITS) >= np.cumsum(weights, 1)).sum(1)
-    rows = np.arange(size)
-    noise = rng.logistic(size=size) * np.exp(-3 + scales[rows, chosen] / 16)
-    symbols = np.clip(np.rint(means[rows, chosen] / 64 + noise), 0, SYMBOLS - 1).astype(np.int64)
-    return {"means": means, "scales": scales, "weights": weights, "symbols": symbols}
+    one = np.arange(size), chosen
+    noise = rng.logistic(size=size) * np.exp(-3 + scales[one] / 16)
+    symbols = np.clip(np.rint(means[one] / 64 + noise), 0, SYMBOLS - 1).astype(np.int64)
+    return Drawn(means, scales, weights, symbols)
 
 
-def best(function: Callable[[], Any], runs: int = RUNS) -> tuple[float, Any]:
+def best(function: Callable[[], T], runs: int = RUNS) -> tuple[float, T]:
     """Seconds of the fastest of some runs, and the result of the last."""
     seconds = []
     for _ in range(runs):
@@ -48,104 +74,57 @@ def best(function: Callable[[], Any], runs: int = RUNS) -> tuple[float, Any]:
     return min(seconds), result
 
 
-def measure(name: str, make: Callable[[], codecs.Codec[Any]], symbols: np.ndarray, lanes: int) -> dict[str, Any]:
-    make_seconds, codec = best(make)
+def measure(name: str, make: Callable[[], codecs.Codec[Any]], symbols: NDArray[np.int64], lanes: int) -> Figures:
+    """The figures of a codec of ours."""
+    make_s, codec = best(make)
     codec.push(Message.empty(lanes), symbols)  # compiles
-    push_seconds, message = best(lambda: codec.push(Message.empty(lanes), symbols))
-    pop_seconds, (rest, popped) = best(lambda: codec.pop(message.copy()))
+    push_s, message = best(lambda: codec.push(Message.empty(lanes), symbols))
+    pop_s, (rest, popped) = best(lambda: codec.pop(message.copy()))
     assert rest.is_initial() and np.array_equal(popped, symbols)
-    return {
-        "coder": "bbans",
-        "codec": name,
-        "lanes": lanes,
-        "make_ns": make_seconds / symbols.size * 1e9,
-        "push_ns": push_seconds / symbols.size * 1e9,
-        "pop_ns": pop_seconds / symbols.size * 1e9,
-        "bits": (message.bits - 31 * lanes) / symbols.size,
-    }
+    return figures_of("bbans", name, lanes, symbols.size, (make_s, push_s, pop_s), message.bits - 31 * lanes)
 
 
-def ours(size: int) -> list[dict[str, Any]]:
+def figures_of(coder: str, codec: str, lanes: int, symbols: int, seconds: tuple[float, float, float], bits: float) -> Figures:
+    """Figures a symbol, given those of all. `seconds`: of making, pushing and popping."""
+    make_ns, push_ns, pop_ns = (1e9 * second / symbols for second in seconds)
+    return Figures(coder, codec, lanes, make_ns, push_ns, pop_ns, bits / symbols)
+
+
+def ours(size: int) -> list[Figures]:
+    """All figures of our coder."""
     rng = np.random.default_rng(0)
-    one, three = parameters(rng, size, 1), parameters(rng, size, 3)
+    one, three = draw(rng, size, 1), draw(rng, size, 3)
 
     def logistic() -> codecs.Codec[Any]:
-        return codecs.logistic(one["means"][:, 0], one["scales"][:, 0], SYMBOLS)
+        return codecs.logistic(one.means[:, 0], one.scales[:, 0], SYMBOLS)
 
     def mixture() -> codecs.Codec[Any]:
-        return codecs.mixture(three["means"], three["scales"], three["weights"], SYMBOLS)
+        return codecs.mixture(three.means, three.scales, three.weights, SYMBOLS)
 
     return [
         measure(name, make, symbols, lanes)
         for lanes in (1, 4)
-        for name, make, symbols in (("logistic", logistic, one["symbols"]), ("mixture of 3", mixture, three["symbols"]))
+        for name, make, symbols in (("logistic", logistic, one.symbols), ("mixture of 3", mixture, three.symbols))
     ]
 
 
-def craystack(size: int) -> list[dict[str, Any]]:
-    try:
-        library = load()
-    except ImportError:
-        return []
-    rng = np.random.default_rng(0)
-    rows: list[dict[str, Any]] = []
-    make: Callable[[], Any]
-    for components, name in ((1, "logistic"), (3, "mixture of 3")):
-        drawn = parameters(rng, size, components)
-        means, log_scales = drawn["means"] / 64, drawn["scales"] / 16 - 3
-        if components == 1:  # its intervals must be wide enough for 24 bits, so scales are kept from being very small
-            scales = np.maximum(log_scales[:, 0], 0)
-            make = functools.partial(library.Logistic_UnifBins, means[:, 0], scales, 24, 8, -0.5, 255.5)
-        else:
-            logits = np.log(np.maximum(drawn["weights"], 1))
-            make = functools.partial(library.LogisticMixture_UnifBins, means, log_scales, logits, 24, 8, -0.5, 255.5)
-        make_seconds, codec = best(make, 3)
-        symbols = drawn["symbols"].astype(np.uint64)
-        push_seconds, (state,) = best(functools.partial(_push, codec, library, symbols), 3)
-        pop_seconds, (_, popped) = best(functools.partial(codec.pop, state), 3)
-        assert np.array_equal(popped, symbols)
-        rows.append(
-            {
-                "coder": "craystack",
-                "codec": name,
-                "lanes": size,
-                "make_ns": make_seconds / size * 1e9,
-                "push_ns": push_seconds / size * 1e9,
-                "pop_ns": pop_seconds / size * 1e9,
-                "bits": (np.log2(state[0].astype(float)).sum() - 31 * size + 32 * tail_words(state[1])) / size,
-            }
-        )
-    return rows
-
-
-def _push(codec: Any, library: Any, symbols: np.ndarray) -> Any:
-    return codec.push(library.base_message(symbols.shape), symbols)
-
-
-def tail_words(tail: Any) -> int:
-    count = 0
-    while tail:
-        words, tail = tail
-        count += len(words)
-    return count
-
-
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--json", "out", type=click.Path(path_type=Path, dir_okay=False), help="Write JSON into this file as well.")
 @click.option("--symbols", default=500_000, show_default=True, type=click.IntRange(min=1), help="Symbols a run.")
-def main(as_json: bool, symbols: int) -> None:
+def main(out: Path | None, symbols: int) -> None:
     """Nanoseconds a symbol of the entropy coder, on one core."""
-    rows = ours(symbols) + craystack(min(symbols, CRAYSTACK_SYMBOLS))
-    if as_json:
-        versions = {"python": platform.python_version(), "numpy": np.__version__}
-        print(json.dumps({"machine": platform.machine(), **versions, "symbols": symbols, "rows": rows}))
-        return
-    print(f"{'coder':<10} {'codec':<13} {'lanes':>7} {'make ns':>9} {'push ns':>9} {'pop ns':>9} {'bits':>6}")
-    for row in rows:
-        times = " ".join(f"{row[name]:>9.1f}" for name in ("make_ns", "push_ns", "pop_ns"))
-        print(f"{row['coder']:<10} {row['codec']:<13} {row['lanes']:>7} {times} {row['bits']:>6.2f}")
-    if len(rows) == 4:
-        print("(craystack is not importable; pip install git+https://github.com/j-towns/craystack)")
+    from . import craystack
+
+    figures = ours(symbols) + craystack.coder(min(symbols, CRAYSTACK_SYMBOLS))
+    click.echo(f"{'coder':<10} {'codec':<13} {'lanes':>7} {'make ns':>9} {'push ns':>9} {'pop ns':>9} {'bits':>6}")
+    for row in figures:
+        times = " ".join(f"{ns:>9.1f}" for ns in (row.make_ns, row.push_ns, row.pop_ns))
+        click.echo(f"{row.coder:<10} {row.codec:<13} {row.lanes:>7} {times} {row.bits:>6.2f}")
+    if all(row.coder == "bbans" for row in figures):
+        click.echo("(craystack is not installed: see bbans/craystack.py)")
+    if out:
+        about: dict[str, Any] = {"stamp": rows.to_json(machine.stamp()), "symbols": symbols}
+        rows.dump(out, about | {"rows": [rows.to_json(row) for row in figures]})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``python -m benchmarks`` and ``vaezip bench``: the table without a sub-command, and the other benchmarks by name."""
+"""`python -m benchmarks` and `vaezip bench`: the table without a sub-command, and the other benchmarks by name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ COMMANDS = {
     "report": "Write tables and plots from the JSON of results.",
     "datasets": "Write the images of a data set as an array.",
     "crops": "Write 32 x 32 crops of photos as an array (benchmarks.photos32).",
-    "detail": "The photo model on a folder of pictures, in detail (benchmarks.photos).",
-    "peers": "Other codecs on a folder of pictures.",
+    "detail": "The photo model on pictures, in detail.",
     "latents": "What the latents of photo models save.",
     "coder": "Nanoseconds a symbol of the entropy coder.",
 }
-MODULES = {"crops": "photos32", "detail": "photos"}  # of commands that are called otherwise, so that no command hides a data set
+MODULES = {"crops": "photos32"}  # of commands whose module has the name of a data set
 
 
 class Suite(click.Group):
@@ -61,7 +60,10 @@ def command() -> None:
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1), help="Times are medians over so many.")
 @click.option("--draws", type=click.IntRange(min=2), metavar="N", help="Of z for each image, for the ELBO. [default: 10, quick 2]")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: all cores]")
+@click.option("--sizes", "parts", flag_value="sizes", help="Sizes and bounds without times: for a machine with other work.")
+@click.option("--speeds", "parts", flag_value="speeds", help="Sizes and times without bounds: those of rows in --out are kept.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write JSON, Markdown and plots into this folder.")
+@click.option("--allow-dirty", is_flag=True, help="Write results of a checkout with changes.")
 def run(
     names: tuple[str, ...],
     data: Path | None,
@@ -73,7 +75,9 @@ def run(
     rounds: int,
     draws: int | None,
     threads: int | None,
+    parts: str | None,
     out: Path | None,
+    allow_dirty: bool,
 ) -> None:
     """Measure data sets, by name or path (a folder of pictures, an idx, .npy or .npz file), by all codecs.
 
@@ -81,8 +85,8 @@ def run(
     """
     from bbans.exact.runtime import cores
 
-    from . import datasets, report, tables
-    from .run import MCBITS_PARTICLES, Options, table, write
+    from . import datasets, machine, report, rows, tables
+    from .run import ALL, MCBITS_PARTICLES, Options, table, write
 
     options = Options(
         threads=threads or cores(),
@@ -93,15 +97,18 @@ def run(
         models=models,
         particles=MCBITS_PARTICLES if mcbits else (),
         quick=quick,
+        parts=parts or ALL,
     )
+    if out is not None and not allow_dirty:
+        rows.refuse_dirty([machine.commit()])
     failed = False
     for results in table(
         names or (datasets.QUICK if quick else datasets.FULL), data, options, lambda line: click.echo(line, err=True)
     ):
-        click.echo("\n".join(["", *tables.table_of(results.rows), ""]))
-        failed |= not all(row["verified"] for row in results.rows)
+        click.echo("\n".join(["", *tables.full(results.rows), ""]))
+        failed |= any(row.error is not None for row in results.rows)
         if out is not None:
-            write(results, out)
+            write(results, out, allow_dirty=True)  # it was asked before
     if out is not None:
         report.write_folder(out)
     click.get_current_context().exit(int(failed))

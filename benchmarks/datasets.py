@@ -19,13 +19,14 @@ as the BB-ANS paper has it. `mnist-threshold` takes values from 128 on as 1.
 
 from __future__ import annotations
 
+import fnmatch
 import gzip
 import hashlib
 import os
 import pickle
 import tarfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -63,13 +64,14 @@ class MissingDataError(Exception):
 class DataSet:
     """Images in their order: an array (N, H, W, C) for sets of one shape, else a list of (H, W, C).
 
-    ``symbols``: 2 or 256, samples are 0 .. symbols - 1.
+    `symbols`: 2 or 256, samples are 0 .. symbols - 1. `models`: as of `Source`; None where nobody says.
     """
 
     name: str
     title: str
     images: Pixels | list[Pixels]
     symbols: int = 256
+    models: tuple[str, ...] | None = None
 
     @property
     def is_set(self) -> bool:
@@ -87,17 +89,26 @@ class DataSet:
 
     def first(self, count: int | None) -> DataSet:
         """The first images alone."""
-        return self if count is None else DataSet(self.name, self.title, self.images[:count], self.symbols)
+        return self if count is None else replace(self, images=self.images[:count])
+
+    def trained(self, model: str | None) -> bool:
+        """Whether the model of this id was trained on images of this kind. True where nobody says, and for no model."""
+        return model is None or self.models is None or any(fnmatch.fnmatch(model, pattern) for pattern in self.models)
 
 
 @dataclass(frozen=True)
 class Source:
-    """How a named data set is read, given the data folder, and how it is got."""
+    """How a named data set is read, given the data folder, and how to get it.
+
+    `models`: patterns of the ids of models that were trained on images of this kind. Others code it too, but their bound is no
+    measure of the coder: a frequency has a floor, a float64 mass has none.
+    """
 
     title: str
     read: Callable[[Path], Pixels | list[Pixels]]
     get: str
     symbols: int = 256
+    models: tuple[str, ...] = ()
 
 
 def load(name: str, data: Path | None = None) -> DataSet:
@@ -109,7 +120,7 @@ def load(name: str, data: Path | None = None) -> DataSet:
         source = SOURCES[name]
         folder = data or Path(os.environ.get(ENVIRONMENT, "."))
         try:
-            return DataSet(name, source.title, source.read(folder), source.symbols)
+            return DataSet(name, source.title, source.read(folder), source.symbols, source.models)
         except (OSError, MissingDataError) as error:
             cause = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
             raise MissingDataError(f"{name} is left out ({cause}). {source.get}") from None
@@ -170,9 +181,9 @@ def _kodak(folder: Path) -> list[Pixels]:
 
 
 def _check(content: bytes, sha256: str, path: Path) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise MissingDataError(f"{path} is not the official file: its SHA-256 is {found}, not {sha256}")
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != sha256:
+        raise MissingDataError(f"{path} is not the official file: its SHA-256 is {actual}, not {sha256}")
 
 
 def _folder(folder: Path) -> list[Pixels]:
@@ -208,23 +219,26 @@ _GET_PHOTOS = "Put photos of your own into DIR/photos/valid."
 
 SOURCES = {
     "mnist-sampled": Source(
-        f"MNIST, binarised by sampling (seed {SAMPLING_SEED})", lambda data: sampled(_mnist(data)), _GET_MNIST, symbols=2
+        f"MNIST, binarised by sampling (seed {SAMPLING_SEED})", lambda data: sampled(_mnist(data)), _GET_MNIST, 2, ("mnist-bits-*",)
     ),
-    "mnist-threshold": Source("MNIST, binarised at 128", lambda data: (_mnist(data) >> 7).astype(np.uint8), _GET_MNIST, symbols=2),
-    "mnist": Source("MNIST", _mnist, _GET_MNIST),
-    "fashion-mnist": Source("Fashion-MNIST", _fashion, _GET_FASHION),
+    "mnist-threshold": Source("MNIST, binarised at 128", lambda data: (_mnist(data) >> 7).astype(np.uint8), _GET_MNIST, 2),
+    "mnist": Source("MNIST", _mnist, _GET_MNIST, models=("mnist-[0-9]*", "mnist-paper-*")),
+    "fashion-mnist": Source("Fashion-MNIST", _fashion, _GET_FASHION, models=("fashion-*",)),
     "fashion-500": Source(
         "Fashion-MNIST, first 500 test images",
         lambda _: _idx(Path(str(SHIPPED)) / "fashion-500-idx3-ubyte", FASHION_500),
         "It ships with the benchmarks: install them again.",
+        models=("fashion-*",),
     ),
     "cifar-10": Source(
         "CIFAR-10", _cifar, "Get https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz into DIR/cifar-10; no copy as image files."
     ),
-    "photos32": Source("photos32, crops of the photos below", _photos32, _GET_PHOTOS),
-    "kodak": Source("Kodak", _kodak, "Get kodim01.png to kodim24.png of https://r0k.us/graphics/kodak into DIR/kodak."),
-    "photos": Source("photos, validation", lambda data: _folder(data / "photos" / "valid"), _GET_PHOTOS),
-    "samples": Source("sample pictures", _samples, "They ship with the command: install it again."),
+    "photos32": Source("photos32, crops of the photos below", _photos32, _GET_PHOTOS, models=("photos32-*",)),
+    "kodak": Source(
+        "Kodak", _kodak, "Get kodim01.png to kodim24.png of https://r0k.us/graphics/kodak into DIR/kodak.", models=("photo-*",)
+    ),
+    "photos": Source("photos, validation", lambda data: _folder(data / "photos" / "valid"), _GET_PHOTOS, models=("photo-*",)),
+    "samples": Source("sample pictures", _samples, "They ship with the command: install it again.", models=("photo-*",)),
 }
 QUICK = ("fashion-500", "samples")
 FULL: Sequence[str] = tuple(name for name in SOURCES if name not in QUICK)
@@ -237,15 +251,15 @@ FULL: Sequence[str] = tuple(name for name in SOURCES if name not in QUICK)
 def main(name: str, data: Path | None, out: Path) -> None:
     """Write the images of a data set as an array, (N, H, W) or (N, H, W, 3) uint8."""
     try:
-        found = load(name, data)
+        chosen = load(name, data)
     except MissingDataError as error:
         raise click.ClickException(str(error)) from None
-    if not isinstance(found.images, np.ndarray):
+    if not isinstance(chosen.images, np.ndarray):
         raise click.ClickException(f"{name} is a folder of pictures, no array")
-    array = found.images[..., 0] if found.images.shape[3] == 1 else found.images
+    array = chosen.images[..., 0] if chosen.images.shape[3] == 1 else chosen.images
     with out.open("wb") as file:
         write_npy(file, array)
-    click.echo(f"{out}: {array.shape}, {found.title}, SHA-256 {hashlib.sha256(array.tobytes()).hexdigest()}")
+    click.echo(f"{out}: {array.shape}, {chosen.title}, SHA-256 {hashlib.sha256(array.tobytes()).hexdigest()}")
 
 
 if __name__ == "__main__":

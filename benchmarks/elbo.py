@@ -36,8 +36,8 @@ class Elbo:
         return self.likelihood_bits + self.prior_bits - self.posterior_bits
 
 
-def neg_elbo(codec: PhotoCodec, pixels: Bytes, draws: int = 1, seed: int = 0) -> Elbo:
-    """The negative ELBO of a picture (H, W, 3) or (H, W, 1) uint8, by ``draws`` independent samples of z."""
+def neg_elbo(codec: PhotoCodec, pixels: Bytes, draws: int = 2, seed: int = 0) -> Elbo:
+    """The negative ELBO of a picture (H, W, 3) or (H, W, 1) uint8, by `draws` independent samples of z, two at least."""
     rng = np.random.default_rng(seed)
     colours = pixels.shape[2]
     rgb = np.repeat(pixels, 3, axis=2) if colours == 1 else pixels
@@ -50,7 +50,7 @@ def neg_elbo(codec: PhotoCodec, pixels: Bytes, draws: int = 1, seed: int = 0) ->
             for level in codec.levels(region):
                 sums += _level_bits(level, colours, draws, rng)
     totals = sums[:, 0] + sums[:, 1] - sums[:, 2]
-    error = float(totals.std(ddof=1) / math.sqrt(draws)) if draws > 1 else math.nan
+    error = float(totals.std(ddof=1) / math.sqrt(draws))
     likelihood, prior, posterior = (float(v) for v in sums.mean(axis=0))
     return Elbo(likelihood, prior, posterior, error)
 

@@ -14,22 +14,28 @@ slows all of them. Seconds are the median over rounds of a part, summed over par
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from bbans.accounting import Accounting
+
 from .datasets import DataSet, Pixels
-from .machine import watch_memory
+from .machine import watch
 from .peers import Peer
+from .rows import Cost, Row, Speed, Stamp
 
 EACH, SHEET, ARCHIVE, CHAIN = "each alone", "contact sheet", "archive", "one chain"
 PARTS = 8
+WARM_SIDE = 64
 SHEET_SIDE = 2048
 """Pixels a side of a contact sheet. Beyond, libjxl models each piece of 2048 by itself: MNIST 1.566 for 1.341 bits/dim."""
 
@@ -39,34 +45,54 @@ class MismatchError(Exception):
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one part took. ``mib``: how far resident memory rose during the call, None where unknown."""
-
-    bytes: int
-    encode_s: float
-    decode_s: float
-    encode_mib: float | None
-    decode_mib: float | None
-
-
-class Job(Protocol):
-    """One codec on one data set in one layout. ``about``: further fields of its row; complete after the last step."""
+class Task:
+    """What a job is, as in its row."""
 
     codec: str
     layout: str
     images: int
     dims: int
     pixels: int
+    threads: int
+    model: str | None = None
+    scheme: str | None = None
+
+
+def task_of(data: DataSet, codec: str, layout: str, threads: int, model: str | None = None, scheme: str | None = None) -> Task:
+    """The task of coding a whole data set. `model`: an id or a weight file."""
+    name = None if model is None else Path(model).stem
+    return Task(codec, layout, len(data.images), data.dims, data.pixels, threads, name, scheme)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one part took. `files`: bytes of each file."""
+
+    files: Sequence[int]
+    encode: Cost
+    decode: Cost
+    accounting: Accounting | None = None
+    chunks: int | None = None
+    header_bytes: int | None = None
+    start_up_s: tuple[float, ...] = ()
+    backend: str | None = None
+
+
+class Job(Protocol):
+    """One codec on one data set in one layout."""
+
+    task: Task
     parts: int
-    about: dict[str, Any]
 
     def step(self, part: int) -> Step:
         """Encode, decode and compare a part. Raises: MismatchError."""
         ...
 
 
-def measure(jobs: Sequence[Job], rounds: int = 1, say: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
-    """The rows of jobs on one data set. One that fails gets a row with its error, and no figures."""
+def measure(
+    data: DataSet, jobs: Sequence[Job], stamp: Stamp, rounds: int = 1, say: Callable[[str], None] = lambda text: None
+) -> list[Row]:
+    """The rows of jobs on a data set. One that fails gets a row with its error, and no figures."""
     steps: dict[int, list[list[Step]]] = {index: [[] for _ in range(job.parts)] for index, job in enumerate(jobs)}
     errors: dict[int, str] = {}
     for _ in range(rounds):
@@ -77,72 +103,84 @@ def measure(jobs: Sequence[Job], rounds: int = 1, say: Callable[[str], None] = l
                         steps[index][part].append(job.step(part))
                     except Exception as error:  # of any library: the other codecs go on
                         errors[index] = f"{type(error).__name__}: {error}"
-                        say(f"{job.codec}, {job.layout}: {errors[index]}")
-    return [_row(job, steps[index], errors.get(index)) for index, job in enumerate(jobs)]
+                        say(f"{job.task.codec}, {job.task.layout}: {errors[index]}")
+    rows = []
+    for index, job in enumerate(jobs):
+        row = Row(data.name, data.title, stamp=stamp, trained_for_it=data.trained(job.task.model), **asdict(job.task))
+        failed = errors.get(index)
+        rows.append(replace(row, error=failed) if failed is not None else _measured(row, steps[index], data))
+    return rows
 
 
-def _row(job: Job, steps: list[list[Step]], error: str | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"codec": job.codec, "model": None, "layout": job.layout, "images": job.images}
-    row |= {"dims": job.dims, "pixels": job.pixels}
-    if error is not None:
-        return {**row, "error": error, "verified": False}
-    size = sum(part[0].bytes for part in steps)
-    encode, decode = (
-        sum(statistics.median(getattr(step, key) for step in part) for part in steps) for key in ("encode_s", "decode_s")
+def _measured(row: Row, steps: list[list[Step]], data: DataSet) -> Row:
+    """The row with what all rounds (the inner lists) of all its parts took."""
+    firsts = [part[0] for part in steps]
+    files = [0] * sum(len(part.files) for part in firsts)
+    for index, part in enumerate(firsts):
+        files[index :: len(firsts)] = part.files
+    encode, decode = (_total([[getattr(step, side) for step in part] for part in steps]) for side in ("encode", "decode"))
+    last = steps[-1][-1]
+    accountings = [part.accounting for part in firsts if part.accounting is not None]
+    return replace(
+        row,
+        bytes=sum(files),
+        files=() if data.is_set else tuple(files),
+        speed=Speed(encode, decode, len(steps[0]), row.stamp, last.start_up_s, last.backend),
+        accounting=functools.reduce(operator.add, accountings) if accountings else None,
+        chunks=last.chunks,
+        header_bytes=last.header_bytes,
     )
-    row |= {"bytes": size, "bits_per_dim": 8 * size / job.dims, "neg_elbo_bits_per_dim": None}
-    row |= {"encode_s": encode, "decode_s": decode, "rounds": len(steps[0])}
-    row |= {"images_per_s": job.images / encode, "decode_images_per_s": job.images / decode}
-    for key in ("encode_mib", "decode_mib"):
-        found = [getattr(step, key) for part in steps for step in part]
-        row[key] = None if None in found else max(found)
-    return {**row, "verified": True, **job.about}
 
 
-@dataclass
+def _total(costs: list[list[Cost]]) -> Cost:
+    """Medians over rounds, the inner lists, summed over parts; of memory the most."""
+    cpu = [[cost.cpu_s for cost in part if cost.cpu_s is not None] for part in costs]
+    mib = [cost.mib for part in costs for cost in part]
+    return Cost(
+        sum(statistics.median(cost.wall_s for cost in part) for part in costs),
+        sum(map(statistics.median, cpu)) if all(cpu) else None,
+        None if None in mib else max(value for value in mib if value is not None),
+    )
+
+
 class PeerJob:
-    """A codec of pictures: each image alone, on a pool of threads; or on contact sheets (one stream, if it takes any bytes)."""
+    """A codec of pictures: each image alone, on a pool of threads; or on contact sheets (one stream, if it takes any bytes).
 
-    peer: Peer
-    data: DataSet
-    layout: str
-    threads: int
-    about: dict[str, Any] = field(default_factory=dict)
+    Raises: ImportError when its library cannot be imported.
+    """
 
-    def __post_init__(self) -> None:
-        self.codec, self.images, self.dims, self.pixels = self.peer.name, len(self.data.images), self.data.dims, self.data.pixels
-        self.parts = min(PARTS, self.images)
-        if self.layout == SHEET:
-            self.parts = 1 if self.peer.general else sheets(self.data.images[0].shape, self.images)
-        self.about |= {"threads": self.threads}
-        first = self.data.images[0]
-        self.peer.decode(self.peer.encode(first, 1), first.shape)  # a library's first call makes its tables
+    def __init__(self, peer: Peer, data: DataSet, layout: str, threads: int) -> None:
+        self.task = task_of(data, peer.name, layout, threads)
+        self._peer, self._images = peer, data.images
+        self.parts = min(PARTS, len(data.images))
+        if layout == SHEET:
+            self.parts = 1 if peer.general else sheets(data.images[0].shape, len(data.images))
+        first = data.images[0][:WARM_SIDE, :WARM_SIDE]
+        peer.decode(peer.encode(first, 1), first.shape)  # a library's first call makes its tables
 
     def step(self, part: int) -> Step:
-        if self.layout == SHEET:
-            assert isinstance(self.data.images, np.ndarray)
-            share = np.array_split(self.data.images, self.parts)[part]
-            images = [share.reshape(-1, 1, 1) if self.peer.general else contact_sheet(share)]
+        if self.task.layout == SHEET:
+            assert isinstance(self._images, np.ndarray)
+            share = np.array_split(self._images, self.parts)[part]
+            images = [share.reshape(-1, 1, 1) if self._peer.general else contact_sheet(share)]
         else:
-            images = list(self.data.images[part :: self.parts])
-        inside = self.threads if self.layout == SHEET else 1
-        files, encode_s, encode_mib = self._timed(lambda image: self.peer.encode(image, inside), images)
+            images = list(self._images[part :: self.parts])
+        inside = self.task.threads if self.task.layout == SHEET else 1
+        files, encode = self._timed(lambda image: self._peer.encode(image, inside), images)
         shapes = [image.shape for image in images]
-        decoded, decode_s, decode_mib = self._timed(lambda pair: self.peer.decode(*pair), list(zip(files, shapes, strict=True)))
+        decoded, decode = self._timed(lambda pair: self._peer.decode(*pair), list(zip(files, shapes, strict=True)))
         compare(images, decoded)
-        return Step(sum(map(len, files)), encode_s, decode_s, encode_mib, decode_mib)
+        return Step([len(file) for file in files], encode, decode)
 
-    def _timed(self, work: Callable[[Any], Any], items: list[Any]) -> tuple[list[Any], float, float | None]:
-        """Results, seconds, MiB. A thread takes a whole share: a task for every small image would cost more than its work."""
-        threads = min(self.threads, len(items))
-        with ThreadPoolExecutor(threads) as pool, watch_memory() as memory:
-            start = time.perf_counter()
+    def _timed(self, work: Callable[[Any], Any], items: list[Any]) -> tuple[list[Any], Cost]:
+        """Results and cost. A thread takes a whole share: a task for every small image would cost more than its work."""
+        threads = min(self.task.threads, len(items))
+        with ThreadPoolExecutor(threads) as pool, watch() as watched:
             shares = list(pool.map(lambda share: [work(item) for item in share], [items[i::threads] for i in range(threads)]))
-            seconds = time.perf_counter() - start
         results = [None] * len(items)
         for index, share in enumerate(shares):
             results[index::threads] = share
-        return results, seconds, memory.mib
+        return results, watched.cost
 
 
 def compare(images: Sequence[Pixels], decoded: Sequence[Pixels]) -> None:

@@ -1,6 +1,6 @@
-"""What the latents save: ``python -m benchmarks.latents FOLDER --with Z --without NONE --control CONTROL [--json OUT]``.
+"""What the latents save: `python -m benchmarks latents DATASET --with Z --without NONE --control CONTROL [--out FOLDER]`.
 
-Three models that were trained alike but for one thing: ``with`` codes its latents by bits-back; ``without`` has none; ``control``
+Three models that were trained alike but for one thing: `with` codes its latents by bits-back; `without` has none; `control`
 has the prior's mode, a deterministic function of pixels known before, wherever the first has z. So the difference of the first
 two is what latents are worth, and that of the first and the third is what they are worth beyond more context.
 
@@ -10,13 +10,13 @@ Bytes are those of the messages, every picture is decoded and compared, with the
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import click
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from bbans import models
 from bbans.ans import Message
@@ -25,7 +25,11 @@ from bbans.models.photo.codec import PhotoCodec
 from bbans.models.photo.geometry import Bytes
 from bbans.models.photo.level import Level
 
-from .photos import SUFFIXES
+from . import datasets, machine, rows
+from .detail import photo_codec
+from .rows import Stamp
+
+PREFIX = "latents-"
 
 
 class ControlLevel(Level):
@@ -45,40 +49,66 @@ class ControlCodec(PhotoCodec):
         return False
 
 
-def bits_per_dim(codec: PhotoCodec, pictures: list[NDArray[np.uint8]], adaptive: bool) -> float:
-    """Total bits of the messages by total dimensions."""
-    codec.phases.adaptive = adaptive
-    size = 0
-    for pixels in pictures:
-        messages = codec.encode(pixels).messages
-        if not np.array_equal(codec.decode(messages, *pixels.shape), pixels):
-            raise click.ClickException("a picture does not come back as it was")
-        size += sum(len(message) for message in messages)
-    return 8 * size / sum(pixels.size for pixels in pictures)
+@dataclass(frozen=True)
+class Rates:
+    """Bits of all messages by all dimensions, as they are coded and without the adaptive stage. `weights`: the model's hash."""
+
+    bits_per_dim: float
+    without_adaptive_bits_per_dim: float
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The rates of the three models on a data set of so many pictures."""
+
+    pictures: int
+    with_z: Rates
+    without: Rates
+    control: Rates
+    stamp: Stamp | None = None
+
+
+def rates_of(codec: PhotoCodec, pictures: Sequence[NDArray[np.uint8]]) -> Rates:
+    """Raises: ClickException when a picture does not come back."""
+    rates: dict[bool, float] = {}
+    for adaptive in (True, False):
+        codec.phases.adaptive = adaptive
+        size = 0
+        for pixels in pictures:
+            messages = codec.encode(pixels).messages
+            if not np.array_equal(codec.decode(messages, *pixels.shape), pixels):
+                raise click.ClickException("a picture does not come back as it was")
+            size += sum(len(message) for message in messages)
+        rates[adaptive] = 8 * size / sum(pixels.size for pixels in pictures)
+    return Rates(rates[True], rates[False], codec.weights_hash.hex())
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+@click.argument("name", metavar="DATASET")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of data sets. [default: $VAEZIP_DATA]")
 @click.option("--with", "with_z", required=True, help="Weight file of the model with latents.")
 @click.option("--without", required=True, help="Weight file of the model without.")
 @click.option("--control", required=True, help="Weight file of the control.")
-@click.option("--json", "out", default=None, type=click.Path(path_type=Path))
-def main(folder: Path, with_z: str, without: str, control: str, out: Path | None) -> None:
-    """Measure the pictures below FOLDER."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
-    rates: dict[str, Any] = {"pictures": len(files)}
-    for name, file in (("with", with_z), ("without", without), ("control", control)):
-        codec = cast(PhotoCodec, models.load(file))
-        if name == "control":
-            codec = ControlCodec(codec.network, models.read(file))
-        rates[name] = {
-            "bits_per_dim": bits_per_dim(codec, pictures, True),
-            "without_adaptive_bits_per_dim": bits_per_dim(codec, pictures, False),
-        }
-        click.echo(f"{name:8} " + " ".join(f"{key} {value:.4f}" for key, value in rates[name].items()))
-    if out:
-        out.write_text(json.dumps(rates, indent=1) + "\n")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write JSON into this folder.")
+def main(name: str, data: Path | None, with_z: str, without: str, control: str, out: Path | None) -> None:
+    """What latents save on a data set of pictures."""
+    pictures, stamp = datasets.load(name, data).images, machine.stamp()
+    if out is not None:
+        rows.refuse_dirty([stamp.commit])
+    loaded = {label: photo_codec(file) for label, file in (("with_z", with_z), ("without", without), ("control", control))}
+    codecs = loaded | {"control": ControlCodec(loaded["control"].network, models.read(control))}
+    rates = {}
+    for label, codec in codecs.items():
+        rates[label] = rates_of(codec, list(pictures))
+        click.echo(f"{label:8} {rates[label]}")
+    if out is not None:
+        rows.dump(out / f"{PREFIX}{name}.json", rows.to_json(Latents(len(pictures), **rates, stamp=stamp)))
+
+
+def read(path: Path) -> Latents | None:
+    """What was measured; None where there is no file."""
+    return rows.from_json(Latents, json.loads(path.read_text())) if path.exists() else None
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import io
 import multiprocessing
+import operator
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,36 +21,38 @@ import numpy as np
 from PIL import Image
 
 import bbans
-from bbans.formats.archive import read_head
+from bbans import models
+from bbans.accounting import Accounting
+from bbans.formats.archive import Group, read_head
 
 from .datasets import DataSet
-from .jobs import ARCHIVE, CHAIN, EACH, PARTS, Step, compare
-from .machine import watch_memory
+from .detail import photo_codec
+from .jobs import ARCHIVE, CHAIN, EACH, PARTS, Step, compare, task_of
+from .machine import watch
+from .rows import Cost
 
 if TYPE_CHECKING:
     from bbans.models.sets import SetCodec
 
 WARM_IMAGES = 2
-TERMS = ("likelihood_bits", "prior_bits", "posterior_bits", "initial_bits")
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What both processes are told."""
+    """What both processes get."""
 
     model: str
-    scheme: str | None
+    scheme: str
     chunk: int | None
-    threads: int | None
+    threads: int
 
 
 class ArchiveJob:
-    """The images of a set in one archive. ``scheme`` and ``chunk``: None for what `vaezip pack` takes.
+    """The images of a set in one archive. `chunk`: None for what `vaezip pack` takes.
 
-    With ``each``, every image is an archive of its own.
+    With `each`, every image is an archive of its own.
     """
 
-    codec = "vaezip"
     parts = 1
 
     def __init__(
@@ -58,21 +60,21 @@ class ArchiveJob:
         data: DataSet,
         folder: Path,
         model: str,
-        scheme: str | None = None,
+        scheme: str,
         chunk: int | None = None,
-        threads: int | None = None,
+        threads: int = 1,
         each: bool = False,
     ) -> None:
         assert isinstance(data.images, np.ndarray)
-        self.images, self.dims, self.pixels = len(data.images), data.dims, data.pixels
-        self.layout = EACH if each else CHAIN if chunk == self.images else ARCHIVE
-        self.about: dict[str, Any] = {"model": Path(model).stem, "scheme": scheme, "threads": threads}
+        count = len(data.images)
+        layout = EACH if each else CHAIN if chunk == count else ARCHIVE
+        self.task = task_of(data, "vaezip", layout, threads, model, scheme)
         self.arguments = Arguments(model, scheme, chunk, threads)
         self.folder = folder
         self.warm = _save(folder / f"{data.name}-warm.npy", data.images[:WARM_IMAGES])
         self.sources = [
-            _save(folder / f"{data.name}-{self.images}-{index}.npy", images)
-            for index, images in enumerate(np.split(data.images, self.images) if each else [data.images])
+            _save(folder / f"{data.name}-{count}-{index}.npy", images)
+            for index, images in enumerate(np.split(data.images, count) if each else [data.images])
         ]
 
     def step(self, part: int) -> Step:
@@ -80,84 +82,79 @@ class ArchiveJob:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as encoder, ProcessPoolExecutor(1, mp_context=context) as decoder:
             workers = encoder, decoder
-            _, (self.about["start_up_s"], self.about["start_up_decode_s"]) = self._there_and_back(workers, [self.warm])
-            (encoded, decoded), _ = self._there_and_back(workers, self.sources)
-        self.about |= encoded["about"]
-        return Step(encoded["bytes"], encoded["s"], decoded["s"], encoded["mib"], decoded["mib"])
+            *_, start_up_s = self._there_and_back(workers, [self.warm])
+            packed, decoding, _ = self._there_and_back(workers, self.sources)
+        return Step(packed.files, packed.cost, decoding, packed.accounting, packed.chunks, packed.header_bytes, start_up_s)
 
     def _there_and_back(
         self, workers: tuple[ProcessPoolExecutor, ProcessPoolExecutor], sources: list[Path]
-    ) -> tuple[list[dict[str, Any]], list[float]]:
-        """What encoding and decoding told, and the seconds of each with all around it. Raises: MismatchError."""
+    ) -> tuple[Packed, Cost, tuple[float, float]]:
+        """What encoding and decoding took, and the seconds of each with all around it. Raises: MismatchError."""
         archives = [self.folder / f"{source.stem}.vaeza" for source in sources]
         restored = [self.folder / f"{source.stem}-restored.npy" for source in sources]
-        results, seconds = [], []
-        for worker, work, given, made in zip(workers, (encode, decode), (sources, archives), (archives, restored), strict=True):
-            start = time.perf_counter()
-            results.append(worker.submit(work, given, made, self.arguments).result())
-            seconds.append(time.perf_counter() - start)
+        encoder, decoder = workers
+        start = time.perf_counter()
+        packed = encoder.submit(encode, sources, archives, self.arguments).result()
+        middle = time.perf_counter()
+        decoding = decoder.submit(decode, archives, restored, self.arguments).result()
+        end = time.perf_counter()
         compare([np.load(path) for path in sources], [np.load(path) for path in restored])
         for path in (*archives, *restored):
             path.unlink()
-        return results, seconds
+        return packed, decoding, (middle - start, end - middle)
 
 
-def encode(sources: list[Path], archives: list[Path], arguments: Arguments) -> dict[str, Any]:
-    """Pack arrays into archives, and tell seconds, MiB, bytes, and where the bits are. Inverse: decode."""
+@dataclass(frozen=True)
+class Packed:
+    """What the encoding process tells."""
+
+    files: list[int]
+    cost: Cost
+    accounting: Accounting
+    chunks: int
+    header_bytes: int
+
+
+def encode(sources: list[Path], archives: list[Path], arguments: Arguments) -> Packed:
+    """Pack arrays into archives. Inverse: decode. Raises: ValueError when LZMA was smaller than the model."""
     from bbans import sets
 
-    codec = _codec(arguments.model, arguments.scheme, arguments.threads)
-
-    def pack(source: Path, target: Path) -> None:
-        with target.open("w+b") as file:
-            sets.pack(source, file, model=codec, chunk=arguments.chunk, threads=arguments.threads, verify=False)
-
-    found = _timed(pack, sources, archives)
-    about: dict[str, Any] = dict.fromkeys(TERMS, 0) | {"chunks": 0, "header_bytes": 0}
-    for path in archives:
-        with path.open("rb") as file:
-            [group] = read_head(file)[0].groups
-        about["header_bytes"] += path.stat().st_size - group.size
-        about["chunks"] += len(group.chunks)
-        about["chunk"] = group.chunk
-        if group.model is None:
-            raise ValueError(f"LZMA was smaller than the model {arguments.model}")
-        about["scheme"] = group.model.scheme
-        for term in TERMS:
-            about[term] += getattr(group.model.accounting, term)
-    return found | {"about": about}
+    codec = _codec(arguments)
+    with watch() as watched:
+        for source, target in zip(sources, archives, strict=True):
+            with target.open("w+b") as file:
+                sets.pack(source, file, model=codec, chunk=arguments.chunk, threads=arguments.threads, verify=False)
+    sizes = [path.stat().st_size for path in archives]
+    groups = [_group(path) for path in archives]
+    terms = [group.model.accounting for group in groups if group.model is not None]
+    if len(terms) < len(groups):
+        raise ValueError(f"LZMA was smaller than the model {arguments.model}")
+    accounting = functools.reduce(operator.add, terms)
+    chunks, messages = sum(len(group.chunks) for group in groups), sum(group.size for group in groups)
+    return Packed(sizes, watched.cost, accounting, chunks, sum(sizes) - messages)
 
 
-def decode(archives: list[Path], arrays: list[Path], arguments: Arguments) -> dict[str, Any]:
-    """Unpack archives into arrays: the scheme is the one that the file names. Inverse: encode."""
+def decode(archives: list[Path], arrays: list[Path], arguments: Arguments) -> Cost:
+    """Unpack archives into arrays. Inverse: encode."""
     from bbans import sets
 
-    with archives[0].open("rb") as file:
-        model = read_head(file)[0].groups[0].model
-    assert model is not None  # encode saw to it
-    codec = _codec(arguments.model, model.scheme, arguments.threads)
+    codec = _codec(arguments)
+    with watch() as watched:
+        for source, target in zip(archives, arrays, strict=True):
+            with source.open("rb") as file:
+                np.save(target, sets.ArchiveReader(file, model=codec).array())
+    return watched.cost
 
-    def unpack(source: Path, target: Path) -> None:
-        with source.open("rb") as file:
-            np.save(target, sets.ArchiveReader(file, model=codec).array())
 
-    return _timed(unpack, archives, arrays)
+def _group(path: Path) -> Group:
+    with path.open("rb") as file:
+        [group] = read_head(file)[0].groups
+    return group
 
 
 @functools.cache
-def _codec(model: str, scheme: str | None, threads: int | None) -> SetCodec:
-    from bbans import models
-
-    return models.load_set(model, scheme=scheme, threads=threads)
-
-
-def _timed(work: Callable[[Path, Path], None], sources: list[Path], targets: list[Path]) -> dict[str, Any]:
-    with watch_memory() as memory:
-        start = time.perf_counter()
-        for source, target in zip(sources, targets, strict=True):
-            work(source, target)
-        seconds = time.perf_counter() - start
-    return {"s": seconds, "mib": memory.mib, "bytes": sum(path.stat().st_size for path in targets)}
+def _codec(arguments: Arguments) -> SetCodec:
+    return models.load_set(arguments.model, scheme=arguments.scheme, threads=arguments.threads)
 
 
 def _save(path: Path, images: np.ndarray[Any, np.dtype[np.uint8]]) -> Path:
@@ -169,41 +166,36 @@ def _save(path: Path, images: np.ndarray[Any, np.dtype[np.uint8]]) -> Path:
 class PhotoJob:
     """Every picture as a file of its own, all by the photo model: `vaezip compress --mode model --no-verify`."""
 
-    codec = "vaezip"
-    layout = EACH
-
-    def __init__(self, data: DataSet, model: str, threads: int | None = None) -> None:
-        self.images, self.dims, self.pixels = len(data.images), data.dims, data.pixels
-        self.parts = min(PARTS, self.images)
-        self.arguments: dict[str, Any] = {"model": model, "threads": threads}
-        self.about: dict[str, Any] = {"model": Path(model).stem, "scheme": None, "threads": threads}
-        self.pictures = [(pixels, _png(pixels)) for pixels in data.images]
+    def __init__(self, data: DataSet, model: str, threads: int) -> None:
+        self.task = task_of(data, "vaezip", EACH, threads, model)
+        self.parts = min(PARTS, len(data.images))
+        self._arguments: dict[str, Any] = {"model": model, "threads": threads}
+        self._pictures = [(pixels, _png(pixels)) for pixels in data.images]
         start = time.perf_counter()
-        bbans.decompress(bbans.compress(self.pictures[0][1], mode="model", verify=False, **self.arguments).data, **self.arguments)
-        self.about["start_up_s"] = time.perf_counter() - start
-        self.about |= dict.fromkeys(TERMS, 0)
-        self.seen: set[int] = set()
+        packed = bbans.compress(self._pictures[0][1], mode="model", verify=False, **self._arguments)
+        middle = time.perf_counter()
+        bbans.decompress(packed.data, **self._arguments)
+        self._start_up_s = middle - start, time.perf_counter() - middle
+        self._backend = photo_codec(model, threads).network.backend
 
     def step(self, part: int) -> Step:
-        share = self.pictures[part :: self.parts]
-        with watch_memory() as encoding:
-            start = time.perf_counter()
-            packed = [bbans.compress(png, mode="model", verify=False, **self.arguments) for _, png in share]
-            encode_s = time.perf_counter() - start
-        with watch_memory() as decoding:
-            start = time.perf_counter()
-            restored = [bbans.decompress(file.data, **self.arguments).data for file in packed]
-            decode_s = time.perf_counter() - start
+        share = self._pictures[part :: self.parts]
+        with watch() as encoding:
+            packed = [bbans.compress(png, mode="model", verify=False, **self._arguments) for _, png in share]
+        with watch() as decoding:
+            restored = [bbans.decompress(file.data, **self._arguments).data for file in packed]
         shapes = [pixels.shape for pixels, _ in share]
         decoded = [np.asarray(Image.open(io.BytesIO(data))).reshape(shape) for data, shape in zip(restored, shapes, strict=True)]
         compare([pixels for pixels, _ in share], decoded)
-        if part not in self.seen:
-            self.seen.add(part)
-            for file in packed:
-                assert file.info.accounting is not None  # mode model
-                for term in TERMS:
-                    self.about[term] += getattr(file.info.accounting, term)
-        return Step(sum(len(file.data) for file in packed), encode_s, decode_s, encoding.mib, decoding.mib)
+        terms = [file.info.accounting for file in packed if file.info.accounting is not None]
+        return Step(
+            [len(file.data) for file in packed],
+            encoding.cost,
+            decoding.cost,
+            functools.reduce(operator.add, terms),
+            start_up_s=self._start_up_s,
+            backend=self._backend,
+        )
 
 
 def _png(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:

@@ -1,39 +1,38 @@
-"""Other codecs, lossless, through well-kept libraries: ``python -m benchmarks.peers FOLDER [--json OUT]`` for folders of pictures.
+"""Other codecs, lossless, through well-kept libraries, in the settings that favour them: several where speed and rate pull apart.
 
-imagecodecs (of the extra ``bench``) has all but xz and the PNG of binary images. Binary images are given to the peers as samples 0
+imagecodecs (of the extra `bench`) has all but xz and the PNG of binary images. Binary images are given to the peers as samples 0
 and 1, with one bit declared where the format can (PNG, JPEG XL, JPEG 2000), and packed eight to a byte for zstd and xz.
 
 JPEG-LS has no colour transform of its own in these libraries. The row with one codes R - G, G, B - (R + G) / 2 modulo 256 (HP2 of
 Hewlett-Packard's encoder), as that encoder's extension does.
+
+A new codec is one more `Peer` in `peers`.
 """
 
 from __future__ import annotations
 
-import functools
 import io
-import json
 import lzma
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 from PIL import Image
+
+from . import libjxl
 
 if TYPE_CHECKING:
     from .datasets import Pixels
 
 Shape = tuple[int, ...]
-JPEG_XL_EFFORTS = (1, 3, 5, 7, 9)
 XZ_PRESET = 9 | lzma.PRESET_EXTREME
 XZ_DICTIONARY_MIN = 4096
 ZSTD_LEVEL = 19
 _HALF = np.uint8(128)
 
 
-class MissingPeersError(Exception):
+class MissingPeersError(ImportError):
     """The libraries of the peers are not installed; the message says how to get them."""
 
 
@@ -41,8 +40,8 @@ class MissingPeersError(Exception):
 class Peer:
     """A codec of pictures (H, W, C), or of any bytes in the shape of one.
 
-    ``encode(pixels, threads)``, ``decode(data, shape)``; ``general``: takes arrays of any shape, as bytes; ``slow``: left out of
-    quick runs.
+    `encode(pixels, threads)`, `decode(data, shape)`; `general`: takes arrays of any shape, as bytes; `slow`: left out of quick
+    runs; `brief`: has rows in the README.
     """
 
     name: str
@@ -50,58 +49,27 @@ class Peer:
     decode: Callable[[bytes, Shape], Pixels]
     general: bool = False
     slow: bool = False
+    brief: bool = False
 
 
 def peers(colours: int = 3, symbols: int = 256) -> list[Peer]:
-    """The codecs for pictures of so many channels and values. Raises: MissingPeersError."""
-    codecs = library()
+    """The codecs for pictures of so many channels and values. Their libraries are imported when they run."""
     binary = symbols == 2
-    found = [
-        Peer("PNG, 1 bit", _png1_encode, _pillow_decode)
+    bits = 1 if binary else None
+    jpeg_ls = _plain("JPEG-LS", "jpegls")
+    return [
+        Peer("PNG, 1 bit", _png1_encode, _pillow_decode, brief=True)
         if binary
-        else _plain("PNG", codecs.png_encode, codecs.png_decode, level=9),
-        *(
-            Peer(
-                f"WebP lossless, method {method}",
-                lambda x, threads, m=method: codecs.webp_encode(_rgb(x), lossless=True, method=m, level=100, numthreads=threads),  # type: ignore[misc]
-                lambda data, shape: _channels(codecs.webp_decode(data), shape),
-                slow=method == 6,
-            )
-            for method in (4, 6)
-        ),
-        *(
-            Peer(
-                f"JPEG XL, effort {effort}",
-                lambda x, threads, e=effort: codecs.jpegxl_encode(  # type: ignore[misc]
-                    _squeezed(x), lossless=True, effort=e, bitspersample=1 if binary else None, numthreads=threads
-                ),
-                lambda data, shape: _channels(codecs.jpegxl_decode(data), shape),
-                slow=effort == 9,
-            )
-            for effort in JPEG_XL_EFFORTS
-        ),
-        _plain("JPEG-LS", codecs.jpegls_encode, codecs.jpegls_decode),
-        _plain(
-            "JPEG 2000", codecs.jpeg2k_encode, codecs.jpeg2k_decode, level=0, reversible=True, bitspersample=1 if binary else None
-        ),
-        Peer(
-            "QOI",
-            lambda x, _: bytes(codecs.qoi_encode(_rgb(x))),
-            lambda data, shape: _channels(codecs.qoi_decode(data), shape),
-        ),
-        _general("zstd, level 19", functools.partial(codecs.zstd_encode, level=ZSTD_LEVEL), codecs.zstd_decode, binary),
-        _general("xz, preset 9e", _xz_encode, lzma.decompress, binary),
+        else Peer("PNG, level 9", _png_encode, _decoder("png"), brief=True),
+        *(_webp(method) for method in (4, 6)),
+        *(_jpeg_xl(effort, bits) for effort in (1, 3, 5, 7, 9, 10)),
+        *(_tuned_jpeg_xl(effort, bits or 8) for effort in (9, 10)),
+        *([jpeg_ls] if colours == 1 else _coloured(jpeg_ls)),
+        _plain("JPEG 2000", "jpeg2k", brief=colours == 1, level=0, reversible=True, bitspersample=bits),
+        Peer("QOI", lambda x, _: bytes(library().qoi_encode(_rgb(x))), _decoder("qoi")),
+        _general("zstd, level 19", _zstd_encode, lambda data: library().zstd_decode(data), binary),
+        _general("xz, preset 9e", _xz_encode, lzma.decompress, binary, brief=colours == 1),
     ]
-    if colours == 3:
-        index = [peer.name for peer in found].index("JPEG-LS")
-        plain = found[index]
-        transformed = Peer(
-            "JPEG-LS, colour transform HP2",
-            lambda x, threads: plain.encode(transform(x), threads),
-            lambda data, shape: untransform(plain.decode(data, shape)),
-        )
-        found[index : index + 1] = [Peer("JPEG-LS, no colour transform", plain.encode, plain.decode), transformed]
-    return found
 
 
 def library() -> Any:
@@ -111,6 +79,42 @@ def library() -> Any:
     except ImportError:
         raise MissingPeersError("other codecs are left out: imagecodecs is not installed (pip install 'bbans[bench]')") from None
     return imagecodecs
+
+
+def _webp(method: int) -> Peer:
+    def encode(pixels: Pixels, threads: int) -> bytes:
+        return bytes(library().webp_encode(_rgb(pixels), lossless=True, method=method, level=100, numthreads=threads))
+
+    return Peer(f"WebP lossless, method {method}", encode, _decoder("webp"), slow=method == 6, brief=method == 6)
+
+
+def _jpeg_xl(effort: int, bits: int | None) -> Peer:
+    def encode(pixels: Pixels, threads: int) -> bytes:
+        options = {"effort": effort, "bitspersample": bits, "numthreads": threads}
+        return bytes(library().jpegxl_encode(_squeezed(pixels), lossless=True, **options))
+
+    return Peer(f"JPEG XL, effort {effort}", encode, _decoder("jpegxl"), slow=effort >= 9, brief=effort in (7, 9, 10))
+
+
+def _tuned_jpeg_xl(effort: int, bits: int) -> Peer:
+    """Groups of 1024 x 1024, three channels before as context, trees learned from all pixels."""
+    options = {libjxl.EFFORT: effort, libjxl.GROUP_SIZE: 3, libjxl.PREVIOUS_CHANNELS: 3, libjxl.TREE_PERCENT: 100}
+
+    def encode(pixels: Pixels, threads: int) -> bytes:
+        return libjxl.encode(pixels, bits, threads, options)
+
+    return Peer(f"JPEG XL, effort {effort}, -g 3 -E 3 -I 100", encode, _decoder("jpegxl"), slow=True, brief=True)
+
+
+def _coloured(jpeg_ls: Peer) -> list[Peer]:
+    return [
+        Peer("JPEG-LS, no colour transform", jpeg_ls.encode, jpeg_ls.decode),
+        Peer(
+            "JPEG-LS, colour transform HP2",
+            lambda x, threads: jpeg_ls.encode(transform(x), threads),
+            lambda data, shape: untransform(jpeg_ls.decode(data, shape)),
+        ),
+    ]
 
 
 def transform(pixels: Pixels) -> Pixels:
@@ -128,12 +132,26 @@ def untransform(pixels: Pixels) -> Pixels:
     return np.stack([red, green, blue + mean - _HALF], -1)
 
 
-def _plain(name: str, encode: Callable[..., Any], decode: Callable[[bytes], Any], **options: Any) -> Peer:
-    """A codec that takes gray and RGB alike, on one thread."""
-    return Peer(name, lambda x, _: bytes(encode(_squeezed(x), **options)), lambda data, shape: _channels(decode(data), shape))
+def _plain(name: str, prefix: str, brief: bool = False, **options: Any) -> Peer:
+    """A codec of imagecodecs that takes gray and RGB alike, on one thread."""
+
+    def encode(pixels: Pixels, _: int) -> bytes:
+        return bytes(getattr(library(), f"{prefix}_encode")(_squeezed(pixels), **options))
+
+    return Peer(name, encode, _decoder(prefix), brief=brief)
 
 
-def _general(name: str, encode: Callable[[bytes], Any], decode: Callable[[bytes], Any], binary: bool) -> Peer:
+def _decoder(prefix: str) -> Callable[[bytes, Shape], Pixels]:
+    """A decoder of imagecodecs. It gives (H, W), RGB or RGBA."""
+
+    def decode(data: bytes, shape: Shape) -> Pixels:
+        pixels: Pixels = np.asarray(getattr(library(), f"{prefix}_decode")(data), np.uint8)
+        return pixels.reshape(*shape[:2], -1)[..., : shape[-1]]
+
+    return decode
+
+
+def _general(name: str, encode: Callable[[bytes], Any], decode: Callable[[bytes], Any], binary: bool, brief: bool = False) -> Peer:
     """A codec of bytes."""
 
     def unpacked(data: bytes, shape: Shape) -> Pixels:
@@ -142,7 +160,21 @@ def _general(name: str, encode: Callable[[bytes], Any], decode: Callable[[bytes]
             values = np.unpackbits(values, count=int(np.prod(shape)))
         return values.reshape(shape)
 
-    return Peer(name, lambda x, _: bytes(encode((np.packbits(x) if binary else x).tobytes())), unpacked, general=True)
+    def packed(pixels: Pixels, _: int) -> bytes:
+        return bytes(encode((np.packbits(pixels) if binary else pixels).tobytes()))
+
+    return Peer(name, packed, unpacked, general=True, brief=brief)
+
+
+def _png_encode(pixels: Pixels, _: int) -> bytes:
+    """The smaller of zlib's two strategies that make sense: filtered residuals are better for photos, the default for drawings."""
+    codecs = library()
+    strategies = codecs.PNG.STRATEGY.DEFAULT, codecs.PNG.STRATEGY.FILTERED
+    return min((bytes(codecs.png_encode(_squeezed(pixels), level=9, strategy=strategy)) for strategy in strategies), key=len)
+
+
+def _zstd_encode(data: bytes) -> Any:
+    return library().zstd_encode(data, level=ZSTD_LEVEL)
 
 
 def _xz_encode(data: bytes) -> bytes:
@@ -169,42 +201,3 @@ def _squeezed(pixels: Pixels) -> Pixels:
 def _rgb(pixels: Pixels) -> Pixels:
     """Gray three times, for formats that know no gray."""
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:-1], 3)))
-
-
-def _channels(decoded: Any, shape: Shape) -> Pixels:
-    """What a codec gave back in the shape of what it was given: (H, W), RGB or RGBA as (H, W, C)."""
-    pixels: Pixels = np.asarray(decoded, np.uint8)
-    return pixels.reshape(*shape[:2], -1)[..., : shape[-1]]
-
-
-TABLE = ("PNG", "WebP lossless, method 6", "JPEG XL, effort 7", "JPEG XL, effort 9")
-
-
-@click.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True))
-@click.option("--json", "out", default=None, type=click.Path(path_type=Path))
-def main(folder: Path, out: Path | None) -> None:
-    """Bits/dim of the PNG and WebP pictures below FOLDER, one file each, decoded and compared."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".webp"))
-    pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
-    rates = {}
-    try:
-        chosen = [peer for peer in peers() if peer.name in TABLE]
-    except MissingPeersError as error:
-        raise click.ClickException(str(error)) from None
-    for peer in chosen:
-        size = 0
-        for picture in pictures:
-            data = peer.encode(picture, 1)
-            if not np.array_equal(peer.decode(data, picture.shape), picture):
-                raise click.ClickException(f"{peer.name}: a picture does not come back as it was")
-            size += len(data)
-        rates[peer.name] = 8 * size / sum(picture.size for picture in pictures)
-        click.echo(f"{peer.name}: {rates[peer.name]:.4f}")
-    if out:
-        found = {"imagecodecs": library().__version__, "pictures": len(files), "bits_per_dim": rates}
-        out.write_text(json.dumps(found, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,170 +1,249 @@
-"""Tables and plots from the JSON of results: ``python -m benchmarks.report [FOLDER]``.
+"""Tables and plots from the JSON of results: `python -m benchmarks report [FOLDER]`.
 
-Into FOLDER, benchmarks/results if it is not given, go all tables of run.py as README.md, and the plots; for benchmarks/results
-the tables between the marks of the project's README as well. Figures are measured by run.py, photos.py, peers.py and latents.py;
-nothing is typed in by hand.
+Into FOLDER, benchmarks/results if it is not given, go a page of all rows for each data set, and the plots; for benchmarks/results
+the tables between the marks of the project's README as well. Nothing is typed in by hand, and figures.py tests that.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import click
 
-from . import plots
-from .run import PREFIX, SCATTER, Row, read
-from .tables import for_readme, table_of
+from . import detail, latents, plots, tables
+from .coder import Figures
+from .datasets import SOURCES
+from .jobs import EACH
+from .rows import PREFIX, SCATTER, Row, Scatter, Stamp, from_json, read
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
-NETWORKS, PLAIN = "without_adaptive_bits_per_dim", ", no adaptive stage"
-SETS = {"kodak": "Kodak, 24 pictures", "valid": "validation photos, 16"}
-
-
-def load(name: str) -> dict[str, Any]:
-    return json.loads((RESULTS / f"{name}.json").read_text())  # type: ignore[no-any-return]
-
-
-def rates() -> list[str]:
-    """Bits/dim of real files, ours and other codecs'."""
-    ours, peers = {s: load(f"photos-{s}")["total"] for s in SETS}, {s: load(f"peers-{s}")["bits_per_dim"] for s in SETS}
-    lines = ["| bits/dim of real files | " + " | ".join(SETS.values()) + " |", "|---|" + "---|" * len(SETS)]
-    for label, key in (("**vaezip**, every file by the model", "bits_per_dim"), ("without the adaptive stage", NETWORKS)):
-        mark = "**" if label.startswith("**") else ""
-        lines.append(f"| {label} | " + " | ".join(f"{mark}{ours[s][key]:.3f}{mark}" for s in SETS) + " |")
-    for name in next(iter(peers.values())):
-        lines.append(f"| {name} | " + " | ".join(f"{peers[s][name]:.3f}" for s in SETS) + " |")
-    return lines
-
-
-def accounting() -> list[str]:
-    """Where the bits go, and what coding costs beyond the negative ELBO."""
-    rows = {
-        "-log p(x given z)": "likelihood_bits_per_dim",
-        "-log p(z)": "prior_bits_per_dim",
-        "-log q(z given x), given back": "posterior_bits_per_dim",
-        "initial bits": "initial_bits_per_dim",
-        "file": "bits_per_dim",
-        "negative ELBO of the networks": "neg_elbo",
-        "their code length, without the adaptive stage": NETWORKS,
-    }
-    totals = [load(f"photos-{s}")["total"] for s in SETS]
-    lines = ["| bits/dim | " + " | ".join(SETS) + " |", "|---|" + "---|" * len(SETS)]
-    for name, key in rows.items():
-        lines.append(f"| {name} | " + " | ".join(f"{total[key]:.4f}" for total in totals) + " |")
-    lines.append("| which is beyond it by | " + " | ".join(f"{total['overhead_percent']:+.3f} %" for total in totals) + " |")
-    return lines
-
-
-def latents() -> list[str]:
-    """What the latents save, against the same heads trained without and against a deterministic control."""
-    rows = {"with z": "with", "without": "without", "control: the prior's mode in z's place": "control"}
-    columns = [(load(f"latents-{s}"), f"{s}{label}", key) for s in SETS for label, key in (("", "bits_per_dim"), (PLAIN, NETWORKS))]
-    lines = ["| bits/dim of the messages | " + " | ".join(label for _, label, _ in columns) + " |", "|---|" + "---|" * len(columns)]
-    for name, row in rows.items():
-        lines.append(f"| {name} | " + " | ".join(f"{found[row][key]:.4f}" for found, _, key in columns) + " |")
-    return lines
-
-
-def speed() -> list[str]:
-    """Times of a Kodak picture, JPEG XL's beside."""
-    found = load("photos-kodak")
-    about, total = found["about"], found["total"]
-    megapixels = sum(row["dims"] for row in found["rows"]) / 3e6 / total["pictures"]
-    rows = [
-        ("compress, without verification", "encode_s", "encode_network_s", "encode_coder_s"),
-        ("decompress", "decode_s", "decode_network_s", "decode_coder_s"),
-    ]
-    lines = [f"| seconds for {megapixels:.2f} MP | all | of which networks | coder and all else |", "|---|---|---|---|"]
-    for name, whole, network, coder in rows:
-        lines.append(f"| {name} | {total[whole]:.2f} | {total[network]:.2f} | {total[coder]:.2f} |")
-    lines.append(f"| JPEG XL, effort 9, compress | {total['jpeg_xl_s']:.2f} | | |")
-    lines.append("")
-    lines.append(
-        f"Warm, mean over Kodak, {about['threads']} cores of an {about['processor']}, backend {about['backend']}. The decoder runs "
-        f"{about['macs_per_pixel'] / 1000:.0f} thousand multiplications a pixel."
-    )
-    return lines
-
-
-def quantisation() -> list[str]:
-    """What rounding costs: the averaged weights without rounding, and with the rounding that they were trained with."""
-    totals = {s: load(f"photos-{s}")["total"] for s in SETS}
-    rates = [(s, t["crops_neg_elbo_float"], t["crops_neg_elbo_quantised"]) for s, t in totals.items()]
-    parts = [f"{name} {plain:.4f} without rounding, {rounded:.4f} with it" for name, plain, rounded in rates]
-    return [f"The price of integers, as the negative ELBO of centre crops of 256 x 256: {'; '.join(parts)}."]
+PICTURES = ("kodak", "photos")
+JPEG_XL = "JPEG XL, effort 9"
+"""This and its tuned form are compared with ours picture by picture."""
 
 
 def read_tables(folder: Path) -> list[list[Row]]:
-    """The rows of every data set that was measured."""
-    return [rows for path in sorted(folder.glob(f"{PREFIX}*.json")) if (rows := read(path))]
+    """The rows of every data set that was measured: pictures first, then by the order of datasets.SOURCES."""
+    tables = [rows for path in sorted(folder.glob(f"{PREFIX}*.json")) if (rows := read(path))]
+    order = [*PICTURES, *SOURCES]
+    return sorted(tables, key=lambda rows: order.index(rows[0].dataset) if rows[0].dataset in order else len(order))
 
 
-def headed(rows: list[Row], shown: list[Row]) -> list[str]:
-    """The table of a data set with its title, and below it what it was measured on."""
-    machines = dict.fromkeys(f"{row['machine']['processor']}, {row['machine']['cores']} cores, {row['commit']}" for row in rows)
-    starts = [f"{row['model']} {row['start_up_s']:.1f} s" for row in shown if "start_up_s" in row]
-    started = [f"Start-up, not in the speeds: {', '.join(dict.fromkeys(starts))}.", ""] if starts else []
-    return [f"### {rows[0]['title']}", "", *table_of(shown), "", *started, f"Measured on {'; '.join(machines)}.", ""]
+def measured_on(rows: Iterable[Row]) -> str:
+    """Machines and commits of sizes and of speeds, in words."""
+    rows = list(rows)
+    speeds = _places(row.speed.stamp for row in rows if row.speed is not None)
+    unknown = "; no times yet where there are none" if any(row.speed is None and row.error is None for row in rows) else ""
+    return f"Sizes measured at {_commits(row.stamp for row in rows)}; times on {speeds or 'no machine yet'}{unknown}."
+
+
+def _places(stamps: Iterable[Stamp]) -> str:
+    by_machine: dict[str, list[Stamp]] = {}
+    for stamp in stamps:
+        by_machine.setdefault(stamp.machine, []).append(stamp)
+    return "; ".join(f"{machine}, at {_commits(stamps)}" for machine, stamps in by_machine.items())
+
+
+def _commits(stamps: Iterable[Stamp]) -> str:
+    return ", ".join(sorted({stamp.commit or "an installation" for stamp in stamps}))
+
+
+def smaller_by_picture(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
+    """For each form of JPEG XL that has files as ours: its name, on how many pictures it is smaller, and of how many."""
+    ours = next((row for row in rows if row.ours and row.files), None)
+    if ours is None:
+        return []
+    others = [row for row in rows if row.codec.startswith(JPEG_XL) and row.layout == EACH and row.files]
+    return [(row.codec, sum(a < b for a, b in zip(row.files, ours.files, strict=True)), len(row.files)) for row in others]
+
+
+def by_picture(rows: Sequence[Row]) -> list[str]:
+    """The sentence on single pictures."""
+    parts = [f"{codec} on {count} of {total}" for codec, count, total in smaller_by_picture(rows)]
+    return [f"Pictures on which JPEG XL is smaller than vaezip: {'; '.join(parts)}."] if parts else []
+
+
+def page(rows: Sequence[Row], folder: Path) -> str:
+    """Everything on one data set."""
+    text = [f"# {rows[0].title}", "", "Written by `python -m benchmarks report` from the JSON beside it.", ""]
+    ordered = sorted(rows, key=lambda row: -row.images)
+    for images, group in groupby(ordered, key=lambda row: row.images):
+        whole = images == ordered[0].images
+        text += [] if whole else [f"## The first {images} images", ""]
+        text += [*tables.full(list(group), beside=whole), ""]
+    starts = dict.fromkeys(start for row in rows if (start := start_up(row)))
+    if starts:
+        text += [f"Start-up of encoder and decoder, not in the times: {', '.join(starts)}.", ""]
+    text += [tables.TIMES, "", measured_on(rows), "", *by_picture(rows), ""]
+    text += pictures_in_detail(rows, folder)
+    for path in drawn(rows, folder):
+        text += [f"![{path.stem}]({path.name})", ""]
+    return "\n".join(text).rstrip() + "\n"
+
+
+def start_up(row: Row) -> str:
+    """Of our codecs, in words."""
+    if row.speed is None or not row.speed.start_up_s:
+        return ""
+    return f"{row.model} {' and '.join(f'{seconds:.1f} s' for seconds in row.speed.start_up_s)}"
+
+
+def pictures_in_detail(rows: Sequence[Row], folder: Path) -> list[str]:
+    """Where the bits of pictures go, what coding costs, how the time is spent, what latents save and what integers cost."""
+    name = rows[0].dataset
+    ours = next((row for row in rows if row.ours and row.files and row.accounting), None)
+    found = detail.read(folder / f"{detail.PREFIX}{name}.json")
+    text = []
+    if ours is not None and ours.accounting is not None:
+        text += ["## Where the bits go", "", *accounting(ours, found), ""]
+    if found is not None:
+        text += ["## Work", "", *work(found), ""]
+    ablation = latents.read(folder / f"{latents.PREFIX}{name}.json")
+    if ablation is not None:
+        text += ["## What the latents save", "", *latents_table(ablation), ""]
+    return text
+
+
+def accounting(ours: Row, found: detail.Detail | None) -> list[str]:
+    """The terms of the negative ELBO as they were coded, and the code length that is to be compared with the bound."""
+    assert ours.accounting is not None and ours.bits_per_dim is not None
+    figures = {
+        "-log p(x given z)": ours.accounting.likelihood_bits / ours.dims,
+        "-log p(z)": ours.accounting.prior_bits / ours.dims,
+        "-log q(z given x), given back": ours.accounting.posterior_bits / ours.dims,
+        "initial bits": ours.accounting.initial_bits / ours.dims,
+        "file": ours.bits_per_dim,
+    }
+    if ours.bound is not None:
+        figures["negative ELBO of the networks"] = ours.bound.neg_elbo_bits_per_dim
+    lines = ["| | bits/dim |", "|---|---:|", *(f"| {name} | {value:.4f} |" for name, value in figures.items())]
+    if found is not None and ours.bound is not None:
+        beyond = found.bits_per_dim / ours.bound.neg_elbo_bits_per_dim - 1
+        lines.append(f"| code length of the networks, without the adaptive stage | {found.bits_per_dim:.4f} |")
+        lines.append(f"| which is beyond their negative ELBO by | {100 * beyond:+.3f} % |")
+    return lines
+
+
+def work(found: detail.Detail) -> list[str]:
+    """Seconds of a picture in networks and coder, and the price of integers."""
+    lines = []
+    if found.seconds is not None:
+        seconds = found.seconds
+        lines += ["| seconds a picture | networks | coder and all else |", "|---|---:|---:|"]
+        lines.append(f"| compress | {seconds.encode_network_s:.2f} | {seconds.encode_coder_s:.2f} |")
+        lines.append(f"| decompress | {seconds.decode_network_s:.2f} | {seconds.decode_coder_s:.2f} |")
+        lines += ["", f"With {found.threads} threads on {_places([found.stamp])}."]
+    lines.append(f"The decoder runs {found.macs_per_pixel / 1000:.0f} thousand multiplications a pixel.")
+    if found.crops is not None:
+        lines.append(
+            "The price of integers, as the negative ELBO of centre crops of 256 x 256: "
+            f"{found.crops.neg_elbo_float:.4f} without rounding, {found.crops.neg_elbo_quantised:.4f} with it."
+        )
+    return lines
+
+
+def latents_table(found: latents.Latents) -> list[str]:
+    """The rates of messages with z, without, and with a deterministic control."""
+    rates = {"with z": found.with_z, "without": found.without, "control: the prior's mode in z's place": found.control}
+    lines = [
+        "Heads trained alike but for their latents, on one frozen trunk. That trunk was trained beside z, which flatters z:",
+        "trained apart in full, a model without latents was as good (`bbans/models/DECISIONS.md`).",
+        "",
+        "| bits/dim of the messages | | no adaptive stage |",
+        "|---|---:|---:|",
+    ]
+    return lines + [f"| {name} | {r.bits_per_dim:.4f} | {r.without_adaptive_bits_per_dim:.4f} |" for name, r in rates.items()]
+
+
+def drawn(rows: Sequence[Row], folder: Path) -> list[Path]:
+    """The plots of a data set that are there."""
+    name = rows[0].dataset
+    paths = [folder / f"{kind}-{name}.png" for kind in ("pictures", "rate", "bits")]
+    return [path for path in (*paths, *(path.with_suffix(".png") for path, _ in scatters(name, folder))) if path.exists()]
+
+
+def scatters(name: str, folder: Path) -> list[tuple[Path, Scatter]]:
+    """Of single images of a data set: the JSON's path and what it holds."""
+    loaded = [(path, from_json(Scatter, json.loads(path.read_text()))) for path in sorted(folder.glob(f"{SCATTER}*.json"))]
+    return [(path, scatter) for path, scatter in loaded if scatter.dataset == name]
+
+
+def draw(rows: Sequence[Row], folder: Path) -> None:
+    """The plots of a data set; none, said once, without matplotlib."""
+    name = rows[0].dataset
+    try:
+        whole = [row for row in rows if row.error is None and row.speed is not None and row.images == max(r.images for r in rows)]
+        if whole:
+            plots.rate_against_speed(whole, folder / f"rate-{name}.png")
+        if accounted := plots.accounted(rows):
+            plots.bits_accounting(accounted, folder / f"bits-{name}.png")
+        if smaller_by_picture(rows):
+            plots.picture_by_picture(rows, JPEG_XL, folder / f"pictures-{name}.png")
+        for path, scatter in scatters(name, folder):
+            plots.code_length_against_elbo(scatter, path.with_suffix(".png"))
+    except ImportError:
+        click.echo("plots are left out: matplotlib is not installed (pip install 'bbans[bench]')", err=True)
+
+
+def coder_page(folder: Path) -> list[str]:
+    """The entropy coder's own table."""
+    path = folder / "coder.json"
+    if not path.exists():
+        return []
+    about = json.loads(path.read_text())
+    text = ["| coder | codec | lanes | make, ns a symbol | push, ns | pop, ns | bits |", "|---|---|---:|---:|---:|---:|---:|"]
+    for row in (from_json(Figures, row) for row in about["rows"]):
+        times = " | ".join(f"{ns:.1f}" for ns in (row.make_ns, row.push_ns, row.pop_ns))
+        text.append(f"| {row.coder} | {row.codec} | {row.lanes} | {times} | {row.bits:.3f} |")
+    return ["## The entropy coder alone, one core", "", *text, "", f"On {_places([from_json(Stamp, about['stamp'])])}.", ""]
+
+
+def pages(folder: Path) -> dict[Path, str]:
+    """All Markdown of a folder of results, by its path."""
+    found = read_tables(folder)
+    texts = {folder / f"{rows[0].dataset}.md": page(rows, folder) for rows in found}
+    index = ["# Results", "", "Written by `python -m benchmarks report` from the JSON beside it. All rows, by data set:", ""]
+    index += [f"- [{rows[0].title}]({rows[0].dataset}.md)" for rows in found]
+    texts[folder / "README.md"] = "\n".join([*index, "", *coder_page(folder)]).rstrip() + "\n"
+    return texts
 
 
 def write_folder(folder: Path) -> list[Path]:
-    """README.md with all tables of a folder of results, and its plots. Returns what was written."""
-    tables = read_tables(folder)
-    text = ["# Results", "", "Written by `python -m benchmarks.report` from the JSON beside it.", ""]
-    written = []
-    for rows in tables:
-        text += headed(rows, rows)
-        for path in draw(rows, folder):
-            text += [f"![{path.stem}]({path.name})", ""]
-            written.append(path)
-    target = folder / "README.md"
-    target.write_text("\n".join(text))
-    return [*written, target]
+    """A page for each data set of a folder of results, and its plots. Returns the pages."""
+    for rows in read_tables(folder):
+        draw(rows, folder)
+    texts = pages(folder)
+    for path, text in texts.items():
+        path.write_text(text)
+    return list(texts)
 
 
-def draw(rows: list[Row], folder: Path) -> list[Path]:
-    """The plots of a data set; none, said once, without matplotlib."""
-    name = rows[0]["dataset"]
-    drawn = []
-    try:
-        if any("error" not in row for row in rows):
-            plots.rate_against_speed(rows, folder / f"rate-{name}.png")
-            drawn.append(folder / f"rate-{name}.png")
-        if accounted := plots.accounted(rows):
-            plots.bits_accounting(accounted, folder / f"bits-{name}.png")
-            drawn.append(folder / f"bits-{name}.png")
-        for path in sorted(folder.glob(f"{SCATTER}*.json")):
-            scatter = json.loads(path.read_text())
-            if scatter["dataset"] == name:
-                plots.code_length_against_elbo(scatter, path.with_suffix(".png"))
-                drawn.append(path.with_suffix(".png"))
-    except ImportError:
-        click.echo("plots are left out: matplotlib is not installed (pip install 'bbans[bench]')", err=True)
-    return drawn
-
-
-def write_readme() -> None:
-    """Replace what stands between the marks of the README."""
-    text = [*rates(), "", *speed(), "", "Where the bits go:", "", *accounting(), ""]
-    text += [
-        "What the latents save, on one frozen trunk, with heads trained alike but for their latents. That trunk was trained beside",
-        "z, which flatters z: after 850 more steps of all layers z saves 0.24 % on validation, no longer 0.47 %, and the model",
-        "without is still catching up; trained apart in full, photo-1 was 0.05 % larger with z (`bbans/models/DECISIONS.md`).",
-        "",
-        *latents(),
-        "",
-        *quantisation(),
-    ]
+def readme_block() -> str:
+    """What stands between the marks of the README."""
+    text = []
+    relative = RESULTS.relative_to(README.parent).as_posix()
     for rows in read_tables(RESULTS):
-        if shown := for_readme(rows):
-            text += ["", *headed(rows, shown)[:-1]]
-    before, rest = README.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    README.write_text(before + BEGIN + "\n" + "\n".join(text) + "\n" + END + after)
+        if not (table := tables.brief(rows)):
+            continue
+        name, title, shown = rows[0].dataset, rows[0].title, tables.for_readme(rows)
+        text += [f"### {title}, {shown[0].images} images", "", *table, "", *by_picture(rows)]
+        if any(row.bound and row.bound.adaptive for row in shown):
+            text += ["There is no overhead here: the adaptive stage learns from each picture what the negative ELBO does not know."]
+        text += [f"[All rows]({relative}/{name}.md). {measured_on(shown)}", ""]
+        if (RESULTS / f"pictures-{name}.png").exists():
+            text += [f"![{title}, picture by picture]({relative}/pictures-{name}.png)", ""]
+    return "\n".join([*text, tables.TIMES])
+
+
+def with_block(readme: str, block: str) -> str:
+    """The README with another block between its marks."""
+    before, rest = readme.split(BEGIN)
+    return f"{before}{BEGIN}\n{block}\n{END}{rest.split(END)[1]}"
 
 
 @click.command()
@@ -174,7 +253,7 @@ def main(folder: Path) -> None:
     for path in write_folder(folder):
         click.echo(path)
     if folder.resolve() == RESULTS.resolve() and README.exists():
-        write_readme()
+        README.write_text(with_block(README.read_text(), readme_block()))
         click.echo(README)
 
 

@@ -1,59 +1,44 @@
-"""The table: every data set by every codec, as rows of JSON.
+"""The table: every data set by every codec, as rows (see rows.py) in JSON.
 
-A row has dataset, title, codec, model, scheme, layout (see jobs.py), images, dims, bytes, bits_per_dim, neg_elbo_bits_per_dim,
-encode_s, decode_s, images_per_s, decode_images_per_s, encode_mib, decode_mib (how far memory rose), threads, rounds, verified, and
-machine, versions, commit, date. Rows of our models have as well:
-
-- start_up_s, start_up_decode_s: of a fresh process, not part of the seconds above;
-- likelihood_bits, prior_bits, posterior_bits, initial_bits: the accounting that the file carries; chunk, chunks, header_bytes;
-- neg_elbo_error (standard error) and overhead: bits_per_dim / neg_elbo_bits_per_dim - 1, initial bits included; net_bits_per_dim:
-  without them. For K particles bound_bits_per_dim is the IWAE-K bound, and overhead is beyond that;
-- kind: ``pure VAE`` (factorised likelihood) or ``with pixel context``.
-
-A codec that failed, or did not give back what it was given, has `error` in place of figures.
+Rows of our models have where their bits are, and what the model could code the images in: bits of Monte Carlo draws, without the
+coder. A codec that failed, or did not give back what it was given, has an error in place of figures.
 """
 
 from __future__ import annotations
 
-import datetime
 import fnmatch
-import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from bbans import models
 from bbans.models.weights import PHOTO, Weights
 
-from . import datasets, machine
-from .craystack import CraystackJob
+from . import datasets, machine, rows
+from .craystack import BATCHES, CraystackJob
 from .datasets import DataSet, MissingDataError
 from .jobs import ARCHIVE, EACH, SHEET, Job, PeerJob, measure
 from .ours import ArchiveJob, PhotoJob
-from .peers import MissingPeersError, peers
+from .peers import MissingPeersError, library, peers
+from .rows import SCATTER, Row, Scatter
 from .theory import CHAIN_IMAGES, Theory
 
-KEY = ("dataset", "codec", "model", "scheme", "layout", "images", "threads")
 EACH_IMAGES = 100
 """Images that are coded as archives of their own."""
 MCBITS_IMAGES = 1000
 """Images for Monte Carlo schemes: K particles cost K times the work."""
 MCBITS_PARTICLES = (1, 2, 5, 10, 50)
-CRAYSTACK_IMAGES = {2: 10_000, 256: 500}
-"""Images for craystack's BB-ANS, by symbols: its mixtures make a table of 256 intervals for every pixel."""
-PREFIX, SCATTER = "table-", "scatter-"
-
-Row = dict[str, Any]
+SIZES, SPEEDS, ALL = "sizes", "speeds", "all"
 
 
 @dataclass(frozen=True)
 class Options:
     """What to measure.
 
-    ``images``: only the first; ``codecs``: patterns of names of peers; ``models``: ids or weight files, none for all that are
-    installed; ``particles``: of the Monte Carlo schemes; ``quick``: without peers that are slow, and the default layout alone.
+    `images`: only the first; `codecs`: patterns of names of peers; `models`: ids or weight files, none for all that are installed;
+    `particles`: of the Monte Carlo schemes; `quick`: without peers that are slow, and the default layout alone; `parts`: SIZES
+    without speeds, SPEEDS without bounds, or ALL.
     """
 
     threads: int
@@ -64,6 +49,7 @@ class Options:
     models: tuple[str, ...] = ()
     particles: tuple[int, ...] = ()
     quick: bool = False
+    parts: str = ALL
 
 
 @dataclass
@@ -71,55 +57,66 @@ class Results:
     """Rows, and what the plots of single images need."""
 
     rows: list[Row] = field(default_factory=list)
-    scatters: list[dict[str, Any]] = field(default_factory=list)
+    scatters: list[Scatter] = field(default_factory=list)
 
 
 def table(names: Sequence[str], data: Path | None, options: Options, say: Callable[[str], None]) -> Iterator[Results]:
     """The results of each data set that is there, in order; of the others it is said how to get them."""
     for name in names:
         try:
-            found = datasets.load(name, data).first(options.images)
+            loaded = datasets.load(name, data).first(options.images)
         except MissingDataError as error:
             say(str(error))
         else:
-            yield measure_set(found, options, say)
+            yield measure_set(loaded, options, say)
 
 
 def measure_set(data: DataSet, options: Options, say: Callable[[str], None]) -> Results:
     """The results of one data set."""
-    stamp = {**machine.about(), "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat()}
-    results = Results()
+    stamp = machine.stamp()
     with tempfile.TemporaryDirectory() as folder:
         ours = our_jobs(data, Path(folder), options, say)
         others = peer_jobs(data, options, say)
         say(f"{data.title}: {len(data.images)} images, {data.dims} sub-pixels, {len(others) + len(ours)} rows")
-        rows = measure([*others, *(job for job, _ in ours)], options.rounds, say)
-    theory = Theory(data, options.draws, max(options.particles, default=1))
-    for row, model in zip(rows, [None] * len(others) + [model for _, model in ours], strict=True):
-        row = {"dataset": data.name, "title": data.title, **row, **stamp}
-        if model is not None and row["verified"]:
-            row |= theory.fields(row, model)
-            if data.is_set and row["layout"] == ARCHIVE and row["images"] > CHAIN_IMAGES:
-                results.scatters.append(theory.scatter(model, row["scheme"], row["images"]))
-        results.rows.append(row)
+        measured = measure(data, [*others, *(job for job, _ in ours)], stamp, options.rounds, say)
+    if options.parts == SIZES:
+        measured = [replace(row, speed=None) for row in measured]
+    if options.parts == SPEEDS:
+        return Results(measured)
+    return with_bounds(measured, {job.task.model: model for job, model in ours}, Theory(data, options.draws, options.particles))
+
+
+def with_bounds(measured: Sequence[Row], model_of: Mapping[str | None, str], theory: Theory) -> Results:
+    """The same rows, with what our models could code the images in. `model_of`: the weight file, or id, of each id."""
+    results = Results()
+    for row in measured:
+        model = model_of.get(row.model)
+        if model is None or row.bytes is None:
+            results.rows.append(row)
+            continue
+        results.rows.append(replace(row, bound=theory.bound(row, model)))
+        if row.trained_for_it and theory.data.is_set and row.layout == ARCHIVE and row.images > CHAIN_IMAGES:
+            results.scatters.append(theory.scatter(model, row.scheme, row.images))
     return results
 
 
 def peer_jobs(data: DataSet, options: Options, say: Callable[[str], None]) -> list[Job]:
     """Other codecs, each image alone and, for sets, as one contact sheet."""
-    colours = min(image.shape[-1] for image in data.images)
     try:
-        found = peers(colours, data.symbols)
+        library()
     except MissingPeersError as error:
         say(str(error))
         return []
-    chosen = [
-        peer
-        for peer in found
-        if any(fnmatch.fnmatch(peer.name, pattern) for pattern in options.codecs) and not (options.quick and peer.slow)
-    ]
-    layouts = (EACH, SHEET) if data.is_set else (EACH,)
-    return [PeerJob(peer, data, layout, options.threads) for layout in layouts for peer in chosen]
+    jobs: list[Job] = []
+    for layout in (EACH, SHEET) if data.is_set else (EACH,):
+        for peer in peers(min(image.shape[-1] for image in data.images), data.symbols):
+            if (options.quick and peer.slow) or not any(fnmatch.fnmatch(peer.name, pattern) for pattern in options.codecs):
+                continue
+            try:
+                jobs.append(PeerJob(peer, data, layout, options.threads))
+            except ImportError as error:
+                say(f"{peer.name} is left out: {error}")
+    return jobs
 
 
 def our_jobs(data: DataSet, folder: Path, options: Options, say: Callable[[str], None]) -> list[tuple[Job, str]]:
@@ -128,33 +125,33 @@ def our_jobs(data: DataSet, folder: Path, options: Options, say: Callable[[str],
     if not data.is_set:
         photo = [id for id, weights in chosen.items() if weights.architecture == PHOTO]
         return [(PhotoJob(data, id, options.threads), id) for id in photo]
-    shape = data.images[0].shape
-    found: list[tuple[Job, str]] = []
+    jobs: list[tuple[Job, str]] = []
     for id, weights in chosen.items():
-        if not weights.takes(shape, data.symbols):
+        if not weights.takes(data.images[0].shape, data.symbols):
             continue
         own, *others = schemes(weights, options.particles)
-        found.append((ArchiveJob(data, folder, id, own, threads=options.threads), id))
+        jobs.append((ArchiveJob(data, folder, id, own, threads=options.threads), id))
         if options.quick:
             continue
-        found.append((ArchiveJob(data, folder, id, own, chunk=len(data.images), threads=options.threads), id))
-        found.append((ArchiveJob(data.first(EACH_IMAGES), folder, id, own, threads=options.threads, each=True), id))
+        jobs.append((ArchiveJob(data, folder, id, own, chunk=len(data.images), threads=options.threads), id))
+        jobs.append((ArchiveJob(data.first(EACH_IMAGES), folder, id, own, threads=options.threads, each=True), id))
         for scheme in others:
             part = data.first(MCBITS_IMAGES) if scheme.startswith("mcbits") else data
-            found.append((ArchiveJob(part, folder, id, scheme, chunk=len(part.images), threads=options.threads), id))
-        if own == "bb-ans" and shape[2] == 1:
-            found += [(job, id) for job in beside_craystack(data.first(CRAYSTACK_IMAGES[data.symbols]), folder, id, say)]
-    return found
+            jobs.append((ArchiveJob(part, folder, id, scheme, chunk=len(part.images), threads=options.threads), id))
+        if own == "bb-ans" and data.images[0].shape[2] == 1 and data.trained(weights.id):
+            jobs += [(job, id) for job in beside_craystack(data, folder, id, options, say)]
+    return jobs
 
 
-def beside_craystack(data: DataSet, folder: Path, model: str, say: Callable[[str], None]) -> list[Job]:
-    """craystack's BB-ANS, and ours on as many images and on one thread as well; none where craystack is missing."""
+def beside_craystack(data: DataSet, folder: Path, model: str, options: Options, say: Callable[[str], None]) -> list[Job]:
+    """craystack's BB-ANS, and ours on one thread as well; none where craystack is missing or not asked for."""
     try:
-        theirs = CraystackJob(data, model)
+        theirs = [CraystackJob(data, model, batch) for batch in BATCHES if not len(data.images) % batch]
     except ImportError as error:
-        say(f"craystack's own BB-ANS is left out, its published figure stands in the table ({error})")
+        say(f"craystack's own BB-ANS is left out ({error})")
         return []
-    return [theirs, ArchiveJob(data.first(theirs.images), folder, model, "bb-ans", chunk=theirs.images, threads=1)]
+    chosen = [job for job in theirs if any(fnmatch.fnmatch(job.task.codec, pattern) for pattern in options.codecs)]
+    return [*chosen, ArchiveJob(data, folder, model, "bb-ans", chunk=len(data.images), threads=1)] if chosen else []
 
 
 def schemes(weights: Weights, particles: Sequence[int] = ()) -> list[str]:
@@ -166,29 +163,10 @@ def schemes(weights: Weights, particles: Sequence[int] = ()) -> list[str]:
     return ["bb-ans", *(f"mcbits-{coupled}{k}" for coupled in ("", "coupled-") for k in particles)]
 
 
-def write(results: Results, folder: Path) -> list[Path]:
-    """Write one table a data set, and one file a scatter. Rows of what was measured again take the place of older ones."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name in dict.fromkeys(row["dataset"] for row in results.rows):
-        path = folder / f"{PREFIX}{name}.json"
-        kept = {key_of(row): row for row in read(path)} | {key_of(row): row for row in results.rows if row["dataset"] == name}
-        lines = ",\n ".join(json.dumps(row, allow_nan=False) for row in kept.values())
-        path.write_text(f"[\n {lines}\n]\n")
-        written.append(path)
+def write(results: Results, folder: Path, allow_dirty: bool = False) -> list[Path]:
+    """Write one table a data set, and one file a scatter. Raises: DirtyTreeError."""
+    written = rows.write(results.rows, folder, allow_dirty)
     for scatter in results.scatters:
-        path = folder / f"{SCATTER}{scatter['dataset']}-{scatter['model']}-{scatter['scheme']}.json"
-        path.write_text(json.dumps(scatter) + "\n")
-        written.append(path)
+        written.append(folder / f"{SCATTER}{scatter.dataset}-{scatter.model}-{scatter.scheme}.json")
+        rows.dump(written[-1], rows.to_json(scatter))
     return written
-
-
-def read(path: Path) -> list[Row]:
-    """The rows of a table; none where there is no file."""
-    rows: list[Row] = json.loads(path.read_text()) if path.exists() else []
-    return rows
-
-
-def key_of(row: Row) -> tuple[Any, ...]:
-    """What tells rows apart."""
-    return tuple(row.get(name) for name in KEY)

@@ -1,109 +1,186 @@
-"""Markdown of the rows of run.py, and of published figures beside them, marked as such."""
+"""Markdown of rows, and of published figures beside them, marked as such."""
 
 from __future__ import annotations
 
-import fnmatch
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from .jobs import ARCHIVE, CHAIN, EACH, SHEET
+from .peers import peers
+from .rows import Cost, Row, from_json
 
-Row = dict[str, Any]
-LARGE_PIXELS = 1 << 16
-"""Pixels of an image from which on speed is in megapixels, not in images."""
 MARKS = {"read": "published", "recalled": "published, as recalled: not looked up again"}
-README_PEERS = {SHEET: ("PNG*", "WebP*6", "JPEG XL, effort 9", "JPEG 2000", "xz*"), EACH: ("JPEG XL, effort 9",)}
 OTHER_LAYOUTS = {SHEET: "one stream"}
+FOREIGN = "no overhead: a model of other images, whose bound has no floor"
+ADAPTIVE = "no overhead: the adaptive stage knows more than the bound"
+TIMES = (
+    "Times are of one image, a mean over all of them, with all cores at work; in brackets, what all cores took together. Published "
+    "rows are in italics, and nothing of them was measured here."
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure of a paper. `status`: read in a source, or recalled; `printed`: the figure there, if it is of other dimensions."""
+
+    dataset: str
+    codec: str
+    bits_per_dim: float
+    status: str
+    note: str = ""
+    printed: float | None = None
+
+    error = None
+
+
+AnyRow = Row | Published
 
 
 @cache
-def published() -> list[Row]:
-    """Figures of papers: dataset, codec, bits_per_dim, status (read in a source, or recalled), note."""
-    found: list[Row] = json.loads((files(__package__) / "published.json").read_text())
-    return found
+def published() -> list[Published]:
+    """All of them."""
+    return [from_json(Published, row) for row in json.loads((files(__package__) / "published.json").read_text())]
 
 
-def table_of(rows: Sequence[Row]) -> list[str]:
-    """The table of one data set: ours in bold, published ones in italics, the smallest first, what failed at the end."""
-    if not rows:
-        return []
-    large = any(row["pixels"] >= LARGE_PIXELS * row["images"] for row in rows)
-    ours = any("overhead" in row for row in rows)
-    columns: dict[str, Callable[[Row], str]] = {"codec": _name, "layout": _layout, "images": lambda row: str(row.get("images", ""))}
-    columns["bits/dim"] = lambda row: _number(row, "bits_per_dim", ".4f" if row.get("images") else "g")
-    if ours:
-        columns["-ELBO"] = lambda row: _number(row, "neg_elbo_bits_per_dim", ".4f")
-        columns["bound"] = lambda row: _number(row, "bound_bits_per_dim", ".4f")
-        columns["overhead"] = lambda row: _number(row, "overhead", "+.2%").replace("%", " %")
-        columns["net bits/dim"] = lambda row: _number(row, "net_bits_per_dim", ".4f")
-        columns["initial bits"] = lambda row: _per_chunk(row)
-    columns["encode MP/s" if large else "encode images/s"] = lambda row: _speed(row, "encode_s", large)
-    columns["decode MP/s" if large else "decode images/s"] = lambda row: _speed(row, "decode_s", large)
-    columns["MiB"] = lambda row: _memory(row)
+def full(rows: Sequence[Row], beside: bool = True) -> list[str]:
+    """The table of rows of the same images, with all columns. `beside`: published figures as well."""
+    columns: dict[str, Callable[[AnyRow], str]] = {
+        "codec": _name,
+        "layout": lambda row: _layout(row) if isinstance(row, Row) else "",
+        "bits/dim": _bits_per_dim,
+    }
+    if any(row.bound for row in rows):
+        columns["-ELBO"] = _measured(lambda row: _form(row.bound and row.bound.neg_elbo_bits_per_dim))
+        if any(row.bound and row.bound.particles_bits_per_dim for row in rows):
+            columns["bound of K particles"] = _measured(lambda row: _form(row.bound and row.bound.particles_bits_per_dim))
+        columns["overhead"] = _measured(_overhead)
+        columns["net bits/dim"] = _measured(lambda row: _form(row.net_bits_per_dim))
+        columns["initial bits"] = _measured(_initial_bits)
+    columns["encode"], columns["decode"] = _measured(_encode_time), _measured(_decode_time)
+    columns["MiB"] = _measured(_memory)
     columns["note"] = _note
-    beside = [row for row in published() if row["dataset"] == rows[0]["dataset"]]
-    sorted_rows = sorted([*rows, *beside], key=lambda row: ("error" in row, row.get("bits_per_dim", 0.0)))
-    lines = ["| " + " | ".join(columns) + " |", "|---|---|" + "---:|" * (len(columns) - 3) + "---|"]
-    return lines + ["| " + " | ".join(show(row) for show in columns.values()) + " |" for row in sorted_rows]
+    return _table(columns, "ll", [*rows, *(_beside(rows) if beside else [])])
+
+
+def brief(rows: Sequence[Row]) -> list[str]:
+    """The table of the README: whole data sets by models that were made for them, and the peers that Peer.brief names."""
+    columns: dict[str, Callable[[AnyRow], str]] = {
+        "codec": _name_and_layout,
+        "bits/dim": _bits_per_dim,
+        "overhead": _measured(_overhead),
+        "encode": _measured(_encode_time),
+        "decode": _measured(_decode_time),
+    }
+    chosen = for_readme(rows)
+    return _table(columns, "l", [*chosen, *_beside(rows)]) if any(row.ours for row in chosen) else []
 
 
 def for_readme(rows: Sequence[Row]) -> list[Row]:
-    """Our models' archives, and a few of the other codecs."""
+    """The rows of the README's table."""
+    whole = [row for row in rows if row.images == max(row.images for row in rows) and row.error is None]
+    own_schemes = {(row.model, row.scheme) for row in whole if row.layout == ARCHIVE}
+    names = {peer.name for colours in (1, 3) for symbols in (2, 256) for peer in peers(colours, symbols) if peer.brief}
+    layouts = {row.layout for row in whole}
+    threads = max((row.threads for row in whole), default=0)
 
     def chosen(row: Row) -> bool:
-        if row["model"] is not None:
-            return row["layout"] == ARCHIVE or (row["layout"] == CHAIN and row["scheme"] in ("bb-ans", "bit-swap"))
-        return any(fnmatch.fnmatch(row["codec"], pattern) for pattern in README_PEERS.get(row["layout"], ()))
+        if row.model is None:
+            return row.codec in names and row.layout == (SHEET if SHEET in layouts else EACH)
+        if not row.trained_for_it or (row.ours and row.threads < threads):
+            return False
+        papers = row.layout == CHAIN and row.scheme in ("bb-ans", "bit-swap") and (row.model, row.scheme) in own_schemes
+        return row.layout == ARCHIVE or papers or (row.layout == EACH and row.scheme is None)
 
-    return [row for row in rows if chosen(row)]
+    return [row for row in whole if chosen(row)]
 
 
-def _name(row: Row) -> str:
-    if "status" in row:
-        return f"*{row['codec']}*"
-    if row["model"] is None:
-        return str(row["codec"])
-    mark = "**" if row["codec"] == "vaezip" else ""
-    return f"{mark}{row['codec']} {row['model']}{mark}" + (f", {row['scheme']}" if row["scheme"] else "")
+def _beside(rows: Sequence[Row]) -> list[Published]:
+    return [row for row in published() if row.dataset == rows[0].dataset]
+
+
+def _table(columns: dict[str, Callable[[AnyRow], str]], left: str, rows: Sequence[AnyRow]) -> list[str]:
+    """Rows with the smallest first, and what failed at the end."""
+    ordered = sorted(rows, key=lambda row: (row.error is not None, row.bits_per_dim or 0.0))
+    rules = ["---" if index < len(left) or name == "note" else "---:" for index, name in enumerate(columns)]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "|".join(rules) + "|"]
+    return lines + ["| " + " | ".join(show(row) for show in columns.values()) + " |" for row in ordered]
+
+
+def _measured(show: Callable[[Row], str]) -> Callable[[AnyRow], str]:
+    """A cell of rows that were measured, empty in published ones."""
+    return lambda row: show(row) if isinstance(row, Row) else ""
+
+
+def _form(bits: object) -> str:
+    return f"{bits:.4f}" if isinstance(bits, float) else ""
+
+
+def _name(row: AnyRow) -> str:
+    if isinstance(row, Published):
+        return f"*{row.codec}*"
+    if row.model is None:
+        return row.codec
+    scheme = f", {row.scheme}" if row.scheme else ""
+    return f"**{row.codec} {row.model}**{scheme}" if row.ours else f"{row.codec}, {row.model}"
+
+
+def _name_and_layout(row: AnyRow) -> str:
+    if isinstance(row, Published):
+        return f"{_name(row)} ({_note(row)})"
+    return f"{_name(row)}, {_layout(row)}" if row.layout != EACH else _name(row)
 
 
 def _layout(row: Row) -> str:
-    general = str(row["codec"]).startswith(("zstd", "xz"))
-    layout = str(row.get("layout", ""))
-    return OTHER_LAYOUTS.get(layout, layout) if general else layout
+    general = row.codec.startswith(("zstd", "xz"))
+    return OTHER_LAYOUTS.get(row.layout, row.layout) if general else row.layout
 
 
-def _number(row: Row, key: str, form: str) -> str:
-    value = row.get(key)
-    return "" if value is None else format(value, form)
+def _bits_per_dim(row: AnyRow) -> str:
+    if row.bits_per_dim is None:
+        return ""
+    bits = format(row.bits_per_dim, "g" if isinstance(row, Published) else ".3f" if row.files else ".4f")
+    return f"**{bits}**" if isinstance(row, Row) and row.ours else bits
 
 
-def _per_chunk(row: Row) -> str:
+def _overhead(row: Row) -> str:
+    return "" if row.overhead is None else f"{row.overhead:+.2%}".replace("%", " %")
+
+
+def _initial_bits(row: Row) -> str:
     """Of each chunk, where there are some."""
-    if "chunks" not in row:
-        return ""
-    return f"{row['initial_bits'] / row['chunks']:.0f} x {row['chunks']}"
+    return f"{row.accounting.initial_bits / row.chunks:.0f} x {row.chunks}" if row.accounting and row.chunks else ""
 
 
-def _speed(row: Row, key: str, large: bool) -> str:
-    if key not in row:
-        return ""
-    amount = row["pixels"] / 1e6 if large else row["images"]
-    return f"{amount / row[key]:.3g}" if amount < 1000 * row[key] else f"{amount / row[key]:.0f}"
+def _encode_time(row: Row) -> str:
+    return "" if row.speed is None else time_of(row.speed.encode, row.images)
+
+
+def _decode_time(row: Row) -> str:
+    return "" if row.speed is None else time_of(row.speed.decode, row.images)
+
+
+def time_of(cost: Cost, images: int) -> str:
+    """Of one image, by the clock and in brackets of all cores together, in the same unit."""
+    seconds = cost.wall_s / images
+    unit, factor = next(((unit, factor) for unit, factor in (("s", 1), ("ms", 1e3)) if seconds * factor >= 0.1), ("µs", 1e6))
+    cpu = "" if cost.cpu_s is None else f" ({cost.cpu_s / images * factor:.2g})"
+    return f"{seconds * factor:.2g} {unit}{cpu}"
 
 
 def _memory(row: Row) -> str:
-    found = [row[key] for key in ("encode_mib", "decode_mib") if row.get(key) is not None]
-    return f"{max(found):.0f}" if found else ""
+    mib = [cost.mib for cost in (row.speed.encode, row.speed.decode) if cost.mib is not None] if row.speed else []
+    return f"{max(mib):.0f}" if mib else ""
 
 
-def _note(row: Row) -> str:
-    if "status" in row:
-        return f"{MARKS[row['status']]}; {row['note']}".rstrip("; ")
-    if "error" in row:
-        return f"**failed**: {row['error']}"
-    threads = ", one thread" if row["model"] is not None and row.get("threads") == 1 else ""
-    return f"{row.get('kind', '')}{threads}"
+def _note(row: AnyRow) -> str:
+    if isinstance(row, Published):
+        return f"{MARKS[row.status]}; {row.note}".rstrip("; ")
+    if row.error is not None:
+        return f"**failed**: {row.error}"
+    notes = [row.bound.kind] if row.bound else []
+    notes += ["one thread"] if row.model is not None and row.threads == 1 else []
+    notes += [FOREIGN] if not row.trained_for_it else [ADAPTIVE] if row.bound and row.bound.adaptive else []
+    return "; ".join(notes)

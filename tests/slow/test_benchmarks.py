@@ -1,7 +1,7 @@
 """The benchmark suite: data sets, layouts, interleaving, tables. Without imagecodecs and matplotlib, all but their own parts."""
 
-import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import command, datasets, jobs, peers, photos32, report, run, tables
+from bbans.accounting import Accounting
+from benchmarks import command, datasets, jobs, libjxl, peers, photos32, report, run, tables
 from benchmarks.datasets import DataSet, MissingDataError
 from benchmarks.jobs import EACH, SHEET
 from benchmarks.peers import Peer
+from benchmarks.rows import Bound, Cost, Row, Scatter, Speed, Stamp
+
+STAMP = Stamp("c0ffee", "2026-01-01", "P", 2, "Linux x86_64", {"python": "3.11"}, vnni=True, load=0.1)
+SPEED = Speed(Cost(0.5, 0.9), Cost(0.25), 1, STAMP)
 
 
 @pytest.fixture
@@ -133,10 +138,10 @@ def test_no_contact_sheet_is_larger_than_its_limit() -> None:
 
 def test_sheets_together_hold_all_images(monkeypatch: pytest.MonkeyPatch, small: DataSet) -> None:
     monkeypatch.setattr(jobs, "SHEET_SIDE", 12)  # two images of 5 x 6 a side
-    [row] = jobs.measure([jobs.PeerJob(raw(), small, SHEET, threads=2)])
-    assert row["verified"]
+    [row] = jobs.measure(small, [jobs.PeerJob(raw(), small, SHEET, threads=2)], STAMP)
+    assert row.error is None
     four = [jobs.contact_sheet(small.images[at : at + 4]) for at in (0, 4, 8)]  # type: ignore[arg-type]
-    assert row["bytes"] == sum(len(zlib.compress(sheet.tobytes())) for sheet in four)
+    assert row.bytes == sum(len(zlib.compress(sheet.tobytes())) for sheet in four)
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 3, 1), (4, 2, 3, 3), (7, 3, 2, 1)])
@@ -160,42 +165,50 @@ def small() -> DataSet:
 
 
 def test_rows_have_the_sizes_of_files(small: DataSet) -> None:
-    each, sheet = jobs.measure([jobs.PeerJob(raw(), small, layout, threads=2) for layout in (EACH, SHEET)], rounds=2)
-    assert each["bytes"] == sum(len(zlib.compress(image.tobytes())) for image in small.images)
-    assert sheet["bytes"] == len(zlib.compress(jobs.contact_sheet(small.images).tobytes()))  # type: ignore[arg-type]
-    assert each["bits_per_dim"] == 8 * each["bytes"] / (12 * 30)
-    assert each["verified"]
-    assert each["rounds"] == 2
-    assert min(each["encode_s"], each["decode_s"]) > 0
+    tasks = [jobs.PeerJob(raw(), small, layout, threads=2) for layout in (EACH, SHEET)]
+    each, sheet = jobs.measure(small, tasks, STAMP, rounds=2)
+    assert each.bytes == sum(len(zlib.compress(image.tobytes())) for image in small.images)
+    assert sheet.bytes == len(zlib.compress(jobs.contact_sheet(small.images).tobytes()))  # type: ignore[arg-type]
+    assert each.bits_per_dim == 8 * each.bytes / (12 * 30)
+    assert each.speed is not None
+    assert (each.error, each.speed.rounds, each.files) == (None, 2, ())
+    assert min(each.speed.encode.wall_s, each.speed.decode.wall_s) > 0
+    assert each.speed.encode.cpu_s is not None
+
+
+def test_rows_of_pictures_have_each_file(small: DataSet) -> None:
+    pictures = DataSet("pictures", "pictures", list(small.images))
+    [row] = jobs.measure(pictures, [jobs.PeerJob(raw(), pictures, EACH, threads=2)], STAMP)
+    assert row.files == tuple(len(zlib.compress(image.tobytes())) for image in small.images)
 
 
 def test_a_mismatch_is_an_error_and_no_number(small: DataSet) -> None:
     said: list[str] = []
-    bad, good = jobs.measure([jobs.PeerJob(raw(broken=broken), small, EACH, 1) for broken in (True, False)], say=said.append)
-    assert bad["error"] == "MismatchError: image 0 does not come back as it was"
-    assert "bits_per_dim" not in bad
-    assert not bad["verified"]
-    assert good["verified"]
+    tasks = [jobs.PeerJob(raw(broken=broken), small, EACH, 1) for broken in (True, False)]
+    bad, good = jobs.measure(small, tasks, STAMP, say=said.append)
+    assert bad.error == "MismatchError: image 0 does not come back as it was"
+    assert (bad.bytes, bad.bits_per_dim, bad.speed) == (None, None, None)
+    assert good.error is None
     assert said == ["raw, each alone: MismatchError: image 0 does not come back as it was"]
 
 
-def test_jobs_take_turns() -> None:
+def test_jobs_take_turns(small: DataSet) -> None:
     turns: list[tuple[str, int]] = []
 
     class Turn:
-        layout, images, dims, pixels, about = EACH, 1, 1, 1, {}
-
         def __init__(self, codec: str, parts: int) -> None:
-            self.codec, self.parts = codec, parts
+            self.task = jobs.Task(codec, EACH, 1, 1, 1, 1)
+            self.parts = parts
 
         def step(self, part: int) -> jobs.Step:
-            turns.append((self.codec, part))
-            return jobs.Step(1, 1.0 + len(turns), 1.0, None, 2.0)
+            turns.append((self.task.codec, part))
+            return jobs.Step([1], Cost(1.0 + len(turns), 2.0 * len(turns)), Cost(1.0, mib=2.0))
 
-    first, _ = jobs.measure([Turn("a", 2), Turn("b", 1)], rounds=2)
+    first, _ = jobs.measure(small, [Turn("a", 2), Turn("b", 1)], STAMP, rounds=2)
     assert turns == [("a", 0), ("b", 0), ("a", 1)] * 2
-    assert first["encode_s"] == (2 + 5) / 2 + (4 + 7) / 2  # medians over rounds, summed over parts
-    assert (first["encode_mib"], first["decode_mib"]) == (None, 2.0)
+    assert first.speed is not None  # medians over rounds, summed over parts
+    assert first.speed.encode == Cost((2 + 5) / 2 + (4 + 7) / 2, (2 + 8) / 2 + (6 + 12) / 2, None)
+    assert first.speed.decode == Cost(2.0, None, 2.0)
 
 
 def test_the_colour_transform_has_an_inverse() -> None:
@@ -209,6 +222,8 @@ def test_every_peer_gives_back_what_it_was_given(channels: int, symbols: int) ->
     pytest.importorskip("imagecodecs")
     pixels = np.random.default_rng(0).integers(0, symbols, (20, 30, channels), np.uint8)
     for peer in peers.peers(channels, symbols):
+        if "-I" in peer.name and libjxl.libraries() is None:
+            continue
         data = peer.encode(pixels, 1)
         assert isinstance(data, bytes)
         assert np.array_equal(peer.decode(data, pixels.shape), pixels), peer.name
@@ -221,74 +236,106 @@ def test_without_imagecodecs_there_is_a_message(monkeypatch: pytest.MonkeyPatch,
     assert said == ["other codecs are left out: imagecodecs is not installed (pip install 'bbans[bench]')"]
 
 
-def row(**fields: Any) -> dict[str, Any]:
-    machine = {"machine": {"processor": "P", "cores": 2}, "commit": "c0ffee"}
-    common = {"dataset": "mnist", "title": "MNIST", "codec": "PNG", "model": None, "scheme": None, "layout": EACH, "images": 10}
-    figures = {
-        "dims": 7840,
-        "pixels": 7840,
-        "bytes": 1960,
-        "bits_per_dim": 2.0,
-        "encode_s": 0.5,
-        "decode_s": 0.25,
-        "verified": True,
-    }
-    return common | figures | machine | fields
+def row(**fields: Any) -> Row:
+    """Ten images of MNIST's shape in 2 bits/dim."""
+    common = {"dataset": "mnist", "title": "MNIST", "codec": "PNG, level 9", "layout": SHEET, "images": 10, "dims": 7840}
+    figures = {"pixels": 7840, "threads": 2, "stamp": STAMP, "bytes": 1960, "speed": SPEED}
+    return Row(**{**common, **figures, **fields})  # type: ignore[arg-type]
 
 
-OURS = row(codec="vaezip", model="m-1", scheme="bb-ans", layout=jobs.ARCHIVE, bits_per_dim=1.5, neg_elbo_bits_per_dim=1.4925) | {
-    "overhead": 0.005,
-    "kind": "pure VAE",
-    "chunks": 2,
-    "likelihood_bits": 9000,
-    "prior_bits": 3000,
-    "posterior_bits": 1000,
-    "initial_bits": 700,
-    "start_up_s": 3.0,
-}
+BOUND = Bound("c0", "pure VAE", 10, 1.4925, 0.001)
+OURS = row(
+    codec="vaezip",
+    model="m-1",
+    scheme="bb-ans",
+    layout=jobs.ARCHIVE,
+    bytes=1470,
+    accounting=Accounting(9000, 3000, 1000, 700),
+    chunks=2,
+    header_bytes=3,
+    bound=BOUND,
+    speed=replace(SPEED, start_up_s=(3.0, 2.0)),
+)
 
 
-def test_the_table_marks_ours_and_what_is_published() -> None:
-    lines = tables.table_of([row(), OURS, row(codec="WebP", error="ValueError: no", verified=False)])
+def test_the_full_table_marks_ours_and_what_is_published() -> None:
+    failed = row(codec="WebP", bytes=None, speed=None, error="ValueError: no")
+    lines = tables.full([row(), OURS, failed])
     assert len({line.count("|") for line in lines}) == 1
-    assert [line.split(" | ")[0] for line in lines[2:]] == [
-        "| *Bit-Swap*",
-        "| *BB-ANS*",
-        "| **vaezip m-1**, bb-ans",
-        "| PNG",
-        "| WebP",
-    ]
+    first = ["| *BB-ANS*", "| **vaezip m-1**, bb-ans", "| *Bit-Swap*", "| PNG, level 9", "| WebP"]
+    assert [line.split(" | ")[0] for line in lines[2:]] == first
     assert "published" in lines[2]
-    assert "1.5000 | 1.4925" in lines[4]
-    assert "+0.50 % |  | 350 x 2 | 20 | 40" in lines[4]
+    assert "| **1.5000** | 1.4925 | +0.50 % | 1.4107 | 350 x 2 | 50 ms (90) | 25 ms |" in lines[3]
     assert lines[-1].endswith("**failed**: ValueError: no |")
+
+
+def test_the_readme_has_four_columns_of_figures_and_models_of_these_images_alone() -> None:
+    foreign = replace(OURS, model="n-1", trained_for_it=False, bytes=1000)
+    some = replace(OURS, model="p-1", images=5)
+    one_thread = replace(OURS, layout=jobs.CHAIN, threads=1, bytes=1200)
+    other = row(codec="QOI", bytes=100)
+    alone = row(codec="PNG, level 9", layout=EACH, bytes=99)
+    lines = tables.brief([row(), OURS, foreign, some, one_thread, other, alone])
+    assert lines[0] == "| codec | bits/dim | overhead | encode | decode |"
+    names = [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]]
+    assert [name for name in names if not name.startswith("*B")] == [
+        "**vaezip m-1**, bb-ans, archive",
+        "PNG, level 9, contact sheet",
+    ]
+
+
+def test_a_model_of_other_images_has_no_overhead() -> None:
+    assert OURS.overhead == pytest.approx(1.5 / 1.4925 - 1)
+    foreign = replace(OURS, trained_for_it=False)
+    assert foreign.overhead is None
+    assert tables.FOREIGN in tables.full([foreign])[3]
+    assert replace(OURS, bound=replace(BOUND, adaptive=True)).overhead is None
+
+
+def test_models_are_for_the_images_that_they_were_trained_on() -> None:
+    mnist = DataSet("mnist", "MNIST", [], models=datasets.SOURCES["mnist"].models)
+    assert [mnist.trained(id) for id in ("mnist-1", "mnist-paper-1", "mnist-bits-1", "fashion-1", None)] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert DataSet("mine", "mine", []).trained("fashion-1")
 
 
 def test_published_rows_say_where_they_are_from() -> None:
     for published in tables.published():
-        assert published["dataset"] in datasets.SOURCES
-        assert published["status"] in tables.MARKS
-        assert published["bits_per_dim"] > 0
+        assert published.dataset in datasets.SOURCES
+        assert published.status in tables.MARKS
+        assert published.bits_per_dim > 0
 
 
-def test_results_take_the_place_of_older_ones(tmp_path: Path) -> None:
-    run.write(run.Results([row(), OURS]), tmp_path)
-    [path] = run.write(run.Results([row(bytes=1)]), tmp_path)
-    assert [(found["codec"], found["bytes"]) for found in json.loads(path.read_text())] == [("PNG", 1), ("vaezip", 1960)]
+def test_bit_swap_is_sorted_by_pixels_of_mnist() -> None:
+    """The paper's figure is of images padded to 32 x 32."""
+    [bit_swap] = [row for row in tables.published() if (row.dataset, row.codec) == ("mnist", "Bit-Swap")]
+    assert bit_swap.printed is not None
+    assert bit_swap.bits_per_dim == pytest.approx(bit_swap.printed * 32**2 / 28**2, abs=0.005)
 
 
-def test_the_report_has_tables_and_plots(tmp_path: Path) -> None:
+def test_the_report_counts_pictures_and_has_tables_and_plots(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    scatter = {"dataset": "mnist", "model": "m-1", "scheme": "bb-ans", "dims": 784, "neg_elbo_bits": [9, 10], "code_bits": [9, 11]}
+    scatter = Scatter("mnist", "m-1", "bb-ans", 784, (9, 10), (9, 11))
     run.write(run.Results([row(), OURS], [scatter]), tmp_path)
+    pictures = {"dataset": "kodak", "title": "Kodak", "layout": EACH}
+    ours = row(**pictures, codec="vaezip", model="photo-2", files=(10, 20, 30), bytes=60, accounting=Accounting(400, 10, 5, 0))
+    run.write(run.Results([ours, row(**pictures, codec="JPEG XL, effort 9", files=(11, 19, 30), bytes=60)]), tmp_path)
     report.write_folder(tmp_path)
-    text = (tmp_path / "README.md").read_text()
-    assert "### MNIST" in text
-    assert "Measured on P, 2 cores, c0ffee." in text
-    assert "m-1 3.0 s" in text
+    text = (tmp_path / "mnist.md").read_text()
+    assert "times on P, 2 cores with VNNI, at c0ffee." in text
+    assert "m-1 3.0 s and 2.0 s" in text
     for name in ("rate-mnist", "bits-mnist", "scatter-mnist-m-1-bb-ans"):
         assert f"({name}.png)" in text
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
+    kodak = (tmp_path / "kodak.md").read_text()
+    assert "Pictures on which JPEG XL is smaller than vaezip: JPEG XL, effort 9 on 1 of 3." in kodak
+    assert "(pictures-kodak.png)" in kodak
+    assert "- [Kodak](kodak.md)\n- [MNIST](mnist.md)" in (tmp_path / "README.md").read_text()
 
 
 def test_the_command_runs_without_a_sub_command(tmp_path: Path) -> None:

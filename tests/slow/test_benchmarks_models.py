@@ -23,7 +23,7 @@ from bbans.models.topdown.config import TopDownConfig
 from bbans.models.topdown.network import TopDownNetwork
 from benchmarks import command, set_elbo, theory
 from benchmarks.elbo import log_mass
-from benchmarks.run import PREFIX, SCATTER
+from benchmarks.rows import PREFIX, SCATTER, Scatter, from_json, read
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -176,19 +176,20 @@ def test_a_set_is_measured_by_our_archives(tmp_path: Path) -> None:
     images = (np.random.default_rng(0).random((150, 6, 6)) < 0.4).astype(np.uint8)
     np.save(tmp_path / "dots.npy", images)
     arguments = [str(tmp_path / "dots.npy"), "--model", str(weights), "--codec", "", "--quick", "--threads", "1"]
-    result = click.testing.CliRunner().invoke(command.command, [*arguments, "--out", str(tmp_path / "out")])
+    result = click.testing.CliRunner().invoke(command.command, [*arguments, "--out", str(tmp_path / "out"), "--allow-dirty"])
     assert result.exit_code == 0, result.output
-    [row] = json.loads((tmp_path / "out" / f"{PREFIX}dots.json").read_text())
-    named = {"dataset": "dots", "codec": "vaezip", "model": "tiny-1", "scheme": "bb-ans", "layout": "archive", "images": 150}
-    assert row.items() >= (named | {"kind": "pure VAE", "verified": True, "threads": 1}).items()
-    assert row["bits_per_dim"] == 8 * row["bytes"] / images.size
-    coded = row["likelihood_bits"] + row["prior_bits"] - row["posterior_bits"]
-    of_one_draw = row["neg_elbo_error"] * math.sqrt(row["draws"])
-    assert coded / images.size == pytest.approx(row["neg_elbo_bits_per_dim"], abs=4 * of_one_draw)
-    assert 8 * (row["bytes"] - row["header_bytes"]) == pytest.approx(coded + row["initial_bits"], abs=64 * row["chunks"])
-    assert row["overhead"] == pytest.approx(row["bits_per_dim"] / row["neg_elbo_bits_per_dim"] - 1)
-    assert row["neg_elbo_error"] < 0.01 * row["neg_elbo_bits_per_dim"]
-    assert min(row["encode_s"], row["decode_s"], row["start_up_s"], row["start_up_decode_s"]) > 0
-    scatter = json.loads((tmp_path / "out" / f"{SCATTER}dots-tiny-1-bb-ans.json").read_text())
-    assert len(scatter["code_bits"]) == len(scatter["neg_elbo_bits"]) == 150 - theory.CHAIN_IMAGES
-    assert np.mean(scatter["code_bits"]) == pytest.approx(np.mean(scatter["neg_elbo_bits"]), abs=4 * of_one_draw * images[0].size)
+    [row] = read(tmp_path / "out" / f"{PREFIX}dots.json")
+    assert (row.dataset, row.codec, row.model, row.scheme, row.layout) == ("dots", "vaezip", "tiny-1", "bb-ans", "archive")
+    assert (row.images, row.threads, row.error, row.trained_for_it) == (150, 1, None, True)
+    assert row.bytes is not None and row.accounting and row.bound and row.speed and row.chunks and row.header_bytes
+    assert row.bound.kind == "pure VAE"
+    coded = row.accounting.likelihood_bits + row.accounting.prior_bits - row.accounting.posterior_bits
+    of_one_draw = row.bound.neg_elbo_error * math.sqrt(row.bound.draws)
+    assert coded / images.size == pytest.approx(row.bound.neg_elbo_bits_per_dim, abs=4 * of_one_draw)
+    assert 8 * (row.bytes - row.header_bytes) == pytest.approx(coded + row.accounting.initial_bits, abs=64 * row.chunks)
+    assert row.overhead == pytest.approx(8 * row.bytes / images.size / row.bound.neg_elbo_bits_per_dim - 1)
+    assert row.bound.neg_elbo_error < 0.01 * row.bound.neg_elbo_bits_per_dim
+    assert min(row.speed.encode.wall_s, row.speed.decode.wall_s, *row.speed.start_up_s) > 0
+    scatter = from_json(Scatter, json.loads((tmp_path / "out" / f"{SCATTER}dots-tiny-1-bb-ans.json").read_text()))
+    assert len(scatter.code_bits) == len(scatter.neg_elbo_bits) == 150 - theory.CHAIN_IMAGES
+    assert np.mean(scatter.code_bits) == pytest.approx(np.mean(scatter.neg_elbo_bits), abs=4 * of_one_draw * images[0].size)
