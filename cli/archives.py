@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bbans import sets
 from bbans.errors import CorruptDataError
-from bbans.formats.archive import Archive, Group, GroupMethod
+from bbans.formats.archive import Archive, Group
+from bbans.sets.methods import METHODS
+from bbans.sets.words import images_in_words
 
 from . import files, output
-
-SHOWN_NAMES = 5
 
 
 def packed_name(source: str) -> Path:
@@ -36,26 +37,23 @@ def unpacked_name(source: Path, suffix: str) -> Path:
 
 
 def number(reader: sets.ArchiveReader, name: str) -> int:
-    """Of the image that a user means. Raises: Refused."""
-    try:
+    """Of the image that a user means: by its name, or else by its number. Raises: Refused."""
+    if name in reader:
         return reader.number(name)
-    except KeyError:
-        raise output.Refused(f"there is no image {name!r} among its {len(reader)}") from None
-
-
-def some(archive: Archive, images: list[int]) -> str:
-    """Images in words: the first names, or the numbers in an array."""
-    if archive.array is not None:
-        return sets.spans(images)
-    more = len(images) - SHOWN_NAMES
-    return ", ".join(archive.names[image] for image in images[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+    if name.isascii() and name.isdecimal() and int(name) < len(reader):
+        return int(name)
+    raise output.Refused(f"there is no image {name!r} among its {len(reader)}")
 
 
 def how(group: Group) -> str:
     """Such as `model mnist-1, top-down`."""
-    if group.model is not None:
-        return f"model {group.model.id}, {group.model.scheme}"
-    return {GroupMethod.FILE: "kept", GroupMethod.VAEZ: "one by one"}.get(group.method, "stored lzma")
+    return METHODS[group.method].describe(group)
+
+
+def cause(archive: Archive, lost: Sequence[sets.Lost]) -> str:
+    """What became of the first images that do not come, and of how many more chunks."""
+    more = f" (and {len(lost) - 1} more chunks)" if len(lost) > 1 else ""
+    return f"{images_in_words(archive, lost[0].images)}: {lost[0].error}{more}"
 
 
 @dataclass(frozen=True)
@@ -91,15 +89,14 @@ class Contents:
     def check(self) -> None:
         """Raises CorruptDataError if anything is damaged."""
         if self.lost:
-            more = f" (and {len(self.lost) - 1} more chunks)" if len(self.lost) > 1 else ""
-            raise CorruptDataError(f"{some(self.index, self.lost[0].images)}: {self.lost[0].error}{more}")
+            raise CorruptDataError(cause(self.index, self.lost))
         if self.surplus_bytes:
             raise CorruptDataError(f"{self.surplus_bytes} bytes too many after the last chunk")
 
 
 def inspect(data: bytes) -> Contents:
     """Raises: FormatError: its index is damaged, or of a newer version."""
-    reader = sets.ArchiveReader(io.BytesIO(data))
+    reader = sets.open_archive(io.BytesIO(data))
     return Contents(reader.archive, len(data), reader.head_bytes, reader.surplus_bytes, reader.damage())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import click
 from bbans import sets
 from bbans.errors import BbansError, CorruptDataError
 from bbans.sets.arrays import write_npy
+from bbans.sets.words import images_in_words
 
 from . import archives, files, jobs, output
 
@@ -64,61 +65,55 @@ def command(
     def unpack(source: str) -> None:
         if not quiet:
             output.announce_compiling()
-        with open(source, "rb") as file:
-            reader = sets.ArchiveReader(file, model=model, threads=threads)
+        with sets.open_archive(source, model=model, threads=threads) as reader:
             numbers = [archives.number(reader, name) for name in wanted] or None
-            work = unpack_pictures if reader.archive.array is None else unpack_array
+            work = unpack_files if reader.archive.array is None else unpack_array
             try:
                 lost = work(source, reader, numbers, job)
             finally:
                 job.ticker.clear()
             if reader.surplus_bytes:
-                lost.append(([], CorruptDataError(f"{reader.surplus_bytes} bytes too many after the last chunk")))
+                lost.append(sets.Lost((), CorruptDataError(f"{reader.surplus_bytes} bytes too many after the last chunk")))
         effect = "Not written" if reader.archive.array is None else "Zeros in their place"
-        for images, error in lost:
-            place = f"{archives.some(reader.archive, images)}: " if images else ""
-            output.error(f"{source}: {place}{output.cause(error)}{f'. {effect}' if images else ''}.")
-            codes.append(jobs.exit_code(error))
+        for entry in lost:
+            place = f"{images_in_words(reader.archive, entry.images)}: " if entry.images else ""
+            output.error(f"{source}: {place}{output.cause(entry.error)}{f'. {effect}' if entry.images else ''}.")
+            codes.append(jobs.exit_code(entry.error))
 
     return max(jobs.run([source], unpack, effect=jobs.NOTHING_WRITTEN, verbose=verbose), *codes)
 
 
-_Lost = list[tuple[list[int], BbansError]]
-"""Images that do not come, and why."""
-
-
-def unpack_array(source: str, reader: sets.ArchiveReader, numbers: Sequence[int] | None, job: Job) -> _Lost:
+def unpack_array(source: str, reader: sets.ArchiveReader, numbers: Sequence[int] | None, job: Job) -> list[sets.Lost]:
+    """Write an array, or some images of one. Returns the images that are zeros in it."""
     target = Path(job.target) if job.target else archives.unpacked_name(Path(source), ".npy")
     files.check_target(target, source, force=job.force)
     images, lost = reader.recover(numbers)
     if lost and not job.recover:
-        more = f" (and {len(lost) - 1} more chunks)" if len(lost) > 1 else ""
-        [first, *_] = lost
-        raise type(first.error)(f"{archives.some(reader.archive, first.images)}: {first.error}{more}; --recover writes the others")
+        raise type(lost[0].error)(f"{archives.cause(reader.archive, lost)}; --recover writes the others")
     with files.replacing(target, None, job.force) as file:
         write_npy(file, images)
     if not job.quiet:
         output.note(f"{source}: {target}: {images.dtype} {images.shape}")
-    return [(entry.images, entry.error) for entry in lost]
+    return lost
 
 
-def unpack_pictures(source: str, reader: sets.ArchiveReader, numbers: Sequence[int] | None, job: Job) -> _Lost:
+def unpack_files(source: str, reader: sets.ArchiveReader, numbers: Sequence[int] | None, job: Job) -> list[sets.Lost]:
+    """Write files into a folder. Returns those that are not written."""
     target = Path(job.target) if job.target else archives.unpacked_name(Path(source), "")
-    names = reader.archive.names
-    asked: Iterable[int] = range(len(names)) if numbers is None else sorted(set(numbers))
-    files.check_below(target, (names[number] for number in asked), force=job.force)
-    lost: dict[int, tuple[list[int], BbansError]] = {}
+    wanted = range(len(reader)) if numbers is None else sorted(set(numbers))
+    files.check_below(target, (reader.names[number] for number in wanted), force=job.force)
+    lost: dict[int, tuple[list[int], BbansError]] = {}  # those of a chunk have one error
     written = 0
     with files.staging(target, job.force) as folder:
-        for number, found in reader.pictures(numbers):
-            if isinstance(found, BbansError):
-                lost.setdefault(id(found), ([], found))[0].append(number)
+        for number, restored in reader.files(wanted):
+            if isinstance(restored, BbansError):
+                lost.setdefault(id(restored), ([], restored))[0].append(number)
                 continue
-            path = folder / names[number]
+            path = folder / reader.names[number]
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(found)
+            path.write_bytes(restored.data)
             written += 1
-            job.ticker("unpacking", written, len(names) if numbers is None else len(set(numbers)))
+            job.ticker("unpacking", written, len(wanted))
     if not job.quiet:
         output.note(f"{source}: {target}: {written} file{'' if written == 1 else 's'}")
-    return list(lost.values())
+    return [sets.Lost(images, error) for images, error in lost.values()]

@@ -13,9 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from bbans import models
-from bbans.accounting import Accounting
+from bbans.accounting import Accounting, Encoded
 from bbans.errors import CorruptDataError, ModelMissingError
-from bbans.sets.codec import Encoded
 
 START = b"\x80\0\0\0\x01\x02\x03\x04"
 """What each message begins with, in the place of initial bits."""

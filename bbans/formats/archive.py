@@ -154,11 +154,14 @@ class Archive:
         """The number of images."""
         return self.array.shape[0] if self.array else len(self.names)
 
-    def images_in_group(self, group: int) -> Sequence[int]:
-        """The images of a group: the numbers that they have in the archive, in order."""
+    def images_by_group(self) -> list[Sequence[int]]:
+        """For each group its images: the numbers that they have in the archive, in order."""
         if self.array:
-            return range(len(self))
-        return [number for number, member in enumerate(self.members) if member == group]
+            return [range(len(self))]
+        groups: list[list[int]] = [[] for _ in self.groups]
+        for number, group in enumerate(self.members):
+            groups[group].append(number)
+        return [*groups]
 
     @property
     def size(self) -> int:

@@ -20,8 +20,8 @@ metadata, or byte for byte). Of files that are no pictures, every byte. Modes, t
 (True, (1, 6, 7))
 """
 
-from .codec import SetCodec
-from .reader import ArchiveReader, Lost, spans
+from .model import SetModel
+from .reader import ArchiveReader, Image, Lost, open_archive
 from .writer import Packed, pack
 
-__all__ = ["Lost", "Packed", "ArchiveReader", "SetCodec", "pack", "spans"]
+__all__ = ["ArchiveReader", "Image", "Lost", "Packed", "SetModel", "open_archive", "pack"]

@@ -93,6 +93,29 @@ def split_key(path: str | Path) -> tuple[Path, str | None]:
     return Path(name), key
 
 
+def fault_of_images(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str | None:
+    """Why an array of that kind is not one of images; None if it is."""
+    if dtype not in (np.uint8, np.bool_):
+        return f"its elements are {'Python objects' if dtype.hasobject else dtype}; images are uint8 or bool"
+    if len(shape) not in (3, 4) or min(shape) < 1:
+        return f"its shape is {shape}; images are (N, H, W) or (N, H, W, C), none of them 0"
+    return None
+
+
+def image_shape(pixels: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
+    """(H, W, C) of an image, or of the images of (N, H, W, C)."""
+    height, width, channels = pixels.shape[-3:]
+    return height, width, channels
+
+
+def binary_unit(images: npt.NDArray[np.uint8]) -> int | None:
+    """1 if all samples are 0 or 1, 255 if all are 0 or 255, None if they take more values."""
+    highest = int(images.max(initial=0))
+    if highest <= 1:
+        return 1
+    return 255 if highest == 255 and bool(((images == 0) | (images == 255)).all()) else None
+
+
 def _is_idx(head: bytes) -> bool:
     return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in IDX_TYPES and 0 < head[3] <= 8
 
@@ -152,12 +175,9 @@ def _read_npy(file: _Readable) -> Images:
 
 def _elements(file: _Readable, dtype: np.dtype[Any], shape: tuple[int, ...], reversed: bool = False) -> Images:
     """The elements, which must fill the rest of the file. Raises: ValueError."""
-    if dtype not in (np.uint8, np.bool_):
-        what = "Python objects" if dtype.hasobject else str(dtype)
-        raise ValueError(f"its elements are {what}; images are uint8 or bool")
-    if len(shape) not in (3, 4) or min(shape) < 1:
-        found = shape[::-1] if reversed else shape
-        raise ValueError(f"its shape is {found}; images are (N, H, W) or (N, H, W, C), none of them 0")
+    fault = fault_of_images(dtype, shape[::-1] if reversed else shape)
+    if fault:
+        raise ValueError(fault)
     size = math.prod(shape)
     data = bytearray()
     while block := file.read(min(BLOCK_BYTES, size - len(data))):

@@ -1,30 +1,31 @@
-"""The body of a chunk, and the check of what it decodes to.
+"""The body of a chunk of images, and what a chunk holds when it is decoded.
 
 ::
 
     a chunk of pictures   blob of wrappers | message            FORMAT.md, 6.4
     a chunk of an array   message
-    any file              blob of the file
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from bbans.errors import CorruptDataError
 from bbans.formats.blob import pack_blob, unpack_blob
 from bbans.formats.wire import CHECK_BYTES, ByteReader, is_name, pack_name, pack_varint, unpack_name
+from bbans.images.picture import Picture, write_picture
+from bbans.results import Restored
 
-from .codec import Pixels
+Pixels = npt.NDArray[np.uint8]
 
-MAX_FILE_BYTES = 1 << 32
-"""What the body of a file may claim to inflate to."""
 MAX_WRAPPERS_BYTES = 1 << 28
-"""What the wrappers of a chunk may."""
+"""What the wrappers of a chunk may claim to inflate to."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def pack_samples(wrappers: Sequence[Wrapper], message: bytes) -> bytes:
 
 
 def unpack_samples(body: bytes, pictures: int) -> tuple[list[Wrapper], bytes]:
-    """Wrappers of so many pictures (0 for the images of an array), and the message. Inverse: `pack_samples`.
+    """The wrappers of so many pictures (0 for the images of an array), and the message. Inverse: `pack_samples`.
 
     Raises: CorruptDataError.
     """
@@ -70,11 +71,49 @@ def unpack_samples(body: bytes, pictures: int) -> tuple[list[Wrapper], bytes]:
     return [different[place] for place in places], body[outer.at :]
 
 
-def samples_check(images: Pixels) -> bytes:
-    """Digest of the samples of images (N, H, W, C)."""
-    return file_check(np.ascontiguousarray(images).data)
+class Content(Protocol):
+    """What a chunk holds."""
+
+    def check(self) -> bytes:
+        """The digest that the index has of it."""
+
+    def file(self, place: int) -> Restored:
+        """The file of an image. Raises: CorruptDataError: it is no picture."""
 
 
-def file_check(data: bytes | memoryview) -> bytes:
-    """Digest of a file."""
+@dataclass(frozen=True)
+class ImagesContent:
+    """Images of one shape: samples (N, H, W, C), and a wrapper each unless they are those of an array."""
+
+    samples: Pixels
+    wrappers: list[Wrapper] = field(default_factory=list)
+
+    def check(self) -> bytes:
+        return digest(np.ascontiguousarray(self.samples).data)
+
+    def picture(self, place: int) -> Picture:
+        """An image with its wrapper."""
+        return Picture(self.samples[place], self.wrappers[place].format, self.wrappers[place].metadata)
+
+    def file(self, place: int) -> Restored:
+        picture = self.picture(place)
+        return Restored(write_picture(picture), "PNG" if picture.format == "PNG1" else picture.format)
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """One file. ``checked`` is the digest in the index: empty where the body has a check of its own."""
+
+    restored: Restored
+    checked: bytes
+
+    def check(self) -> bytes:
+        return self.checked
+
+    def file(self, place: int) -> Restored:
+        return self.restored
+
+
+def digest(data: bytes | memoryview) -> bytes:
+    """Of a file, or of the samples of a chunk."""
     return hashlib.blake2b(data, digest_size=CHECK_BYTES).digest()

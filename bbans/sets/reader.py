@@ -1,95 +1,261 @@
 """ArchiveReader: an archive -> its images, all of them or some, whatever became of the others.
 
-A chunk that is damaged, or whose model is not here, costs its own images and no more: what was asked for comes as parts, each the
-images of one chunk or the reason why they do not come.
+A chunk that is damaged, or whose model is not here, costs its own images and no more.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, SupportsIndex, overload
 
 import numpy as np
+import numpy.typing as npt
 
-from bbans import api
 from bbans.errors import BbansError, CorruptDataError
-from bbans.formats import wire
-from bbans.formats.archive import Chunk, Group, GroupMethod, read_head
-from bbans.formats.blob import unpack_blob
-from bbans.images.picture import Picture, write_picture
-from bbans.sets.arrays import Images
+from bbans.formats.archive import read_head
+from bbans.results import Restored
 
-from .chunk import MAX_FILE_BYTES, Wrapper, file_check, samples_check, unpack_samples
-from .codec import SPAN_SAMPLES, GroupCodec, Models, Pixels, SetCodec, codec_of
+from .arrays import Images
+from .chunk import Content, ImagesContent
+from .group import GroupReader
+from .model import ModelLoader, SetModel
+from .words import images_in_words
+
+Image = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
+"""An image of an array: (H, W) or (H, W, C)."""
 
 
 @dataclass(frozen=True)
 class Lost:
     """Images that do not come, by their numbers in the archive, and why."""
 
-    images: list[int]
+    images: Sequence[int]
     error: BbansError
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A chunk and which of its images are wanted: their places in the chunk, and their numbers in the archive."""
+def open_archive(
+    source: str | Path | BinaryIO, *, model: str | Path | SetModel | None = None, threads: int | None = None
+) -> ArchiveReader:
+    """An archive that is open for reading. Inverse: `bbans.sets.pack`.
 
-    chunk: Chunk
-    offset: int
-    count: int
-    places: list[int]
-    images: list[int]
-
-
-_Found = tuple[Pixels, list[Wrapper]] | bytes | BbansError
-"""What a chunk decodes to: samples of all its images with what belongs to them, a file, or nothing."""
+    Args:
+        source: a path, or an open file that begins with the archive and can seek; the reader does not close that.
+        model: a weight file, or a model, beside the installed ones.
+        threads: at most so many; as many as there are cores if None.
+    Raises: FormatError: no archive, its index is damaged, or it is from a newer version. ValueError. OSError.
+    """
+    if not isinstance(source, str | Path):
+        return ArchiveReader(source, model=model, threads=threads)
+    file = open(source, "rb")  # noqa: SIM115
+    try:
+        reader = ArchiveReader(file, model=model, threads=threads)
+    except BaseException:
+        file.close()
+        raise
+    reader._owned = True
+    return reader
 
 
 class ArchiveReader:
-    """An archive that is open for reading.
+    """The images of an archive: a sequence, of which no more is read and decoded than is asked for.
+
+    ====================  ===============================  ======================================================
+    archive               of an array                      of the files of a folder
+    ====================  ===============================  ======================================================
+    `images[17]`          array (H, W) or (H, W, C)        `bbans.Restored`: bytes and format; "" for no picture
+    `images["sea.png"]`   KeyError                         the same, by name
+    `images[:100]`        array (n, H, W) or (n, H, W, C)  list of these
+    iteration             each image, in order             each file, in order
+    ====================  ===============================  ======================================================
+
+    Numbers begin with 0, and -1 is the last image. Models are loaded once, and the chunk of the last single image is kept, one for
+    each group. Not thread-safe: give each thread a reader of its own.
 
     Args:
-        file: begins with the archive, and can seek. Only the index and the chunks that are asked for are read.
-        model: a weight file, or a codec, beside the installed ones.
-        threads: at most so many; as many as there are cores if None.
-    Raises: FormatError: no archive, its index is damaged, or it is from a newer version. OSError.
+        file: begins with the archive, and can seek.
+        model, threads: see `open_archive`.
+    Raises: FormatError: no archive, its index is damaged, or it is from a newer version. ValueError. OSError.
     """
 
-    def __init__(self, file: BinaryIO, *, model: str | Path | SetCodec | None = None, threads: int | None = None) -> None:
+    def __init__(self, file: BinaryIO, *, model: str | Path | SetModel | None = None, threads: int | None = None) -> None:
         self._file = file
-        self._models = Models(model, threads=threads)
-        self._photo = api.Model(model if isinstance(model, str | Path) else None, threads=threads)
+        self._owned = False
         file.seek(0)
         self.archive, self.head_bytes = read_head(file)
         self.file_bytes = file.seek(0, io.SEEK_END)
+        models = ModelLoader(model, threads=threads)
+        self._groups: list[GroupReader] = []
+        offset = self.head_bytes
+        for group, images in zip(self.archive.groups, self.archive.images_by_group(), strict=True):
+            self._groups.append(GroupReader(group, images, offset, self._read, models, self.archive.array))
+            offset += group.size
+
+    def __enter__(self) -> ArchiveReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, if `open_archive` opened it."""
+        if self._owned:
+            self._file.close()
 
     def __len__(self) -> int:
         """The number of images."""
         return len(self.archive)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of the files, with `/` between the parts of their paths; none for an array."""
+        return self.archive.names
+
+    @property
     def surplus_bytes(self) -> int:
         """So many bytes follow after the last chunk, where none should."""
         return max(0, self.file_bytes - self.head_bytes - self.archive.size)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether a file has that name."""
+        return name in self._numbers
+
     def number(self, name: str) -> int:
-        """The image of that name, or else of that number. Raises: KeyError."""
-        if name in self._numbers:
-            return self._numbers[name]
-        if name.isascii() and name.isdecimal() and int(name) < len(self):
-            return int(name)
-        raise KeyError(name)
+        """The number of the file of that name. Raises: KeyError."""
+        return self._numbers[name]
+
+    @overload
+    def __getitem__(self, key: str) -> Restored: ...
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> Image | Restored: ...
+    @overload
+    def __getitem__(self, key: slice) -> Images | list[Restored]: ...
+    def __getitem__(self, key: str | SupportsIndex | slice) -> Image | Restored | Images | list[Restored]:
+        """An image by number or name, or some by a slice: see the class.
+
+        Raises: IndexError, KeyError: there is no such image. CorruptDataError, ModelError: it does not come.
+        """
+        if isinstance(key, slice):
+            numbers = range(len(self))[key]
+            return self._list(numbers) if self.archive.array is None else self.array(numbers)
+        number = self.number(key) if isinstance(key, str) else operator.index(key)
+        if self.archive.array is None:
+            return self._list([number])[0]
+        image: Image = self.array([number])[0]
+        return image
+
+    def __iter__(self) -> Iterator[Image | Restored]:
+        """Each image in order; each chunk is decoded once. Raises: CorruptDataError, ModelError: the next image does not come."""
+        streams = [self._stream(group) for group in self._groups]
+        for group in self.archive.members if self.archive.array is None else repeat(0, len(self)):
+            yield next(streams[group])
+
+    def _stream(self, group: GroupReader) -> Iterator[Image | Restored]:
+        """The images of a group, in order."""
+        spec = self.archive.array
+        for part, content in group.contents(group.parts(), readers=len(self._groups)):
+            if isinstance(content, BbansError):
+                raise self._named(part.images, content) from content
+            if spec and isinstance(content, ImagesContent):
+                yield from content.samples.copy().reshape(-1, *spec.shape[1:]).view(spec.dtype)
+                continue
+            for place, image in zip(part.places, part.images, strict=True):
+                yield self._good(image, _file(content, place))
+
+    def _list(self, numbers: Iterable[int]) -> list[Restored]:
+        """Files, in that order. Raises: CorruptDataError, ModelError."""
+        numbers = self._checked(numbers)
+        files = dict(self._files(numbers))
+        return [self._good(number, files[number]) for number in numbers]
+
+    def _good(self, image: int, file: Restored | BbansError) -> Restored:
+        if isinstance(file, BbansError):
+            raise self._named([image], file) from file
+        return file
+
+    def array(self, wanted: Iterable[int] | None = None) -> Images:
+        """The array that was packed; or some of its images, in the order of their numbers in `wanted`; -1 is the last.
+
+        Raises: CorruptDataError, ModelError: an image does not come. IndexError: there is no such image. ValueError: an archive
+        of files.
+        """
+        images, lost = self.recover(wanted)
+        if lost:
+            raise self._named(lost[0].images, lost[0].error) from lost[0].error
+        return images
+
+    def recover(self, wanted: Iterable[int] | None = None) -> tuple[Images, list[Lost]]:
+        """As `array`, but images that do not come are zeros, and listed."""
+        spec = self.archive.array
+        if spec is None:
+            raise ValueError("an archive of files has no array: see `files`")
+        [group] = self._groups
+        lost: list[Lost] = []
+        numbers = range(len(self)) if wanted is None else self._checked(wanted)
+        rows: dict[int, list[int]] = {}
+        if wanted is not None:
+            for row, number in enumerate(numbers):
+                rows.setdefault(number, []).append(row)
+        samples = np.zeros((len(numbers), *spec.image_shape), np.uint8)
+        for part, content in group.contents(group.parts() if wanted is None else group.parts_at(sorted(rows))):
+            if isinstance(content, BbansError):
+                lost.append(Lost(part.images, content))
+                continue
+            assert isinstance(content, ImagesContent)  # the group has the array's shape
+            if wanted is None:
+                samples[part.images[0] : part.images[-1] + 1] = content.samples
+            else:
+                for place, image in zip(part.places, part.images, strict=True):
+                    samples[rows[image]] = content.samples[place]
+        return samples.reshape(-1, *spec.shape[1:]).view(spec.dtype), lost
+
+    def files(self, wanted: Iterable[int] | None = None) -> Iterator[tuple[int, Restored | BbansError]]:
+        """The numbers and files of all that was packed, or of some, as they come; or why one does not come.
+
+        Raises: IndexError: there is no such file. ValueError: the archive of an array.
+        """
+        if self.archive.array is not None:
+            raise ValueError("the archive of an array has no files: see `array`")
+        return self._files(wanted)
+
+    def _files(self, wanted: Iterable[int] | None) -> Iterator[tuple[int, Restored | BbansError]]:
+        places: dict[int, list[int]] = {}
+        for number in [] if wanted is None else sorted(set(self._checked(wanted))):
+            places.setdefault(self.archive.members[number], []).append(self._places[number])
+        for number, group in enumerate(self._groups):
+            parts = group.parts() if wanted is None else group.parts_at(places.get(number, []))
+            for part, content in group.contents(parts):
+                for place, image in zip(part.places, part.images, strict=True):
+                    yield image, content if isinstance(content, BbansError) else _file(content, place)
+
+    def damage(self) -> list[Lost]:
+        """The chunks that are not as they were written. Reads all of them, but decodes none."""
+        lost = []
+        for group in self._groups:
+            for part in group.parts():
+                try:
+                    group.body(part.chunk)
+                except CorruptDataError as error:
+                    lost.append(Lost(part.images, error))
+        return lost
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {name: number for number, name in enumerate(self.archive.names)}
+
+    @cached_property
+    def _places(self) -> list[int]:
+        """Of each file in its group."""
+        places = [0] * len(self)
+        for images in self.archive.images_by_group():
+            for place, image in enumerate(images):
+                places[image] = place
+        return places
 
     def _checked(self, wanted: Iterable[int]) -> list[int]:
         """Numbers from 0 on; negative ones count from the end. Raises: IndexError."""
@@ -99,160 +265,18 @@ class ArchiveReader:
                 raise IndexError(f"there is no image {number} among {count}")
         return [number % count for number in numbers]
 
-    def damage(self) -> list[Lost]:
-        """The chunks that are not as they were written. Reads all of them, but decodes none."""
-        lost = []
-        for _, parts in self._parts(None):
-            for part in parts:
-                try:
-                    self._body(part)
-                except CorruptDataError as error:
-                    lost.append(Lost(part.images, error))
-        return lost
+    def _named(self, images: Sequence[int], error: BbansError) -> BbansError:
+        """The error with the images that it concerns."""
+        return type(error)(f"{images_in_words(self.archive, images)}: {error}")
 
-    def array(self, wanted: Iterable[int] | None = None) -> Images:
-        """The array that was packed; or some of its images, in the order of their numbers in `wanted`; -1 is the last.
-
-        Raises: CorruptDataError, ModelError: an image that is wanted does not come. IndexError: there is no such image. ValueError:
-        an archive of pictures.
-        """
-        images, lost = self.recover(wanted)
-        if lost:
-            raise type(lost[0].error)(f"{spans(lost[0].images)}: {lost[0].error}") from lost[0].error
-        return images
-
-    def recover(self, wanted: Iterable[int] | None = None) -> tuple[Images, list[Lost]]:
-        """As `array`, but images that do not come are zeros, and listed."""
-        spec = self.archive.array
-        if spec is None:
-            raise ValueError("an archive of pictures has no array")
-        asked = np.arange(len(self)) if wanted is None else np.array(self._checked(wanted), np.int64)
-        numbers, places = (asked, None) if wanted is None else np.unique(asked, return_inverse=True)
-        images = np.zeros((len(numbers), *spec.image_shape), np.uint8)
-        lost = []
-        for part, found in self._decoded(None if wanted is None else set(numbers.tolist())):
-            if isinstance(found, tuple):
-                images[np.searchsorted(numbers, part.images)] = found[0][part.places]
-            elif isinstance(found, BbansError):
-                lost.append(Lost(part.images, found))
-        if places is not None:
-            images = images[places]
-        return images.reshape(-1, *spec.shape[1:]).view(spec.dtype), lost
-
-    def pictures(self, wanted: Iterable[int] | None = None) -> Iterator[tuple[int, bytes | BbansError]]:
-        """The numbers and files of the pictures that were packed, or of some, as they come; or why one does not come.
-
-        Raises: IndexError: there is no such picture. ValueError: the archive of an array.
-        """
-        if self.archive.array is not None:
-            raise ValueError("the archive of an array has no pictures")
-        for part, found in self._decoded(None if wanted is None else set(self._checked(wanted))):
-            for place, number in zip(part.places, part.images, strict=True):
-                if isinstance(found, tuple):
-                    samples, wrappers = found
-                    try:
-                        yield number, write_picture(Picture(samples[place], wrappers[place].format, wrappers[place].metadata))
-                    except CorruptDataError as error:
-                        yield number, error
-                else:
-                    yield number, found
-
-    def _parts(self, wanted: set[int] | None) -> Iterator[tuple[Group, list[_Part]]]:
-        """The chunks of each group that hold an image that is wanted; all of them for None."""
-        offset = self.head_bytes
-        for number, group in enumerate(self.archive.groups):
-            members = self.archive.images_in_group(number)
-            parts = []
-            for start, chunk in zip(range(0, group.count, group.chunk), group.chunks, strict=True):
-                images = list(members[start : start + group.chunk])
-                places = [place for place, image in enumerate(images) if wanted is None or image in wanted]
-                if places:
-                    parts.append(_Part(chunk, offset, len(images), places, [images[place] for place in places]))
-                offset += chunk.size
-            yield group, parts
-
-    def _decoded(self, wanted: set[int] | None) -> Iterator[tuple[_Part, _Found]]:
-        for group, parts in self._parts(wanted):
-            if group.shape is None:
-                for part in parts:
-                    yield part, self._file_of(group, part)
-            elif parts:
-                yield from self._samples_of(group, parts)
-
-    def _samples_of(self, group: Group, parts: list[_Part]) -> Iterator[tuple[_Part, _Found]]:
-        """Chunks of a group of samples, in spans, so that memory does not grow with their number."""
-        try:
-            codec = codec_of(group, self._models)
-        except BbansError as error:
-            yield from ((part, error) for part in parts)
-            return
-        chunks = max(1, SPAN_SAMPLES // (min(group.chunk, group.count) * math.prod(codec.shape)))
-        for start in range(0, len(parts), chunks):
-            yield from self._span_of(group, codec, parts[start : start + chunks])
-
-    def _span_of(self, group: Group, codec: GroupCodec, parts: list[_Part]) -> Iterator[tuple[_Part, _Found]]:
-        """Chunks decoded together; alone where that fails."""
-        whole = []
-        for part in parts:
-            try:
-                whole.append((part, *unpack_samples(self._body(part), 0 if self.archive.array else part.count)))
-            except CorruptDataError as error:
-                yield part, error
-        if not whole:
-            return
-        counts = [part.count for part, _, _ in whole]
-        try:
-            samples = codec.decode([message for _, _, message in whole], counts)
-        except BbansError as error:
-            if len(whole) == 1:
-                yield whole[0][0], error
-            else:
-                for part, _, _ in whole:
-                    yield from self._span_of(group, codec, [part])
-            return
-        ends = np.cumsum(counts)
-        for (part, wrappers, _), chunk in zip(whole, np.split(samples, ends[:-1]), strict=True):
-            values = chunk if group.unit == 1 else chunk * np.uint8(group.unit)
-            if samples_check(values) != part.chunk.check:
-                yield part, CorruptDataError("the chunk decodes, but not to the images that were packed: its content check failed")
-            elif self.archive.array and self.archive.array.dtype == "bool" and values.max() > 1:
-                yield part, CorruptDataError("the chunk decodes, but to samples other than 0 or 1")
-            else:
-                yield part, (values, wrappers)
-
-    def _file_of(self, group: Group, part: _Part) -> bytes | BbansError:
-        try:
-            body = self._body(part)
-            if group.method == GroupMethod.VAEZ:
-                return self._photo.decompress(body).data
-            blob = wire.ByteReader(body, "file")
-            data = unpack_blob(blob, MAX_FILE_BYTES)
-            if blob.at != len(body) or file_check(data) != part.chunk.check:
-                raise CorruptDataError("the file is not the one that was packed: its content check failed")
-            return data
-        except BbansError as error:
-            return error
-
-    def _body(self, part: _Part) -> bytes:
-        """Raises: CorruptDataError."""
-        size = part.chunk.size
-        left = max(0, self.file_bytes - part.offset)
-        if left < size:  # before it is allocated
-            raise CorruptDataError(f"the chunk is cut short, {left} of {size} bytes are here")
-        self._file.seek(part.offset)
-        body = self._file.read(size)
-        if wire.crc32(body) != part.chunk.crc:
-            raise CorruptDataError("the chunk is damaged: its check failed")
-        return body
+    def _read(self, offset: int, size: int) -> bytes:
+        """Bytes of the file: fewer at its end, and nothing is allocated for what is not there."""
+        self._file.seek(offset)
+        return self._file.read(min(size, max(0, self.file_bytes - offset)))
 
 
-def spans(numbers: list[int]) -> str:
-    """Such as `images 0-454, 910`."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    listed = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
-    return f"image{'' if len(numbers) == 1 else 's'} {listed}"
+def _file(content: Content, place: int) -> Restored | BbansError:
+    try:
+        return content.file(place)
+    except CorruptDataError as error:
+        return error

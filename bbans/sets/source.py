@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,46 +21,46 @@ from bbans.errors import UnsupportedImageError
 from bbans.formats.archive import ArraySpec
 from bbans.formats.names import fault_of_names
 from bbans.images.picture import Picture, read_picture
-from bbans.sets import arrays
 
-from .chunk import Wrapper
-from .codec import Models, Pixels
+from . import arrays
+from .chunk import Pixels, Wrapper
+from .codec import Shape
+from .model import ModelLoader
+
+Progress = Callable[[str, int, int], None]
+"""(what is done, how many images are done, of how many)"""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Images of one shape (N, H, W, C).
-
-    ``binary`` are those whose samples are 0 and `unit`, which is 1 or 255. ``members`` are their numbers in the archive.
-    ``wrappers`` has what else belongs to pictures; none for an array.
-    """
+    """Images of one shape (N, H, W, C), with their numbers in the archive; pictures have a wrapper each."""
 
     images: Pixels
     members: range | list[int]
     wrappers: list[Wrapper] = field(default_factory=list)
-    binary: bool = field(init=False)
-    unit: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        highest = int(self.images.max())
-        binary = highest <= 1 or (highest == 255 and bool(((self.images == 0) | (self.images == 255)).all()))
-        object.__setattr__(self, "binary", binary)
-        object.__setattr__(self, "unit", 255 if binary and highest == 255 else 1)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape:
         """(H, W, C)"""
-        return shape_of(self.images[0])
+        return arrays.image_shape(self.images)
+
+    @cached_property
+    def unit(self) -> int | None:
+        """See `arrays.binary_unit`."""
+        return arrays.binary_unit(self.images)
 
     def symbols(self, start: int, stop: int, unit: int) -> Pixels:
-        """What is coded for the images from `start` to `stop`: their samples, of which each is so many units."""
+        """What is coded for the images from `start` to `stop`: their samples, in units of so many."""
         part = self.images[start:stop]
         return part if unit == 1 else part // np.uint8(unit)
 
 
 @dataclass(frozen=True)
-class Source:
-    """All that goes into an archive. ``others`` are the names' numbers of the files that are coded one by one."""
+class PackSource:
+    """All that goes into an archive.
+
+    ``samples`` are the groups of images of one shape. ``others`` are the numbers of the files that are coded one by one.
+    """
 
     array: ArraySpec | None
     names: list[str]
@@ -70,27 +71,22 @@ class Source:
     notes: list[str]
 
     def read(self, number: int) -> bytes:
-        """The file of a name. Raises: OSError."""
+        """A file. Raises: OSError."""
         assert self.folder is not None
-        name = self.names[number]
-        try:
-            return (self.folder / name).read_bytes()
-        except OSError as error:
-            raise OSError(error.errno, f"{name} cannot be read: {error.strerror or error}") from error
+        return _read(self.folder, self.names[number])
 
 
-def from_array(array: arrays.Images) -> Source:
+def from_array(array: arrays.Images) -> PackSource:
     """Raises: UnsupportedImageError: not uint8 or bool, or not (N, H, W) or (N, H, W, C)."""
-    if array.dtype not in (np.uint8, np.bool_):
-        raise UnsupportedImageError(f"its elements are {array.dtype}; images are uint8 or bool")
-    if array.ndim not in (3, 4) or min(array.shape) < 1:
-        raise UnsupportedImageError(f"its shape is {array.shape}; images are (N, H, W) or (N, H, W, C), none of them 0")
+    fault = arrays.fault_of_images(array.dtype, array.shape)
+    if fault:
+        raise UnsupportedImageError(fault)
     spec = ArraySpec(str(array.dtype), array.shape)
     images = np.ascontiguousarray(array).view(np.uint8).reshape(-1, *spec.image_shape)
-    return Source(spec, [], array.size, [Samples(images, range(len(images)))], [], None, [])
+    return PackSource(spec, [], array.size, [Samples(images, range(len(images)))], [], None, [])
 
 
-def from_folder(folder: Path, models: Models, progress: Callable[[str, int, int], None]) -> Source:
+def from_folder(folder: Path, models: ModelLoader, progress: Progress) -> PackSource:
     """All files below a folder, sorted by name. What is neither file nor folder, and folders behind links, are left out and noted.
 
     Raises: UnsupportedImageError: no files, or names beyond the limits of `bbans.formats.names`. OSError.
@@ -102,23 +98,31 @@ def from_folder(folder: Path, models: Models, progress: Callable[[str, int, int]
     fault = fault_of_names(names)
     if fault:
         raise UnsupportedImageError(f"this folder cannot be packed: {fault}")
-    source = Source(None, names, 0, [], [], folder, notes)
-    found: dict[tuple[tuple[int, int, int], bool], list[tuple[int, Picture]]] = {}
+    others: list[int] = []
+    groups: dict[tuple[Shape, bool], list[tuple[int, Picture]]] = {}
     source_bytes = 0
-    for number in range(len(names)):
+    for number, name in enumerate(names):
         progress("reading", number, len(names))
-        data = source.read(number)
+        data = _read(folder, name)
         source_bytes += len(data)
         picture = _picture(data)
-        if picture is not None and models.take(shape_of(picture.pixels)):
-            found.setdefault((shape_of(picture.pixels), picture.format == "PNG1"), []).append((number, picture))
+        if picture is not None and models.takes(arrays.image_shape(picture.pixels)):
+            groups.setdefault((arrays.image_shape(picture.pixels), picture.format == "PNG1"), []).append((number, picture))
         else:
-            source.others.append(number)
-    for group in found.values():
+            others.append(number)
+    samples = []
+    for group in groups.values():
         images = np.stack([picture.pixels for _, picture in group])
         wrappers = [Wrapper(picture.format, picture.metadata) for _, picture in group]
-        source.samples.append(Samples(images, [number for number, _ in group], wrappers))
-    return Source(None, names, source_bytes, source.samples, source.others, folder, notes)
+        samples.append(Samples(images, [number for number, _ in group], wrappers))
+    return PackSource(None, names, source_bytes, samples, others, folder, notes)
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise OSError(error.errno, f"{name} cannot be read: {error.strerror or error}") from error
 
 
 def _files(folder: Path, notes: list[str]) -> Iterator[str]:
@@ -141,9 +145,3 @@ def _picture(data: bytes) -> Picture | None:
         return read_picture(data, bilevel=True)
     except UnsupportedImageError:
         return None
-
-
-def shape_of(pixels: Pixels) -> tuple[int, int, int]:
-    """(H, W, C) of an image."""
-    height, width, channels = pixels.shape
-    return height, width, channels

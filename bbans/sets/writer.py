@@ -11,35 +11,33 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
 
 import numpy as np
 
-from bbans import api
 from bbans.accounting import Accounting
 from bbans.errors import BbansError, ModelError, UnsupportedImageError, VerifyError
+from bbans.files import atomic_write
 from bbans.formats import archive
-from bbans.formats.archive import Archive, Chunk, Group, GroupMethod
-from bbans.formats.blob import pack_blob, unpack_blob
-from bbans.formats.wire import ByteReader, crc32
-from bbans.images.picture import Picture, read_picture, write_picture
-from bbans.sets import arrays
+from bbans.formats.archive import Archive, Chunk, Group
+from bbans.formats.wire import crc32
+from bbans.images.picture import read_picture, write_picture
 
-from .chunk import file_check, pack_samples, samples_check, unpack_samples
-from .codec import SPAN_SAMPLES, Models, SetCodec, group_of
-from .plan import Plan, plan
-from .source import Samples, Source, from_array, from_folder
+from . import arrays
+from .chunk import Content, ImagesContent, pack_samples
+from .group import SPAN_SAMPLES
+from .methods import FILE_METHODS, METHODS, FileMethod
+from .model import ModelLoader, SetModel
+from .plan import plan_group
+from .source import PackSource, Progress, Samples, from_array, from_folder
+from .words import first_names
 
 _MEMORY_BYTES = 1 << 26
-_NAMES = 5  # in a note
 
 ModeName = Literal["auto", "stored"]
-Progress = Callable[[str, int, int], None]
-"""(what is done, how many images of how many are done)"""
 
 
 @dataclass(frozen=True)
@@ -53,9 +51,9 @@ class Packed:
 
 def pack(
     source: str | Path | arrays.Images,
-    file: BinaryIO,
+    target: str | Path | BinaryIO,
     *,
-    model: str | Path | SetCodec | None = None,
+    model: str | Path | SetModel | None = None,
     scheme: str | None = None,
     chunk: int | None = None,
     mode: ModeName = "auto",
@@ -63,66 +61,74 @@ def pack(
     verify: bool = True,
     progress: Progress = lambda what, done, total: None,
 ) -> Packed:
-    """Write an archive of images into a file. Inverse: `bbans.sets.ArchiveReader`.
+    """Write an archive of images. Inverse: `bbans.sets.open_archive`.
 
     Args:
         source: a folder, a file of `bbans.sets.arrays` (`FILE.npz:KEY` for one array of several), or an array (N, H, W[, C]) of
             uint8 or bool.
-        file: written from where it is.
-        model: codes all images that it fits: an installed model's id, a weight file, or a codec. None: for each shape of images,
+        target: a path, which is written whole or not at all, and replaced if it exists; or an open file, which is written from
+            where it is.
+        model: codes all images that it fits: an installed model's id, a weight file, or a model. None: for each shape of images,
             the one that makes the first of them smallest.
         scheme: of bits-back coding; None for the model's own.
         chunk: images in a chunk; None for as few as keep the cost of beginning chunks below `plan.INITIAL_SHARE`.
-        mode: ``stored`` codes nothing by a model.
+        mode: `stored` codes nothing by a model.
         threads: at most so many; as many as there are cores if None. The bytes do not depend on it.
         verify: decode everything once, and compare.
+        progress: called with what is done, and how many images of how many are done.
     Raises:
         UnsupportedImageError: not an array of images, or a folder without pictures.
         ModelError: the model is not here, cannot run, or fits none of the images.
         VerifyError: what was coded does not decode to the same.
+        ValueError: an argument is out of range, or does not go with another.
+        OSError: a file cannot be read or written.
     """
-    if mode == "stored" and model is not None:
-        raise ValueError("mode stored uses no model")
-    models = Models(model, scheme=scheme, threads=threads, stored=mode == "stored")
+    if mode not in ("auto", "stored"):
+        raise ValueError(f"mode: auto or stored, not {mode!r}")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk: at least 1, or None for the default, not {chunk}")
+    for name, value in (("model", model), ("scheme", scheme)):
+        if mode == "stored" and value is not None:
+            raise ValueError(f"{name}: mode stored uses none")
+    models = ModelLoader(model, scheme=scheme, threads=threads, stored=mode == "stored")
     if not isinstance(source, str | Path):
-        found = from_array(source)
+        images = from_array(source)
     elif Path(source).is_dir():
-        found = from_folder(Path(source), models, progress)
+        images = from_folder(Path(source), models, progress)
     else:
-        found = from_array(arrays.read_array(source))
-    writer = _Writer(found, models, chunk, mode, verify, progress)
+        images = from_array(arrays.read_array(source))
+    writer = _Writer(images, models, chunk, verify, progress)
     try:
-        return writer.write(file)
+        if not isinstance(target, str | Path):
+            return writer.write(target)
+        with atomic_write(Path(target)) as file:
+            return writer.write(file)
     finally:
         writer.close()
 
 
 @dataclass
-class _Open:
+class _OpenGroup:
     """A group that is being written: its bodies are not in the file yet."""
 
     group: Group
-    members: range | list[int]
+    members: Sequence[int]
     chunks: list[Chunk] = field(default_factory=list)
     bodies: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(_MEMORY_BYTES))  # noqa: SIM115
 
-    def add(self, body: bytes, check: bytes, member: int | None = None) -> None:
-        """A chunk, and its member where that is not known from the start."""
-        if member is not None and isinstance(self.members, list):
-            self.members.append(member)
+    def add(self, body: bytes, check: bytes) -> None:
         self.chunks.append(Chunk(len(body), crc32(body), check))
         self.bodies.write(body)
 
 
 @dataclass
 class _Writer:
-    source: Source
-    models: Models
+    source: PackSource
+    models: ModelLoader
     chunk: int | None
-    mode: ModeName
     verify: bool
     progress: Progress
-    groups: list[_Open] = field(default_factory=list)
+    groups: list[_OpenGroup] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def close(self) -> None:
@@ -132,7 +138,7 @@ class _Writer:
     def write(self, file: BinaryIO) -> Packed:
         self.notes += self.source.notes
         model = self.models.only
-        if model and not any(self.models.fitting(samples.shape, samples.binary) for samples in self.source.samples):
+        if model and not any(self.models.fitting(samples.shape, samples.unit is not None) for samples in self.source.samples):
             kind = "x".join(map(str, model.shape))
             raise ModelError(f"the model '{model.id}' is for images of {kind} samples of {model.symbols} values, not for these")
         for samples in self.source.samples:
@@ -147,92 +153,87 @@ class _Writer:
         return Packed(index, len(head) + index.size, self.notes)
 
     def _index(self) -> Archive:
-        source = self.source
-        members = [0] * len(source.names)
-        if source.names:
+        members = [0] * len(self.source.names)
+        if members:
             for number, group in enumerate(self.groups):
                 for member in group.members:
                     members[member] = number
         groups = tuple(replace(group.group, chunks=tuple(group.chunks)) for group in self.groups)
-        return Archive(source.array, tuple(source.names), tuple(members), source.source_bytes, groups)
+        return Archive(self.source.array, tuple(self.source.names), tuple(members), self.source.source_bytes, groups)
 
     def _add_samples(self, samples: Samples) -> None:
         """A group of images of one shape, coded in spans, so that memory does not grow with their number."""
-        chosen, notes = plan(samples, self.models, self.chunk)
+        plan, notes = plan_group(samples, self.models, self.chunk)
         self.notes += notes
-        codec, chunk, count = chosen.codec, chosen.chunk, len(samples.images)
+        codec, chunk, count = plan.codec, plan.chunk, len(samples.images)
         total = Accounting(0, 0, 0, 0)
-        group = _Open(group_of(codec, total, count, chunk, chosen.unit), samples.members)
+        group = _OpenGroup(codec.group(count, chunk, plan.unit, total), samples.members)
         self.groups.append(group)
         span = chunk * max(1, SPAN_SAMPLES // (chunk * samples.images[0].size))
         for start in range(0, count, span):
             stop = min(start + span, count)
             self.progress("packing", start, count)
-            encoded = codec.encode(samples.symbols(start, stop, chosen.unit), chunk)
+            encoded = codec.encode(samples.symbols(start, stop, plan.unit), chunk)
             total += encoded.accounting
-            bodies = []
+            bodies, contents = [], []
             for first, message in zip(range(start, stop, chunk), encoded.messages, strict=True):
-                bodies.append(pack_samples(samples.wrappers[first : first + chunk], message))
-                group.add(bodies[-1], samples_check(samples.images[first : min(first + chunk, stop)]))
+                part = slice(first, min(first + chunk, stop))
+                contents.append(ImagesContent(samples.images[part], samples.wrappers[part]))
+                bodies.append(pack_samples(samples.wrappers[part], message))
+                group.add(bodies[-1], contents[-1].check())
             if self.verify:
                 self.progress("verifying", start, count)
-                self._verify(chosen, samples, range(start, stop, chunk), bodies, stop)
-        group.group = group_of(codec, total, count, chunk, chosen.unit)
+                self._verify(group.group, bodies, contents)
+        group.group = codec.group(count, chunk, plan.unit, total)
 
-    def _verify(self, chosen: Plan, samples: Samples, starts: range, bodies: list[bytes], stop: int) -> None:
+    def _verify(self, group: Group, bodies: list[bytes], contents: list[ImagesContent]) -> None:
         """Raises VerifyError unless the bodies give back the images, and those their files."""
-        counts = [min(start + starts.step, stop) - start for start in starts]
         try:
-            unpacked = [unpack_samples(body, count if samples.wrappers else 0) for body, count in zip(bodies, counts, strict=True)]
-            decoded = chosen.codec.decode([message for _, message in unpacked], counts)
-            same = np.array_equal(decoded, samples.symbols(starts.start, stop, chosen.unit))
-            wrappers = [wrapper for some, _ in unpacked for wrapper in some]
-            for number, wrapper in enumerate(wrappers, starts.start):
-                picture = Picture(samples.images[number], wrapper.format, wrapper.metadata)
-                same &= wrapper == samples.wrappers[number] and read_picture(write_picture(picture), bilevel=True) == picture
+            decode = METHODS[group.method].decoder(group, self.models, self.source.array)
+            decoded = decode(bodies, [len(content.samples) for content in contents])
+            same = all(map(_same, decoded, contents))
         except BbansError as error:
             raise VerifyError(f"what was packed cannot be unpacked: {error}") from error
         if not same:
             raise VerifyError("what was packed unpacks to other images")
 
     def _add_others(self) -> None:
-        """The files that are coded one by one: pictures, and the rest as they are. Raises: UnsupportedImageError."""
-        groups: dict[GroupMethod, _Open] = {}
+        """The files that are coded one by one. Raises: UnsupportedImageError: no pictures are among all files."""
+        groups: dict[FileMethod, _OpenGroup] = {}
+        members: dict[FileMethod, list[int]] = {}
         for done, number in enumerate(self.source.others):
             self.progress("packing", done, len(self.source.others))
-            method, body, check = self._file(self.source.names[number], self.source.read(number))
+            method, body, check = self._file(number)
             if method not in groups:
-                groups[method] = _Open(Group(method, 0, 1), [])
+                members[method] = []
+                groups[method] = _OpenGroup(Group(method.number, 0, 1), members[method])
                 self.groups.append(groups[method])
-            groups[method].add(body, check, number)
-        for method, group in groups.items():
-            group.group = Group(method, len(group.chunks), 1)
-        if GroupMethod.FILE in groups:
-            kept = [self.source.names[number] for number in groups[GroupMethod.FILE].members]
-            if len(self.groups) == 1:
-                raise UnsupportedImageError("there are no pictures in this folder")
-            self.notes.append(f"no pictures, kept as they are: {_some(kept)}")
+            members[method].append(number)
+            groups[method].add(body, check)
+        for group in groups.values():
+            group.group = replace(group.group, count=len(group.members))
+        kept = [self.source.names[number] for method in groups if not method.pictures for number in members[method]]
+        if len(kept) == len(self.source.names) > 0:
+            raise UnsupportedImageError("there are no pictures in this folder")
+        if kept:
+            self.notes.append(f"no pictures, kept as they are: {first_names(kept)}")
 
-    def _file(self, name: str, data: bytes) -> tuple[GroupMethod, bytes, bytes]:
-        """A file on its own: method, body and check."""
+    def _file(self, number: int) -> tuple[FileMethod, bytes, bytes]:
+        """A file on its own: its method, body and check."""
+        data = self.source.read(number)
         try:
-            model = self._photo if self.mode == "auto" else None
-            return GroupMethod.VAEZ, api.compress(data, mode=self.mode, model=model, verify=self.verify).data, b""
-        except UnsupportedImageError:
-            body = pack_blob(data)
-            if self.verify and unpack_blob(ByteReader(body, name), len(data)) != data:
-                raise VerifyError(f"{name}: what was packed unpacks to another file") from None
-            return GroupMethod.FILE, body, file_check(data)
+            for method in FILE_METHODS:
+                encoded = method.encode(data, self.models, self.verify)
+                if encoded is not None:
+                    return method, *encoded
         except VerifyError as error:
-            raise VerifyError(f"{name}: {error}") from error
-
-    @cached_property
-    def _photo(self) -> api.Model:
-        """For all pictures that are coded one by one."""
-        return api.Model(threads=self.models.threads)
+            raise VerifyError(f"{self.source.names[number]}: {error}") from error
+        raise AssertionError("the last method keeps any file")
 
 
-def _some(names: list[str]) -> str:
-    """The first of many names."""
-    more = len(names) - _NAMES
-    return ", ".join(names[:_NAMES]) + (f" and {more} more" if more > 0 else "")
+def _same(decoded: Content, content: ImagesContent) -> bool:
+    """Whether a chunk is decoded to the images that were coded, and whether those of pictures make the same files."""
+    if not isinstance(decoded, ImagesContent) or not np.array_equal(decoded.samples, content.samples):
+        return False
+    pictures = map(content.picture, range(len(content.wrappers)))
+    return decoded.wrappers == content.wrappers and all(read_picture(write_picture(own), bilevel=True) == own for own in pictures)

@@ -81,8 +81,8 @@ def test_names_that_follow_from_each_other_cost_little() -> None:
 
 def test_where_images_are() -> None:
     assert len(ARRAY) == 5 and len(MIXED) == 8
-    assert ARRAY.images_in_group(0) == range(5)
-    assert [MIXED.images_in_group(number) for number in range(3)] == [[0, 4, 5, 6, 7], [1, 3], [2]]
+    assert ARRAY.images_by_group() == [range(5)]
+    assert MIXED.images_by_group() == [[0, 4, 5, 6, 7], [1, 3], [2]]
     assert [CODED.images_in_chunk(number) for number in range(3)] == [2, 2, 1]
 
 

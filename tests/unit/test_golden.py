@@ -180,7 +180,7 @@ def test_archives_decode(archived_set: tuple[str, Path | None, bytes]) -> None:
         assert restored.dtype == source.dtype
         assert np.array_equal(restored, source)
         return
-    files = {reader.archive.names[number]: file for number, file in reader.pictures()}
+    files = {reader.names[number]: file.data for number, file in reader.files()}
     assert files.keys() == source.keys()
     for path, file in files.items():
         if path.endswith(".png"):

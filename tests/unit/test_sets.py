@@ -10,13 +10,16 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from bbans import api, sets
+from bbans.accounting import Accounting, Encoded
 from bbans.errors import BbansError, CorruptDataError, ModelError, ModelMissingError, UnsupportedImageError, VerifyError
-from bbans.formats import archive, container, wire
+from bbans.formats import archive, wire
 from bbans.formats.archive import Filter, GroupMethod
 from bbans.images.picture import read_picture
-from bbans.sets import arrays, plan, reader, writer
+from bbans.results import Restored
+from bbans.sets import arrays, group, plan, writer
 from bbans.sets.chunk import Wrapper, pack_samples, unpack_samples
-from bbans.sets.codec import Encoded, LzmaCodec
+from bbans.sets.lzma import LzmaCodec
+from bbans.sets.words import spans
 from tests.fake_sets import FakeCodec, install
 
 GRAY, BINARY = FakeCodec("gray-1"), FakeCodec("binary-1", symbols=2)
@@ -154,11 +157,11 @@ def test_folder(folder: Path, options: dict[str, object]) -> None:
     file, done = packed(folder, **options)
     back = sets.ArchiveReader(file)
     assert list(back.archive.names) == sorted(expected, key=lambda name: name.encode())
-    found = {back.archive.names[number]: data for number, data in back.pictures()}
+    found = {back.archive.names[number]: data for number, data in back.files()}
     assert found.keys() == expected.keys()
     for name, data in found.items():
-        assert isinstance(data, bytes)
-        assert_same(name, data, expected[name])
+        assert isinstance(data, Restored)
+        assert_same(name, data.data, expected[name])
     assert back.archive.source_bytes == sum(map(len, expected.values()))
     assert any("no pictures, kept as they are: broken.png, empty, labels.csv" in note for note in done.notes)
     assert packed(folder, **options)[0].getvalue() == file.getvalue()
@@ -179,7 +182,7 @@ def test_names_that_are_not_unicode(tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(png(digits(1)[0]))
     back = sets.ArchiveReader(packed(tmp_path)[0])
     assert back.archive.names == (name,)
-    assert back.number(name) == back.number("0") == 0
+    assert back.number(name) == 0 and read_picture(back[name].data) == read_picture(png(digits(1)[0]))
 
 
 def test_folders_that_cannot_be_packed(tmp_path: Path) -> None:
@@ -228,9 +231,9 @@ def test_what_else_a_picture_has(tmp_path: Path) -> None:
     expected = files_of(tmp_path)
     file, done = packed(tmp_path, chunk=16)
     assert [group.method for group in done.archive.groups] in ([GroupMethod.MODEL], [GroupMethod.LZMA])
-    for number, data in sets.ArchiveReader(file).pictures():
-        assert isinstance(data, bytes)
-        assert_same(done.archive.names[number], data, expected[done.archive.names[number]])
+    for number, data in sets.ArchiveReader(file).files():
+        assert isinstance(data, Restored)
+        assert_same(done.archive.names[number], data.data, expected[done.archive.names[number]])
 
 
 def test_bilevel_pictures(tmp_path: Path) -> None:
@@ -245,9 +248,9 @@ def test_bilevel_pictures(tmp_path: Path) -> None:
         ("binary-1", 1, 10),
         ("binary-1", 255, 10),
     ]
-    for number, data in sets.ArchiveReader(file).pictures():
-        assert isinstance(data, bytes)
-        assert read_picture(data, bilevel=True) == read_picture(expected[done.archive.names[number]], bilevel=True)
+    for number, data in sets.ArchiveReader(file).files():
+        assert isinstance(data, Restored)
+        assert read_picture(data.data, bilevel=True) == read_picture(expected[done.archive.names[number]], bilevel=True)
     (tmp_path / "gray.png").write_bytes(png(digits(1)[0]))
     _, done = packed(tmp_path, model="binary-1")
     assert [(group.method, group.count) for group in done.archive.groups] == [(GroupMethod.MODEL, 10), (GroupMethod.LZMA, 11)]
@@ -319,8 +322,8 @@ def test_chunk_size() -> None:
     assert len(group.chunks) > 1 and min(group.images_in_chunk(number) for number in range(len(group.chunks))) > 0.9 * group.chunk
     begin_bits = len(group.chunks) * plan.ENTRY_BITS + (group.model.accounting.initial_bits if group.model else 0)
     assert 0.5 * plan.INITIAL_SHARE < begin_bits / (8 * done.file_bytes) <= plan.INITIAL_SHARE
-    [note] = [note for note in done.notes if "in a chunk" in note]
-    assert f"{group.chunk} in a chunk" in note and f"--chunk {group.chunk // 4}" in note
+    [note] = [note for note in done.notes if "in chunks of" in note]
+    assert f"in chunks of {group.chunk}:" in note and f"--chunk {group.chunk // 4}" in note
     assert packed(images, model=GRAY, chunk=5000)[1].archive.groups[0].chunk == 3000
 
 
@@ -360,11 +363,11 @@ def test_one_picture_reads_one_chunk(folder: Path) -> None:
     back = sets.ArchiveReader(counting)
     for number, name in enumerate(back.archive.names):
         counting.reads.clear()
-        [(found, data)] = back.pictures([back.number(name)])
-        assert found == number and isinstance(data, bytes)
-        assert_same(name, data, (folder / name).read_bytes())
-        assert len(counting.reads) == 1
-        assert counting.reads[0][1] in {chunk.size for chunk in done.archive.groups[back.archive.members[number]].chunks}
+        [(found, data)] = back.files([back.number(name)])
+        assert found == number and isinstance(data, Restored)
+        assert_same(name, data.data, (folder / name).read_bytes())
+        sizes = {chunk.size for chunk in done.archive.groups[back.archive.members[number]].chunks}
+        assert len(counting.reads) <= 1 and {size for _, size in counting.reads} <= sizes
 
 
 def test_spans(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,12 +375,19 @@ def test_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     images = digits(100, seed=8)
     file, _ = packed(images, model=GRAY, chunk=7)
     monkeypatch.setattr(writer, "SPAN_SAMPLES", 20 * 7 * 3)
-    monkeypatch.setattr(reader, "SPAN_SAMPLES", 20 * 7 * 2)
+    monkeypatch.setattr(group, "SPAN_SAMPLES", 20 * 7 * 2)
     seen: list[tuple[str, int, int]] = []
     again, _ = packed(images, model=GRAY, chunk=7, progress=lambda *step: seen.append(step))
     assert again.getvalue() == file.getvalue()
     assert seen == [(what, start, 100) for start in range(0, 100, 21) for what in ("packing", "verifying")]
+    GRAY.decoded.clear()
+    calls: list[int] = []
+    decode = FakeCodec.decode
+    monkeypatch.setattr(
+        FakeCodec, "decode", lambda self, messages, counts: calls.append(len(counts)) or decode(self, messages, counts)
+    )
     np.testing.assert_array_equal(sets.ArchiveReader(file).array(), images)
+    assert calls == [2] * 7 + [1]
 
 
 def assert_good_images_come(data: bytes, expected: arrays.Images) -> list[sets.Lost] | None:
@@ -412,7 +422,7 @@ def test_a_flipped_byte(options: dict[str, object]) -> None:
             assert lost is None
         else:
             chunk = int(np.searchsorted(ends, place - head, "right"))
-            assert lost and [entry.images for entry in lost] == [[3 * chunk, 3 * chunk + 1, 3 * chunk + 2]]
+            assert lost and [list(entry.images) for entry in lost] == [[3 * chunk, 3 * chunk + 1, 3 * chunk + 2]]
             assert sets.ArchiveReader(io.BytesIO(damaged)).damage()[0].images == lost[0].images
 
 
@@ -425,7 +435,7 @@ def test_cut_and_appended() -> None:
         lost = assert_good_images_come(data[:size], images)
         assert (lost is None) == (size < head)
         if lost is not None:
-            assert "cut short" in str(lost[-1].error) and lost[-1].images == [6, 7, 8]
+            assert "cut short" in str(lost[-1].error) and list(lost[-1].images) == [6, 7, 8]
     longer = sets.ArchiveReader(io.BytesIO(data + b"more"))
     assert longer.surplus_bytes == 4
     np.testing.assert_array_equal(longer.array(), images)
@@ -443,7 +453,7 @@ def test_chunks_in_each_others_place() -> None:
     group = replace(done.archive.groups[0], chunks=(replace(second, check=first.check), replace(first, check=second.check), third))
     head = archive.pack_head(replace(done.archive, groups=(group,)))
     lost = assert_good_images_come(head + parts[1] + parts[0] + parts[2], images)
-    assert lost is not None and [entry.images for entry in lost] == [[0, 1, 2], [3, 4, 5]]
+    assert lost is not None and [list(entry.images) for entry in lost] == [[0, 1, 2], [3, 4, 5]]
     assert "content check" in str(lost[0].error)
 
 
@@ -458,19 +468,19 @@ def test_a_message_that_does_not_decode() -> None:
     body = bytes(data[-done.archive.size :])
     made = archive.pack_head(replace(done.archive, groups=(group,))) + body[: first.size] + bad + body[-third.size :]
     lost = assert_good_images_come(made, images)
-    assert lost is not None and [entry.images for entry in lost] == [[3, 4, 5]]
+    assert lost is not None and [list(entry.images) for entry in lost] == [[3, 4, 5]]
 
 
 def test_a_model_that_is_not_here(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Its images do not come, the others do."""
     rgb = FakeCodec("rgb-1", shape=(4, 5, 3))
     install(monkeypatch, FakeCodec("gray-2"), rgb)
-    monkeypatch.setattr(LzmaCodec, "encode", lambda *_: Encoded([bytes(9999)], container.Accounting(0, 0, 0, 0)))
+    monkeypatch.setattr(LzmaCodec, "encode", lambda *_: Encoded([bytes(9999)], Accounting(0, 0, 0, 0)))
     file, done = packed(folder)
     assert {group.model.id for group in done.archive.groups if group.model} == {"gray-2", "rgb-1"}
     install(monkeypatch, rgb)
     lost = {
-        done.archive.names[number]: found for number, found in sets.ArchiveReader(file).pictures() if isinstance(found, BbansError)
+        done.archive.names[number]: found for number, found in sets.ArchiveReader(file).files() if isinstance(found, BbansError)
     }
     assert set(lost) >= {"0.png", "1.png", "2.png", "3.png", "10.pgm"} and not any("rgb" in name for name in lost)
     assert all(isinstance(error, ModelMissingError) for error in lost.values())
@@ -494,12 +504,12 @@ def test_damage_in_a_folder(folder: Path) -> None:
     for place in range(head, len(data), 3):
         back = sets.ArchiveReader(io.BytesIO(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]))
         lost = 0
-        for number, found in back.pictures():
+        for number, found in back.files():
             if isinstance(found, BbansError):
                 assert isinstance(found, CorruptDataError)
                 lost += 1
             else:
-                assert_same(back.archive.names[number], found, expected[back.archive.names[number]])
+                assert_same(back.archive.names[number], found.data, expected[back.archive.names[number]])
         assert 1 <= lost <= 3 and sum(len(entry.images) for entry in back.damage()) == lost
 
 
@@ -508,8 +518,8 @@ def test_pictures_by_the_photo_model(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (tmp_path / "a.png").write_bytes(tiny_png)
     file, done = packed(tmp_path)
     assert api.inspect(file.getvalue()[-done.archive.size :]).model == "photo-0"
-    [(_, found)] = sets.ArchiveReader(file).pictures()
-    assert isinstance(found, bytes) and read_picture(found) == read_picture(tiny_png)
+    [(_, found)] = sets.ArchiveReader(file).files()
+    assert isinstance(found, Restored) and read_picture(found.data) == read_picture(tiny_png)
 
 
 @pytest.mark.parametrize("fault", ["another", "refuses"])
@@ -569,28 +579,30 @@ def test_wrappers() -> None:
 def test_images_that_are_not_there(folder: Path) -> None:
     pictures, array = sets.ArchiveReader(packed(folder)[0]), sets.ArchiveReader(packed(digits())[0])
     np.testing.assert_array_equal(array.array([-1, -20, 19]), digits()[[-1, -20, 19]])
-    assert [number for number, _ in pictures.pictures([-1])] == [len(pictures) - 1]
+    assert [number for number, _ in pictures.files([-1])] == [len(pictures) - 1]
     for number in (20, 99, -21):
         with pytest.raises(IndexError, match=f"no image {number} among 20"):
             array.array([0, number])
         with pytest.raises(IndexError, match="no image"):
             array.recover([number])
         with pytest.raises(IndexError, match="no image"):
-            list(pictures.pictures([number]))
+            list(pictures.files([number]))
 
 
 def test_wrong_kind_of_archive(folder: Path) -> None:
     pictures, array = sets.ArchiveReader(packed(folder)[0]), sets.ArchiveReader(packed(digits())[0])
     with pytest.raises(ValueError, match="no array"):
         pictures.array()
-    with pytest.raises(ValueError, match="no pictures"):
-        next(array.pictures())
-    for name in ("20", "x", "-1", "", "²"):
+    with pytest.raises(ValueError, match="no files"):
+        array.files()
+    for name in ("0", "x", "-1", ""):
         with pytest.raises(KeyError):
             array.number(name)
-    assert array.number("19") == 19 and pictures.number("sub/rgb 0.png") == pictures.archive.names.index("sub/rgb 0.png")
+        with pytest.raises(KeyError):
+            pictures[name]
+    assert pictures.number("sub/rgb 0.png") == pictures.archive.names.index("sub/rgb 0.png")
 
 
 @pytest.mark.parametrize(("numbers", "text"), [([3], "image 3"), ([0, 1, 2, 7], "images 0-2, 7"), ([5, 4], "images 4-5")])
 def test_spans_in_words(numbers: list[int], text: str) -> None:
-    assert sets.spans(numbers) == text
+    assert spans(numbers) == text

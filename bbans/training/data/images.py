@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bbans.errors import TrainingError, UnsupportedImageError
 from bbans.images.picture import MAX_PIXELS
 from bbans.images.pillow import open_any
-from bbans.sets.arrays import is_array, read_array
+from bbans.sets.arrays import binary_unit, image_shape, is_array, read_array
 from bbans.training.data.crops import Pixels
 from bbans.training.data.photos import DEEP, HELD_OUT, picture_files
 
@@ -43,8 +43,7 @@ class ImageSet:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width, channels."""
-        _, height, width, channels = self.pixels.shape
-        return height, width, channels
+        return image_shape(self.pixels)
 
     @property
     def size(self) -> str:
@@ -54,8 +53,7 @@ class ImageSet:
     @property
     def binary(self) -> bool:
         """Whether all samples are 0 or 1, or all are 0 or 255."""
-        top = self.pixels.max(initial=0)
-        return top in (0, 1, 255) and bool(((self.pixels == 0) | (self.pixels == top)).all())
+        return binary_unit(self.pixels) is not None
 
     def of_bits(self) -> ImageSet:
         """Binary images with samples 0 and 1."""

@@ -1,0 +1,119 @@
+"""The chunks of one group of an archive: read, decoded, checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+from bbans.errors import BbansError, CorruptDataError
+from bbans.formats.archive import ArraySpec, Group
+from bbans.formats.wire import crc32
+
+from .chunk import Content
+from .methods import METHODS, Decoder
+from .model import ModelLoader
+
+SPAN_SAMPLES = 1 << 26
+"""Chunks are coded and decoded together as long as their images have at most so many samples."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of a chunk: their places in it, and their numbers in the archive."""
+
+    chunk: int
+    places: Sequence[int]
+    images: Sequence[int]
+
+
+class GroupReader:
+    """Reads the chunks of a group. It keeps the last one that was decoded alone, and its decoder.
+
+    Args:
+        images: those of the group, by their numbers in the archive.
+        offset: of the first chunk in the file.
+        read: the bytes from an offset on, so many; fewer at the end of the file.
+        array: what the archive holds, unless that is files.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        images: Sequence[int],
+        offset: int,
+        read: Callable[[int, int], bytes],
+        models: ModelLoader,
+        array: ArraySpec | None,
+    ) -> None:
+        self.group, self._images, self._read, self._models, self._array = group, images, read, models, array
+        self._offsets = list(accumulate((chunk.size for chunk in group.chunks), initial=offset))
+        self._kept: tuple[int, Content] | None = None
+
+    def parts(self) -> list[Part]:
+        """All images, by chunk."""
+        parts = []
+        for chunk in range(len(self.group.chunks)):
+            start, count = chunk * self.group.chunk, self.group.images_in_chunk(chunk)
+            parts.append(Part(chunk, range(count), self._images[start : start + count]))
+        return parts
+
+    def parts_at(self, places: Sequence[int]) -> list[Part]:
+        """The images at these places in the group, by chunk. The places ascend."""
+        size = self.group.chunk
+        chunks: dict[int, list[int]] = {}
+        for place in places:
+            chunks.setdefault(place // size, []).append(place)
+        return [
+            Part(chunk, [place % size for place in places], [self._images[place] for place in places])
+            for chunk, places in chunks.items()
+        ]
+
+    def contents(self, parts: Sequence[Part], readers: int = 1) -> Iterator[tuple[Part, Content | BbansError]]:
+        """What the chunks of the parts hold, in their order, or why they cannot be had.
+
+        Chunks are decoded together, but not more than SPAN_SAMPLES at a time, so that memory does not grow with their number; with
+        so many `readers` at the same time, each has its share of that.
+        """
+        if len(parts) == 1 and self._kept is not None and self._kept[0] == parts[0].chunk:
+            yield parts[0], self._kept[1]
+            return
+        try:
+            decode = self._decoder
+        except BbansError as error:
+            yield from ((part, error) for part in parts)
+            return
+        chunk_samples = min(self.group.chunk, self.group.count) * math.prod(self.group.shape or (SPAN_SAMPLES,))
+        step = max(1, SPAN_SAMPLES // (readers * chunk_samples))
+        for start in range(0, len(parts), step):
+            span = parts[start : start + step]
+            yield from zip(span, self._decode(decode, [part.chunk for part in span]), strict=True)
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        return METHODS[self.group.method].decoder(self.group, self._models, self._array)
+
+    def _decode(self, decode: Decoder, chunks: Sequence[int]) -> list[Content | BbansError]:
+        """Chunks decoded together; each alone where that fails."""
+        try:
+            contents = decode([self.body(chunk) for chunk in chunks], list(map(self.group.images_in_chunk, chunks)))
+            for chunk, content in zip(chunks, contents, strict=True):
+                if content.check() != self.group.chunks[chunk].check:
+                    raise CorruptDataError("the chunk decodes, but not to what was packed: its content check failed")
+        except BbansError as error:
+            return [error] if len(chunks) == 1 else [own for chunk in chunks for own in self._decode(decode, [chunk])]
+        if len(chunks) == 1:
+            self._kept = chunks[0], contents[0]
+        return list(contents)
+
+    def body(self, chunk: int) -> bytes:
+        """The bytes of a chunk. Raises: CorruptDataError."""
+        size = self.group.chunks[chunk].size
+        body = self._read(self._offsets[chunk], size)
+        if len(body) < size:
+            raise CorruptDataError(f"the chunk is cut short, {len(body)} of {size} bytes are here")
+        if crc32(body) != self.group.chunks[chunk].crc:
+            raise CorruptDataError("the chunk is damaged: its check failed")
+        return body

@@ -1,0 +1,180 @@
+"""The ways to keep the images of a group: how each packs, unpacks and describes itself.
+
+::
+
+    MODEL  a message of a model              a chunk is many images of one shape
+    LZMA   a stream of filtered samples
+    VAEZ   a file of `bbans.api`             a chunk is one file
+    FILE   any file
+
+To add a method, give it a number and the fields of its header in `bbans.formats.archive`, and a class and a place here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from bbans import api
+from bbans.errors import CorruptDataError, UnsupportedImageError, VerifyError
+from bbans.formats.archive import ArraySpec, Filter, Group, GroupMethod
+from bbans.formats.blob import pack_blob, unpack_blob
+from bbans.formats.wire import ByteReader
+from bbans.results import Restored
+
+from .chunk import Content, FileContent, ImagesContent, digest, unpack_samples
+from .codec import SamplesCodec, Shape
+from .lzma import LzmaCodec
+from .model import ModelCodec, ModelLoader
+
+MAX_FILE_BYTES = 1 << 32
+"""What the body of a file may claim to inflate to."""
+
+Decoder = Callable[[Sequence[bytes], Sequence[int]], Sequence[Content]]
+"""(bodies of chunks, images in each) -> what they hold. Raises: BbansError, if it is wrong with one of them."""
+
+
+class ArchiveMethod(ABC):
+    """A way to keep the images of a group."""
+
+    number: ClassVar[GroupMethod]
+
+    @abstractmethod
+    def describe(self, group: Group) -> str:
+        """For people, such as `model mnist-1, top-down`."""
+
+    @abstractmethod
+    def decoder(self, group: Group, models: ModelLoader, array: ArraySpec | None) -> Decoder:
+        """For a group of files, or of the images of an array of that kind. Raises: ModelError, CorruptDataError."""
+
+
+class SamplesMethod(ArchiveMethod):
+    """A way to keep images of one shape, many in a chunk."""
+
+    @abstractmethod
+    def codecs(self, shape: Shape, binary: bool, models: ModelLoader) -> Sequence[SamplesCodec]:
+        """What may code such images: one of all methods' is chosen by coding the first images. Raises: ModelError."""
+
+
+class FileMethod(ArchiveMethod):
+    """A way to keep single files."""
+
+    pictures: ClassVar[bool]
+    """Whether it keeps pictures alone."""
+
+    @abstractmethod
+    def encode(self, data: bytes, models: ModelLoader, verify: bool) -> tuple[bytes, bytes] | None:
+        """The body and the check of a file; None if it cannot keep it. Raises: ModelError, VerifyError."""
+
+
+class ModelMethod(SamplesMethod):
+    """Images of one shape as messages of a model."""
+
+    number = GroupMethod.MODEL
+
+    def describe(self, group: Group) -> str:
+        assert group.model is not None
+        return f"model {group.model.id}, {group.model.scheme}"
+
+    def codecs(self, shape: Shape, binary: bool, models: ModelLoader) -> Sequence[SamplesCodec]:
+        return [ModelCodec(model) for model in models.fitting(shape, binary)]
+
+    def decoder(self, group: Group, models: ModelLoader, array: ArraySpec | None) -> Decoder:
+        assert group.model is not None
+        model = models.find(group.model)
+        if tuple(model.shape) != group.shape:
+            raise CorruptDataError(f"index: images of {group.shape} by the model '{model.id}', which is for {model.shape}")
+        return _samples_decoder(ModelCodec(model), group, array)
+
+
+class LzmaMethod(SamplesMethod):
+    """Images of one shape as streams of LZMA."""
+
+    number = GroupMethod.LZMA
+
+    def describe(self, group: Group) -> str:
+        return "stored lzma"
+
+    def codecs(self, shape: Shape, binary: bool, models: ModelLoader) -> Sequence[SamplesCodec]:
+        if models.only and models.fitting(shape, binary):
+            return []  # the user wants that model
+        return [LzmaCodec(shape, filter) for filter in (Filter.NONE, Filter.BITS if binary else Filter.ROWS)]
+
+    def decoder(self, group: Group, models: ModelLoader, array: ArraySpec | None) -> Decoder:
+        assert group.shape is not None
+        return _samples_decoder(LzmaCodec(group.shape, group.filter), group, array)
+
+
+class VaezMethod(FileMethod):
+    """Pictures as files of `bbans.api`, which have their own check."""
+
+    number = GroupMethod.VAEZ
+    pictures = True
+
+    def describe(self, group: Group) -> str:
+        return "one by one"
+
+    def encode(self, data: bytes, models: ModelLoader, verify: bool) -> tuple[bytes, bytes] | None:
+        try:
+            if models.stored:
+                return api.compress(data, mode="stored", verify=verify).data, b""
+            return models.default_photo.compress(data, verify=verify).data, b""
+        except UnsupportedImageError:
+            return None
+
+    def decoder(self, group: Group, models: ModelLoader, array: ArraySpec | None) -> Decoder:
+        return lambda bodies, counts: [FileContent(models.photo.decompress(body), b"") for body in bodies]
+
+
+class AnyFileMethod(FileMethod):
+    """Any file as its bytes, by LZMA where that is smaller."""
+
+    number = GroupMethod.FILE
+    pictures = False
+
+    def describe(self, group: Group) -> str:
+        return "kept"
+
+    def encode(self, data: bytes, models: ModelLoader, verify: bool) -> tuple[bytes, bytes] | None:
+        body = pack_blob(data)
+        if verify and _unpack_file(body) != data:
+            raise VerifyError("what was packed unpacks to another file")
+        return body, digest(data)
+
+    def decoder(self, group: Group, models: ModelLoader, array: ArraySpec | None) -> Decoder:
+        def decode(body: bytes) -> FileContent:
+            data = _unpack_file(body)
+            return FileContent(Restored(data, ""), digest(data))
+
+        return lambda bodies, counts: [decode(body) for body in bodies]
+
+
+def _samples_decoder(codec: SamplesCodec, group: Group, array: ArraySpec | None) -> Decoder:
+    def decode(bodies: Sequence[bytes], counts: Sequence[int]) -> Sequence[Content]:
+        unpacked = [unpack_samples(body, 0 if array else count) for body, count in zip(bodies, counts, strict=True)]
+        symbols = codec.decode([message for _, message in unpacked], counts)
+        samples = symbols if group.unit == 1 else symbols * np.uint8(group.unit)
+        if array and array.dtype == "bool" and samples.max() > 1:
+            raise CorruptDataError("the chunk decodes, but to samples other than 0 or 1")
+        parts = np.split(samples, np.cumsum(counts)[:-1])
+        return [ImagesContent(part, wrappers) for part, (wrappers, _) in zip(parts, unpacked, strict=True)]
+
+    return decode
+
+
+def _unpack_file(body: bytes) -> bytes:
+    reader = ByteReader(body, "file")
+    data = unpack_blob(reader, MAX_FILE_BYTES)
+    if reader.at != len(body):
+        raise CorruptDataError("file: bytes follow after its end")
+    return data
+
+
+SAMPLES_METHODS: Sequence[SamplesMethod] = (ModelMethod(), LzmaMethod())
+FILE_METHODS: Sequence[FileMethod] = (VaezMethod(), AnyFileMethod())
+"""A file is kept by the first of them that can."""
+
+METHODS: dict[GroupMethod, ArchiveMethod] = {method.number: method for method in (*SAMPLES_METHODS, *FILE_METHODS)}

@@ -1,0 +1,180 @@
+"""Images of one shape by a model for such, and where models come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from bbans import api
+from bbans.accounting import Accounting, Encoded
+from bbans.errors import ModelError
+from bbans.formats.archive import Group, GroupMethod, ModelInfo
+
+from .chunk import Pixels
+from .codec import Shape
+
+if TYPE_CHECKING:
+    from bbans.models import Weights
+
+TRIAL_CHUNK = 8
+"""For a measure of its bits a model codes chunks of so many images: that makes enough chunks at a time for networks to run as
+they will, and enough images in each for the message not to run lower after the first one."""
+
+
+class SetModel(Protocol):
+    """What a model of `bbans.models` for images of one shape does for this package."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def weights_hash(self) -> bytes: ...
+
+    @property
+    def shape(self) -> Shape:
+        """(H, W, C) of the images."""
+
+    @property
+    def symbols(self) -> int:
+        """Samples are 0 .. symbols - 1: 2 or 256."""
+
+    @property
+    def scheme(self) -> str:
+        """Of bits-back coding; with the id all that a decoder needs to know."""
+
+    def encode(self, images: Pixels, chunk: int, /) -> Encoded:
+        """Messages of `chunk` images (N, H, W, C) each; the last may hold fewer."""
+
+    def decode(self, messages: Sequence[bytes], counts: Sequence[int], /) -> Pixels:
+        """The images of messages that hold so many each. Raises: CorruptDataError."""
+
+
+@dataclass(frozen=True)
+class ModelCodec:
+    """A `bbans.sets.codec.SamplesCodec`."""
+
+    model: SetModel
+    chunk = None
+
+    @property
+    def name(self) -> str:
+        """Such as `mnist-1 (bb-ans)`."""
+        return f"{self.model.id} ({self.model.scheme})"
+
+    @property
+    def shape(self) -> Shape:
+        return self.model.shape
+
+    @property
+    def binary(self) -> bool:
+        return self.model.symbols == 2
+
+    def encode(self, images: Pixels, chunk: int) -> Encoded:
+        return self.model.encode(images, chunk)
+
+    def decode(self, messages: Sequence[bytes], counts: Sequence[int]) -> Pixels:
+        return self.model.decode(messages, counts)
+
+    def cost_bits(self, images: Pixels) -> tuple[float, float]:
+        encoded = self.encode(images, TRIAL_CHUNK)
+        net_bits = encoded.accounting.net_bits - encoded.accounting.initial_bits
+        return net_bits / len(images), (8 * sum(map(len, encoded.messages)) - net_bits) / len(encoded.messages)
+
+    def group(self, count: int, chunk: int, unit: int, accounting: Accounting) -> Group:
+        info = ModelInfo(self.model.id, self.model.weights_hash, self.model.scheme, accounting)
+        return Group(GroupMethod.MODEL, count, chunk, shape=self.model.shape, unit=unit, model=info)
+
+
+class ModelLoader:
+    """Finds and loads models for `pack` and `ArchiveReader`, each once.
+
+    Args:
+        model: an installed model's id, a weight file, or a model. None for all that are installed.
+        scheme: of bits-back coding, for the encoder; None for the model's own.
+        threads: of networks and coder; None for all cores.
+        stored: code by no model.
+    Raises: ValueError.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | SetModel | None = None,
+        *,
+        scheme: str | None = None,
+        threads: int | None = None,
+        stored: bool = False,
+    ) -> None:
+        self.stored = stored
+        self.default_photo = api.Model(threads=threads)
+        """Codes single pictures."""
+        self._model, self._scheme, self._threads = model, scheme, threads
+        self._loaded: dict[tuple[str, bytes, str | None], SetModel] = {}
+
+    @cached_property
+    def only(self) -> SetModel | None:
+        """The model that was asked for. Raises: ModelError."""
+        from bbans import models
+
+        if self._model is None or not isinstance(self._model, str | Path):
+            return self._model
+        return self._load(models.read(self._model), self._scheme)
+
+    def takes(self, shape: Shape) -> bool:
+        """Whether there is a model for images (H, W, C) of 8 bits or of 1."""
+        if self.only:
+            return self.only.shape == shape
+        return bool(self._for_images(shape, 2) or self._for_images(shape, 256))
+
+    def fitting(self, shape: Shape, binary: bool) -> list[SetModel]:
+        """The models for images (H, W, C); where all samples are 0 or 1, those for such, if there are any."""
+        if self.only:
+            return [self.only] if self.only.shape == shape and (binary or self.only.symbols == 256) else []
+        weights = (self._for_images(shape, 2) if binary else []) or self._for_images(shape, 256)
+        return [self._load(own, self._scheme) for own in weights]
+
+    def find(self, info: ModelInfo) -> SetModel:
+        """The model that a group names.
+
+        Raises: ModelMissingError, ModelMismatchError when it is not here; other ModelError.
+        """
+        model = self._model
+        if model is None or isinstance(model, str | Path):
+            return self._load(self._weights(info.id, info.weights_hash), info.scheme)
+        if (model.id, model.weights_hash, model.scheme) != (info.id, info.weights_hash, info.scheme):
+            raise ModelError(f"it needs the model '{info.id}' in the scheme {info.scheme}, not '{model.id}' in {model.scheme}")
+        return model
+
+    @cached_property
+    def photo(self) -> api.Model:
+        """Decodes single pictures, by the models that their files name. Raises: ModelError."""
+        return api.Model(self._model, threads=self._threads) if isinstance(self._model, str | Path) else self.default_photo
+
+    def _for_images(self, shape: Shape, symbols: int) -> list[Weights]:
+        """Installed weights for images (H, W, C) of samples 0 .. symbols - 1."""
+        return [weights for weights in self._installed if weights.takes(shape, symbols)]
+
+    @cached_property
+    def _installed(self) -> list[Weights]:
+        # Read once: a folder may hold pictures of many shapes.
+        from bbans import models
+
+        return [] if self.stored else [models.read(id) for id in models.installed()]
+
+    def _weights(self, id: str, weights_hash: bytes) -> Weights:
+        """Those that a file names. Raises: ModelMissingError, ModelMismatchError."""
+        from bbans import models
+
+        also = self._model if isinstance(self._model, str | Path) and models.read(self._model).id == id else None
+        return models.find(id, weights_hash, also=also)
+
+    def _load(self, weights: Weights, scheme: str | None) -> SetModel:
+        from bbans import models
+
+        key = weights.id, weights.hash, scheme
+        if key not in self._loaded:
+            model = models.load_set(weights, scheme=scheme, threads=self._threads)
+            self._loaded[key] = self._loaded[weights.id, weights.hash, model.scheme] = model
+        return self._loaded[key]
