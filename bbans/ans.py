@@ -142,7 +142,7 @@ class Message:
     def from_bytes(cls, data: bytes, lanes: int = 1) -> Message:
         """The message of `to_bytes`. Raises: CorruptDataError, as from_words, or for a length no multiple of 4."""
         if len(data) % 4:
-            raise CorruptDataError(f"a message is made of 4-byte words, this one has {len(data)} bytes")
+            raise CorruptDataError(f"a message consists of 4-byte words, this one has {len(data)} bytes")
         return cls.from_words(np.frombuffer(data, "<u4"), lanes)
 
     @property

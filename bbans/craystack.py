@@ -7,7 +7,7 @@ same words in the same order; only the containers differ::
     craystack   (head, tail): head of any shape, tail nested pairs (words, (words, ...)) with the top first, () at the end
                 push(message, symbol) -> (message,)      pop(message) -> (message, symbol)
 
-    >>> codec = ours(load().Uniform(8))                                 # doctest: +SKIP
+    >>> codec = codec_from_craystack(load().Uniform(8))                                 # doctest: +SKIP
     >>> message = codec.push(Message.empty(), np.array([7]))            # doctest: +SKIP
 
 Message.to_words gives the words of its rans.flatten. (Its codecs.flatten first codes several lanes into one.) craystack is
@@ -30,7 +30,7 @@ from bbans.errors import CorruptDataError
 State = tuple[Any, Any]
 
 
-class TheirCodec(NamedTuple):
+class CraystackCodec(NamedTuple):
     """A codec with craystack's protocol: push(state, symbol) -> (state,), pop(state) -> (state, symbol)."""
 
     push: Callable[[Any, Any], Any]
@@ -65,8 +65,8 @@ def from_craystack(state: State) -> Message:
     return Message(np.array(head, np.uint64).reshape(-1), words, words.size)
 
 
-def ours(codec: Any, shape: tuple[int, ...] | None = None) -> Codec[Any]:
-    """A codec of craystack as one of bbans, on heads of `shape` (default: (lanes,)); not for a Batch.
+def codec_from_craystack(codec: Any, shape: tuple[int, ...] | None = None) -> Codec[Any]:
+    """A codec of craystack as one of bbans, on heads of `shape` (default: (lanes,)); not for a Batch. Inverse: codec_to_craystack.
 
     Every call copies the message.
 
@@ -93,8 +93,8 @@ def ours(codec: Any, shape: tuple[int, ...] | None = None) -> Codec[Any]:
     return Codec(push, pop)
 
 
-def theirs(codec: Codec[Any]) -> TheirCodec:
-    """A codec of bbans as one of craystack."""
+def codec_to_craystack(codec: Codec[Any]) -> CraystackCodec:
+    """A codec of bbans as one of craystack. Inverse: codec_from_craystack."""
 
     def push(state: Any, symbol: Any) -> Any:
         return (_reshaped(codec.push(from_craystack(state), symbol), state),)
@@ -103,7 +103,7 @@ def theirs(codec: Codec[Any]) -> TheirCodec:
         message, symbol = codec.pop(from_craystack(state))
         return _reshaped(message, state), symbol
 
-    return TheirCodec(push, pop)
+    return CraystackCodec(push, pop)
 
 
 def _reshaped(message: Message, state: State) -> State:

@@ -164,7 +164,7 @@ def test_rate_of_a_mixture(lanes):
     assert net_bits == pytest.approx(entropy_bits, rel=1e-4)
 
 
-# Batches, and what Monte Carlo bits-back asks.
+# Batches, and what Monte Carlo bits-back needs.
 
 RNG = np.random.default_rng(1)
 MEANS, SCALES_ = RNG.integers(0, 64 * 20, (5, 4, 3)), RNG.integers(20, 100, (5, 4, 3))

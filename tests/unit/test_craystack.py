@@ -18,7 +18,7 @@ from bbans import tables
 from bbans.ans import Message
 from bbans.codecs import Codec, categorical, logistic, uniform
 from bbans.combinators import repeat
-from bbans.craystack import from_craystack, load, ours, theirs, to_craystack
+from bbans.craystack import codec_from_craystack, codec_to_craystack, from_craystack, load, to_craystack
 from bbans.errors import CorruptDataError
 from tests.checks import check_codec
 
@@ -60,7 +60,7 @@ def test_containers():
 
 def test_their_view_of_our_codecs():
     """Our codecs keep craystack's protocol and the shape of its heads."""
-    push, pop = theirs(uniform(256, (6,)))
+    push, pop = codec_to_craystack(uniform(256, (6,)))
     state = (np.full((2, 3), 1 << 40, np.uint64), ())
     (pushed,) = push(state, np.arange(6))
     assert pushed[0].shape == (2, 3)
@@ -87,12 +87,12 @@ def craystack():
 @pytest.mark.filterwarnings("ignore")
 def test_its_codecs_on_our_messages(craystack):
     rng = np.random.default_rng(0)
-    flat = ours(craystack.Uniform(12))
+    flat = codec_from_craystack(craystack.Uniform(12))
     check_codec(flat, rng.integers(0, 1 << 12, 3, np.uint64), 3)
-    square = ours(craystack.repeat(craystack.Bernoulli(0.2, 14), 50), (2, 2))
+    square = codec_from_craystack(craystack.repeat(craystack.Bernoulli(0.2, 14), 50), (2, 2))
     check_codec(square, list(rng.integers(0, 2, (50, 2, 2), np.uint64)), 4)
     probabilities = rng.dirichlet(np.ones(7), 3)
-    check_codec(ours(craystack.Categorical(probabilities, 20)), rng.integers(0, 7, 3), 3)
+    check_codec(codec_from_craystack(craystack.Categorical(probabilities, 20)), rng.integers(0, 7, 3), 3)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -100,7 +100,7 @@ def test_mixed_company(craystack):
     """One message, theirs and ours in turns, is the message of either alone."""
     symbols = np.arange(40, dtype=np.uint64).reshape(10, 4)
     mixed, alone = Message.empty(4), craystack.base_message((4,))
-    for row, codec in zip(symbols, [ours(craystack.Uniform(12)), uniform(1 << 12, (4,))] * 5, strict=True):
+    for row, codec in zip(symbols, [codec_from_craystack(craystack.Uniform(12)), uniform(1 << 12, (4,))] * 5, strict=True):
         mixed = codec.push(mixed, row)
         (alone,) = craystack.Uniform(12).push(alone, row)
     assert mixed.to_words().tolist() == craystack.rans.flatten(alone).tolist()
@@ -112,7 +112,7 @@ def test_mixed_company(craystack):
 
 @pytest.mark.filterwarnings("ignore")
 def test_our_codecs_inside_theirs(craystack):
-    codec = craystack.repeat(theirs(logistic([64, 128], [30, 40], 4)), 20)
+    codec = craystack.repeat(codec_to_craystack(logistic([64, 128], [30, 40], 4)), 20)
     symbols = list(np.random.default_rng(0).integers(0, 4, (20, 2)))
     (state,) = codec.push(craystack.base_message((2,)), symbols)
     ours_alone = repeat(logistic([64, 128], [30, 40], 4), 20).push(Message.empty(2), symbols)
@@ -123,7 +123,7 @@ def test_our_codecs_inside_theirs(craystack):
 
 
 def test_it_invents_no_bits_on_our_messages(craystack):
-    codec = ours(craystack.repeat(craystack.Uniform(16), 9))
+    codec = codec_from_craystack(craystack.repeat(craystack.Uniform(16), 9))
     with pytest.raises(CorruptDataError, match="ran dry"):
         codec.pop(Message.empty(2))
     with pytest.raises(CorruptDataError, match="ran dry"):
