@@ -22,6 +22,7 @@ import numpy as np
 from bbans import models
 from bbans.craystack import load
 from bbans.exact.runtime import coding
+from bbans.models.elbo import BINARY_LOGIT_LIMIT, mixture
 from bbans.models.grids import LATENT_LEVELS, LOG_SCALE_MIN, Latent
 from bbans.models.markov.network import MarkovNetwork
 from bbans.models.registry import family_of
@@ -30,7 +31,6 @@ from .coder import Figures, best, draw, figures_of
 from .datasets import DataSet
 from .jobs import CHAIN, Step, compare, task_of
 from .machine import watch
-from .set_elbo import LOGIT_LIMIT, mixture
 
 BATCHES = (1, 10)
 PRECISION = 24
@@ -87,7 +87,7 @@ class CraystackJob:
         def likelihood(z: Any) -> Any:
             outputs = network.likelihood(z.astype(np.int64).reshape(self._batch, latents))
             if c.binary:
-                logit = np.clip(np.rint(4 * outputs[:, 0].astype(np.float64)) / 64, -LOGIT_LIMIT, LOGIT_LIMIT)
+                logit = np.clip(np.rint(4 * outputs[:, 0].astype(np.float64)) / 64, -BINARY_LOGIT_LIMIT, BINARY_LOGIT_LIMIT)
                 codec = library.Bernoulli(1 / (1 + np.exp(-logit.reshape(-1))), PRECISION)
             else:
                 flat = (parameters.reshape(-1, c.components) for parameters in mixture(c, outputs))

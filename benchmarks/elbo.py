@@ -11,15 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from bbans.models.elbo import Floats, log_mass, sample
 from bbans.models.grids import COLOURS, LATENT_LEVELS, LOG_SCALE_MIN, Latent
 from bbans.models.photo.codec import PhotoCodec
 from bbans.models.photo.geometry import Bytes, pyramid, regions
 from bbans.models.photo.level import Level
 from bbans.models.photo.network import Params
-
-Floats = NDArray[np.float64]
 
 
 @dataclass
@@ -90,23 +88,6 @@ def _phase_bits(level: Level, phase: int, z: Bytes | None, colours: int) -> floa
     return float(-total[..., :colours].sum() / math.log(2))
 
 
-def sample(mean: Floats, log_scale: Floats, levels: int, rng: np.random.Generator) -> Bytes:
-    """Levels 0 .. levels - 1 of discretised logistics, by the inverse of the CDF."""
-    u = rng.uniform(1e-12, 1 - 1e-12, mean.shape)
-    z = mean + np.exp(log_scale) * (np.log(u) - np.log1p(-u))
-    drawn: Bytes = np.clip(np.rint(z), 0, levels - 1).astype(np.uint8)
-    return drawn
-
-
 def _latent_bits(z: Bytes, latent: Latent) -> float:
     mass = log_mass(z.astype(np.float64), latent.mean / 64, LOG_SCALE_MIN + latent.scale / 16, LATENT_LEVELS - 1)
     return float(-mass.sum() / math.log(2))
-
-
-def log_mass(x: Floats, mean: Floats, log_scale: Floats, top: int) -> Floats:
-    """log of the mass of x under a discretised logistic whose tails belong to 0 and top."""
-    inverse = np.exp(-log_scale)
-    upper, lower = (x + 0.5 - mean) * inverse, (x - 0.5 - mean) * inverse
-    log_upper, log_lower = -np.logaddexp(0, -upper), -np.logaddexp(0, lower)
-    inner = log_upper + log_lower + np.log(-np.expm1(-inverse))
-    return np.where(x < 0.5, log_upper, np.where(x > top - 0.5, log_lower, inner))

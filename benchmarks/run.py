@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bbans import models
-from bbans.models.weights import PHOTO, Weights
+from bbans.models.registry import family_of
+from bbans.models.weights import PHOTO
 
 from . import datasets, machine, rows
 from .craystack import BATCHES, CraystackJob
@@ -129,7 +130,7 @@ def our_jobs(data: DataSet, folder: Path, options: Options, say: Callable[[str],
     for id, weights in chosen.items():
         if not weights.takes(data.images[0].shape, data.symbols):
             continue
-        own, *others = schemes(weights, options.particles)
+        own, *others = family_of(weights).schemes(weights, options.particles)
         jobs.append((ArchiveJob(data, folder, id, own, threads=options.threads), id))
         if options.quick:
             continue
@@ -152,15 +153,6 @@ def beside_craystack(data: DataSet, folder: Path, model: str, options: Options, 
         return []
     chosen = [job for job in theirs if any(fnmatch.fnmatch(job.task.codec, pattern) for pattern in options.codecs)]
     return [*chosen, ArchiveJob(data, folder, model, "bb-ans", chunk=len(data.images), threads=1)] if chosen else []
-
-
-def schemes(weights: Weights, particles: Sequence[int] = ()) -> list[str]:
-    """The bits-back schemes for a model, its own first (see bbans.models.schemes)."""
-    if weights.architecture != "markov":
-        return ["top-down"]
-    if len(weights.config["latents"]) > 1:
-        return ["bit-swap", "bb-ans"]
-    return ["bb-ans", *(f"mcbits-{coupled}{k}" for coupled in ("", "coupled-") for k in particles)]
 
 
 def write(results: Results, folder: Path, allow_dirty: bool = False) -> list[Path]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from bbans import models
+from bbans.models.elbo import Draws
 from bbans.models.registry import family_of
 from bbans.models.schemes import particles_of
 from bbans.models.weights import PHOTO, Weights
@@ -18,7 +18,6 @@ from .datasets import DataSet
 from .detail import photo_codec
 from .elbo import neg_elbo
 from .rows import Bound, Row, Scatter
-from .set_elbo import Draws, Network, draw
 
 PURE, CONTEXT = "pure VAE", "with pixel context"
 SCATTER_IMAGES = 200
@@ -63,7 +62,8 @@ class Theory:
             array = self.data.images[:images]
             assert isinstance(array, np.ndarray)
             weights = models.read(model)
-            self._draws[key] = draw(cast(Network, family_of(weights).load_network(weights)), array, self.draws)
+            family = family_of(weights)
+            self._draws[key] = family.draw(family.load_network(weights), array, self.draws)
         return self._draws[key]
 
     def scatter(self, model: str, scheme: str | None, images: int) -> Scatter:

@@ -1,5 +1,6 @@
 """Fixtures of more than one module."""
 
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ hypothesis.settings.register_profile("bbans", deadline=None, derandomize=True, m
 hypothesis.settings.load_profile("bbans")
 
 ROOT = Path(__file__).parents[1]
+
+os.environ["BBANS_MODELS"] = str(ROOT / "tests" / "none")  # no test depends on the models of whoever runs it
 
 
 @pytest.fixture

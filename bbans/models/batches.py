@@ -9,8 +9,8 @@ Shapes: B images; activations are tensors (B, C, h, w) of the backend's own type
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,25 @@ MAX_BATCH = BATCHES[-1]
 LATENT_MEAN_LIMIT = 1 << 15  # in 1/64 of a level: four times the range
 
 Number = TypeVar("Number", bound=np.generic)
+
+
+class LatentStep(NamedTuple):
+    """A layer of latents on the way through a model: the two distributions, and z (B, n)."""
+
+    prior: Latent
+    posterior: Latent
+    z: Levels
+
+    def first(self, count: int) -> LatentStep:
+        """Those of the first `count` images."""
+        return LatentStep(self.prior.first(count), self.posterior.first(count), self.z[:count])
+
+
+class Walk(NamedTuple):
+    """A way through a model: its layers of latents, and the head's outputs for p(x|z), (B, outputs, H * W)."""
+
+    latents: list[LatentStep]
+    outputs: NDArray[np.float32]
 
 
 class BatchNetwork:
@@ -56,6 +75,10 @@ class BatchNetwork:
     def levels(self, z: Levels, height: int = 1, width: int = 1) -> Tensor:
         """Latents (B, n) as activations (B, n / (height width), height, width)."""
         return torch.from_numpy(z.astype(np.uint8)).view(len(z), -1, height, width).to(self._activations)
+
+    def walks(self, x: Samples, draw: Callable[[Latent], Levels]) -> Iterator[Walk]:
+        """Ways through the model from images (B, H, W, C) of at most a batch, without end; `draw` chooses z given its posterior."""
+        raise NotImplementedError
 
     def digest(self) -> str:
         """What every stage gives for fixed inputs in the largest batch (see bbans.exact.selfcheck).

@@ -91,6 +91,11 @@ class ImageConfig(ModelConfig):
         return 3 * self.components if self.channels == 1 else 12 * self.components
 
     @property
+    def reference(self) -> bool:
+        """Whether the means of colours are relative to the pixels at the left and above; else they are to 128."""
+        return False
+
+    @property
     def latent_count(self) -> int:
         """Latents of an image, each a number."""
         raise NotImplementedError

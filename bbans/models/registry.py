@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import metadata
@@ -30,10 +30,12 @@ from bbans.models.weights import PHOTO, Weights, pack
 if TYPE_CHECKING:
     from bbans.exact.network import IntConv
     from bbans.exact.qat import Quantised
+    from bbans.models.elbo import Draws
     from bbans.models.photo.codec import Encoded
     from bbans.models.sets import ImageCoder
 
 ENTRY_POINTS = "bbans.models"
+ELBO_OF_SETS = "bbans.models.elbo:draw"
 
 
 class Network(Protocol):
@@ -69,6 +71,7 @@ class Family:
         batch: samples of a training step, where the user names no number.
         widen: (model, config) -> model of that config, to be trained further; None where a model keeps its sizes.
         widened: the sizes that may change so.
+        elbo: (network, images, draws, seed) -> bbans.models.elbo.Draws, for benchmarks; None where there is none.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Family:
     batch: int = 128
     widen: str | None = None
     widened: frozenset[str] = frozenset()
+    elbo: str | None = None
 
     @property
     def config_class(self) -> type[ModelConfig]:
@@ -163,6 +167,16 @@ class Family:
         """A network for sets with a scheme of bits-back coding; None for its own. Raises: ModelError when it does not fit."""
         return cast("ImageCoder", _load(self.codec)(network, scheme))
 
+    def schemes(self, weights: Weights, particles: Iterable[int] = ()) -> list[str]:
+        """Names of the schemes of bits-back coding for a model for sets, its own first; those with particles with so many each."""
+        return cast("ImageCoder", _load(self.codec)).schemes(self.config_of(weights), particles)
+
+    def draw(self, network: Any, images: Any, draws: int, seed: int = 0) -> Draws:
+        """The bits of images under a network, by independent draws of their latents. Raises: ModelError for lack of `elbo`."""
+        if self.elbo is None:
+            raise ModelError(f"the family '{self.name}' cannot tell its negative ELBO")
+        return cast("Draws", _load(self.elbo)(network, images, draws, seed))
+
 
 FAMILIES = {
     family.name: family
@@ -181,6 +195,7 @@ FAMILIES = {
             vae="bbans.models.markov.vae:MarkovVAE",
             network="bbans.models.markov.network:MarkovNetwork",
             codec="bbans.models.markov.codec:MarkovCoder",
+            elbo=ELBO_OF_SETS,
         ),
         Family(
             name="topdown",
@@ -188,6 +203,7 @@ FAMILIES = {
             vae="bbans.models.topdown.vae:TopDownVAE",
             network="bbans.models.topdown.network:TopDownNetwork",
             codec="bbans.models.topdown.codec:TopDownCoder",
+            elbo=ELBO_OF_SETS,
             widen="bbans.models.topdown.widen:widen",
             widened=frozenset({"context", "features", "hidden", "depth"}),
         ),

@@ -1,12 +1,12 @@
-"""Schemes of bits-back coding, by the names that files carry (see bbans.bitsback).
+"""Schemes of bits-back coding, by the names that files carry.
 
-=========================  =====================================================
-bb-ans                     Markov models: all latents are drawn, then all is pushed
-bit-swap                   Markov models, a layer at a time: initial bits of one layer
-mcbits-K                   Markov models of one layer: importance sampling with K particles
-mcbits-coupled-K           the same with particles from one draw
-top-down                   top-down models
-=========================  =====================================================
+=========================  =======================================================================
+bb-ans, bit-swap           Markov models: `bbans.bitsback.CHAINS`
+mcbits-K, mcbits-coupled-K Markov models of one layer, K particles: `bbans.montecarlo.PARTICLES`
+top-down                   top-down models: `bbans.bitsback.top_down`
+=========================  =======================================================================
+
+An entry of one of the two tables is all that a new scheme takes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ TOP_DOWN = "top-down"
 
 @dataclass(frozen=True)
 class Scheme:
-    """A scheme for models whose latents are a chain. `particles`: how many draws of all latents it makes."""
+    """A scheme for models whose latents are a chain.
+
+    Args:
+        combine: (p(z_L), likelihoods, posteriors) -> the codec of x, as `bbans.bitsback.markov`.
+        particles: how many draws of all latents it makes.
+    """
 
     name: str
     combine: Chain
@@ -55,9 +60,9 @@ def chain_scheme(name: str | None, layers: int) -> Scheme:
 
 
 def chain_schemes(layers: int, particles: Iterable[int] = ()) -> list[str]:
-    """Names of the schemes for a chain of so many layers, its own first; of those with particles, with so many each."""
+    """Names of the schemes for a chain of so many layers that differ, its own first; those with particles with so many each."""
     if layers > 1:
-        return ["bit-swap", "bb-ans"]
+        return sorted(CHAINS, key=lambda name: name != "bit-swap")
     return ["bb-ans", *(f"{kind}-{count}" for kind in PARTICLES for count in particles)]
 
 

@@ -11,10 +11,10 @@ only those that were touched are kept; when all images are popped, they must be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -44,6 +44,10 @@ class ImageCoder(Protocol):
     @property
     def particles(self) -> int:
         """How many draws of all latents it makes."""
+
+    @staticmethod
+    def schemes(config: Any, particles: Iterable[int], /) -> list[str]:
+        """Names of the schemes for a model of this config, its own first; those with particles with so many each."""
 
     def codec(self, batch: int, meter: Meter, /) -> Codec[Samples]:
         """The codec of images (batch, H, W, C), one on each message of a Batch.

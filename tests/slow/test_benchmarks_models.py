@@ -14,6 +14,7 @@ import torch
 
 from bbans.exact.export import export_layers
 from bbans.models.config import ImageConfig
+from bbans.models.elbo import draw, log_mass, sample_bits
 from bbans.models.grids import LATENT_LEVELS, LOG_SCALE_MIN
 from bbans.models.markov.config import MarkovConfig
 from bbans.models.markov.network import MarkovNetwork
@@ -21,8 +22,7 @@ from bbans.models.registry import FAMILIES
 from bbans.models.topdown.codec import TopDownCoder
 from bbans.models.topdown.config import TopDownConfig
 from bbans.models.topdown.network import TopDownNetwork
-from benchmarks import command, set_elbo, theory
-from benchmarks.elbo import log_mass
+from benchmarks import command, theory
 from benchmarks.rows import PREFIX, SCATTER, Scatter, from_json, read
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -60,7 +60,7 @@ def test_bounds_are_those_of_the_exact_sum_over_latents() -> None:
     outputs = np.concatenate([made.likelihood(z[i : i + 64]) for i in range(0, LATENT_LEVELS, 64)])
     top = made.top(LATENT_LEVELS)
     prior = -log_mass(z.astype(float), top.mean / 64, LOG_SCALE_MIN + top.scale / 16, LATENT_LEVELS - 1)[:, 0] / math.log(2)
-    likelihood = np.stack([set_elbo.sample_bits(config, image[None].repeat(LATENT_LEVELS, 0), outputs) for image in images])
+    likelihood = np.stack([sample_bits(config, image[None].repeat(LATENT_LEVELS, 0), outputs) for image in images])
     assert np.exp2(-prior).sum() == pytest.approx(1)
     assert np.exp2(-likelihood).sum(0) == pytest.approx(np.ones(LATENT_LEVELS))  # over all images
     exact = -np.log2(np.exp2(-likelihood - prior).sum(1))
@@ -71,7 +71,7 @@ def test_bounds_are_those_of_the_exact_sum_over_latents() -> None:
     elbo = (np.exp(log_q) * (likelihood + prior + log_q / math.log(2))).sum(1)
     assert (elbo > exact).all()
 
-    draws = set_elbo.draw(made, images, draws=2000, seed=1)
+    draws = draw(made, images, draws=2000, seed=1)
     assert abs(draws.neg_elbo.sum() - elbo.sum()) < 4 * draws.standard_error
     assert draws.standard_error < 0.05 * (elbo - exact).sum()
     assert draws.iwae(1) == pytest.approx(draws.neg_elbo)
@@ -135,9 +135,7 @@ def test_likelihoods_are_those_of_the_coder(config: TopDownConfig) -> None:
         state = made.descend(layer, state, rng.integers(0, LATENT_LEVELS, made.prior(layer, state).mean.shape))
     features = state.flatten(2).float().contiguous().numpy()
     coded = TopDownCoder(made, None)._likelihood.codec(features).log_freqs(x, True)
-    assert set_elbo.sample_bits(config, x, set_elbo.pixel_outputs(made, x, state)) == pytest.approx(
-        -coded / 2**16, rel=2e-3, abs=0.2
-    )
+    assert sample_bits(config, x, made.outputs(x, state)) == pytest.approx(-coded / 2**16, rel=2e-3, abs=0.2)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +150,7 @@ def test_likelihoods_are_those_of_the_coder(config: TopDownConfig) -> None:
 def test_draws_have_the_bits_of_the_training_form(config: ImageConfig) -> None:
     model, made = network(config)
     x = np.random.default_rng(0).integers(0, config.symbols, (3, *config.shape), np.uint8)
-    draws = set_elbo.draw(made, x, draws=300)
+    draws = draw(made, x, draws=300)
     with torch.no_grad():
         torch.manual_seed(1)
         noise = torch.rand(900, config.latent_count).clamp(1e-6, 1 - 1e-6)

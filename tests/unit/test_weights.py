@@ -14,7 +14,9 @@ from bbans import models
 from bbans.errors import ModelError, ModelMismatchError, ModelMissingError
 from bbans.models import store
 from bbans.models import weights as module
-from tests.models import TINY, weight_file, weights, write_weight_file
+from bbans.models.registry import FAMILIES
+from bbans.models.weights import PHOTO
+from tests.models import TINY, random_vae, weight_file, weights, write_weight_file
 
 
 @pytest.fixture
@@ -49,6 +51,59 @@ def test_installed(folder: Path) -> None:
     assert models.installed() == {"tiny": folder / "tiny.safetensors"}
     assert models.read("tiny").hash == weights().hash
     assert models.find("tiny", weights().hash).config == asdict(TINY)
+
+
+@pytest.fixture
+def user_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Beside the folder of installed models, one of the user's."""
+    own = folder / "own"
+    own.mkdir()
+    monkeypatch.setenv("BBANS_MODELS", str(own))
+    return own
+
+
+def test_models_of_the_user(folder: Path, user_folder: Path) -> None:
+    data = FAMILIES[PHOTO].export(random_vae(seed=2), "mine")
+    (user_folder / "mine.safetensors").write_bytes(data)
+    assert models.installed() == {"tiny": folder / "tiny.safetensors", "mine": user_folder / "mine.safetensors"}
+    assert models.read("mine").hash == models.find("mine", module.fingerprint(data)).hash == module.fingerprint(data)
+
+
+def test_two_files_of_one_id(folder: Path, user_folder: Path) -> None:
+    """By id alone it is the one that is shipped; a file gets the one that it was written with."""
+    write_weight_file(user_folder / "tiny.safetensors", seed=1)
+    own, shipped = weights(seed=1).hash, weights().hash
+    assert models.installed() == {"tiny": folder / "tiny.safetensors"}
+    assert models.read("tiny").hash == models.find("tiny", shipped).hash == shipped
+    assert models.find("tiny", own).hash == own
+    with pytest.raises(ModelMismatchError, match=f"{bytes(8).hex()}.*{shipped.hex()}, {own.hex()}"):
+        models.find("tiny", bytes(8))
+
+
+def test_a_file_under_the_name_of_another_model(user_folder: Path) -> None:
+    write_weight_file(user_folder / "other.safetensors")
+    with pytest.raises(ModelError, match=r"other.safetensors holds the model 'tiny': .* called tiny.safetensors"):
+        models.read("other")
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "inside"),
+    [
+        ("linux", "XDG_DATA_HOME", "bbans/models"),
+        ("linux", None, ".local/share/bbans/models"),
+        ("darwin", None, "Library/Application Support/bbans/models"),
+        ("win32", "LOCALAPPDATA", "bbans/models"),
+        ("win32", None, "AppData/Local/bbans/models"),
+    ],
+)
+def test_where_the_models_of_the_user_are(
+    platform: str, variable: str | None, inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.sys, "platform", platform)
+    for name in ("BBANS_MODELS", "XDG_DATA_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable or "HOME", str(tmp_path))
+    assert store.user_folder() == tmp_path / inside
 
 
 def test_the_default_is_installed() -> None:

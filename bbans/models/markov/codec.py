@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -9,8 +10,9 @@ from bbans.bitsback import Conditional
 from bbans.codecs import Codec
 from bbans.meter import Meter
 from bbans.models.image_codecs import ImageLikelihood, latent_codec
+from bbans.models.markov.config import MarkovConfig
 from bbans.models.markov.network import MarkovNetwork
-from bbans.models.schemes import chain_scheme
+from bbans.models.schemes import chain_scheme, chain_schemes
 
 
 class MarkovCoder:
@@ -22,6 +24,11 @@ class MarkovCoder:
         self._scheme = chain_scheme(scheme, self._depth)
         self.scheme, self.particles = self._scheme.name, self._scheme.particles
         self._likelihood = ImageLikelihood(network.config)
+
+    @staticmethod
+    def schemes(config: MarkovConfig, particles: Iterable[int]) -> list[str]:
+        """See bbans.models.sets.ImageCoder."""
+        return chain_schemes(len(config.latents), particles)
 
     def codec(self, batch: int, meter: Meter) -> Codec[Any]:
         """See bbans.models.sets.ImageCoder."""

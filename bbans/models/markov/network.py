@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bbans.models.batches import BatchNetwork, logistics, padded, probe_images, probe_latents
+from bbans.models.batches import BatchNetwork, LatentStep, Walk, logistics, padded, probe_images, probe_latents
 from bbans.models.grids import LATENT_CENTRE, Latent, Levels, Samples
 from bbans.models.markov.config import PRIOR_INDEX, MarkovConfig
 
@@ -38,6 +40,16 @@ class MarkovNetwork(BatchNetwork):
         """The heads' outputs for p(x|z_1): (B, outputs, H * W), exact multiples of powers of two."""
         out = self._arrow("likelihood.0", self.levels(padded(z)))
         return out[: len(z)].reshape(len(z), self.config.outputs, -1).float().numpy()
+
+    def walks(self, x: Samples, draw: Callable[[Latent], Levels]) -> Iterator[Walk]:
+        depth, first = len(self.config.latents), self.posterior_of_samples(x)
+        while True:
+            posteriors, z = [first], [draw(first)]
+            for level in range(1, depth):
+                posteriors.append(self.posterior(level, z[-1]))
+                z.append(draw(posteriors[-1]))
+            priors = [*(self.prior(level, z[level]) for level in range(1, depth)), self.top(len(x))]
+            yield Walk(list(map(LatentStep, priors, posteriors, z)), self.likelihood(z[0]))
 
     def _latent(self, name: str, z: Levels) -> Latent:
         return logistics(self._arrow(name, self.levels(padded(z)))).first(len(z))

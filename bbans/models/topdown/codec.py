@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from bbans.models.batches import batch_size, padded
 from bbans.models.grids import Latent, Levels, Samples
 from bbans.models.image_codecs import ImageLikelihood, latent_codec, pixel_layers
 from bbans.models.schemes import TOP_DOWN, check_top_down
+from bbans.models.topdown.config import TopDownConfig
 from bbans.models.topdown.network import TopDownNetwork
 
 Above = tuple[int, Tensor, Latent]
@@ -33,6 +34,11 @@ class TopDownCoder:
             enter, out = (network.weights[f"pixel.{name}"] for name in ("enter", "out"))
             layers = pixel_layers(enter, [network.weights[f"pixel.hidden.{i}"] for i in range(c.depth)], out)
         self._likelihood = ImageLikelihood(c, layers, radius=c.context, relative=c.reference)
+
+    @staticmethod
+    def schemes(config: TopDownConfig, particles: Iterable[int]) -> list[str]:
+        """See bbans.models.sets.ImageCoder."""
+        return [TOP_DOWN]
 
     def codec(self, batch: int, meter: Meter) -> Codec[Samples]:
         """See bbans.models.sets.ImageCoder."""

@@ -77,7 +77,7 @@ class TopDownConfig(ImageConfig):
 
     @property
     def reference(self) -> bool:
-        """Whether means are relative to the pixels at the left and above: for photos they are near, for drawings often not."""
+        # for photos the pixels around are near in value, for drawings often not
         return bool(self.context) and self.channels == 3
 
     def layers(self) -> Shapes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bbans.exact.network import IntConv
-from bbans.models.batches import BatchNetwork, logistics, probe_images, probe_latents
+from bbans.models.batches import BatchNetwork, LatentStep, Walk, logistics, padded, probe_images, probe_latents
 from bbans.models.grids import Latent, Levels, Samples
 from bbans.models.topdown.config import TopDownConfig
 
@@ -64,6 +64,33 @@ class TopDownNetwork(BatchNetwork):
         if number + 1 < len(self.config.latents[grid]):
             return state
         return self._arrive(grid + 1, self._leave(grid, state))
+
+    def walks(self, x: Samples, draw: Callable[[Latent], Levels]) -> Iterator[Walk]:
+        count, x = len(x), padded(x)
+        seen, start = self.up(x), self.start(len(x))
+        while True:
+            steps, state = [], start
+            for layer in range(len(self.places)):
+                prior = self.prior(layer, state)
+                posterior = self.posterior(layer, state, seen, prior)
+                steps.append(LatentStep(prior, posterior, draw(posterior)))
+                state = self.descend(layer, state, steps[-1].z)
+            yield Walk([step.first(count) for step in steps], self.outputs(x, state)[:count])
+
+    def outputs(self, x: Samples, features: Tensor) -> NDArray[np.float32]:
+        """The head's outputs (B, outputs, H * W) for known samples, all pixels at once. A coder runs the pixel layers itself.
+
+        `features`: what the last layer on the way down gives; outputs already where the model has no pixel layers.
+        """
+        c, r = self.config, self.config.context
+        if not c.features:
+            return features.flatten(2).float().numpy()
+        samples = F.pad(self.samples(x), (r, r, r, 0))
+        taps = [samples[..., r + dy : r + dy + c.height, r + dx : r + dx + c.width] for dy, dx in c.taps]
+        hidden = self._run("pixel.enter", torch.cat([*taps, features], 1))
+        for index in range(c.depth):
+            hidden = self._run(f"pixel.hidden.{index}", hidden, hidden)
+        return self._run("pixel.out", hidden).flatten(2).float().numpy()
 
     def _arrive(self, grid: int, state: Tensor) -> Tensor:
         """Go on through grids that have no latents."""

@@ -1,4 +1,4 @@
-"""What the integer models of small images could code a set in: the negative ELBO and the IWAE-K bounds, without the coder.
+"""What an integer model could code images in, without the coder: the negative ELBO and the IWAE-K bounds.
 
 Masses are float64: no tables, no rounding of frequencies, no floor of them. z is drawn from q by a seeded generator of its own, in
 several independent draws an image. With log-weights w = log2 p(x, z) - log2 q(z|x)::
@@ -19,20 +19,14 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
-from bbans.models.batches import MAX_BATCH, padded
+from bbans.models.batches import MAX_BATCH, BatchNetwork
 from bbans.models.config import ImageConfig
-from bbans.models.grids import LATENT_LEVELS, LOG_SCALE_MAX, LOG_SCALE_MIN, Latent, Samples
-from bbans.models.markov.network import MarkovNetwork
-from bbans.models.topdown.network import TopDownNetwork
+from bbans.models.grids import LATENT_LEVELS, LOG_SCALE_MAX, LOG_SCALE_MIN, SLOPE_LIMIT, Latent, Levels, Samples
 
-from .elbo import Floats, log_mass, sample
-
-Network = MarkovNetwork | TopDownNetwork
+Floats = NDArray[np.float64]
 NATS = math.log(2)
-LOGIT_LIMIT, SLOPE_LIMIT = 15.0, 2.0
+BINARY_LOGIT_LIMIT = 15.0
 
 
 @dataclass
@@ -67,73 +61,20 @@ class Draws:
         return np.asarray(-np.logaddexp2.reduce(-grouped, 1).mean(0) + math.log2(particles))
 
 
-def draw(network: Network, images: Samples, draws: int = 10, seed: int = 0) -> Draws:
+def draw(network: BatchNetwork, images: Samples, draws: int = 10, seed: int = 0) -> Draws:
     """Independent draws for images (N, H, W, C), samples 0 .. symbols - 1."""
     rng = np.random.default_rng(seed)
-    out = np.empty((3, draws, len(images)))
-    run = _markov if isinstance(network, MarkovNetwork) else _top_down
+    bits = np.zeros((3, draws, len(images)))
     with torch.inference_mode():
         for start in range(0, len(images), MAX_BATCH):
-            batch = images[start : start + MAX_BATCH]
-            for index, bits in enumerate(run(network, batch, draws, rng)):  # type: ignore[arg-type]
-                out[:, index, start : start + len(batch)] = bits
-    return Draws(*out)
-
-
-def _markov(network: MarkovNetwork, x: Samples, draws: int, rng: np.random.Generator) -> list[Floats]:
-    """Bits (3, B) of every draw."""
-    found = []
-    first = network.posterior_of_samples(x)
-    for _ in range(draws):
-        bits = np.zeros((3, len(x)))
-        posterior = first
-        latents: list[NDArray[np.int64]] = []
-        for level in range(len(network.config.latents)):
-            posterior = network.posterior(level, latents[-1]) if level else first
-            latents.append(_draw(posterior, rng))
-            bits[2] += _bits(posterior, latents[-1])
-        for level, z in enumerate(latents):
-            above = level + 1
-            bits[1] += _bits(network.prior(above, latents[above]) if above < len(latents) else network.top(len(x)), z)
-        bits[0] = sample_bits(network.config, x, network.likelihood(latents[0]))
-        found.append(bits)
-    return found
-
-
-def _top_down(network: TopDownNetwork, x: Samples, draws: int, rng: np.random.Generator) -> list[Floats]:
-    """Bits (3, B) of every draw."""
-    found = []
-    batch = padded(x)
-    seen, start = network.up(batch), network.start(len(batch))
-    for _ in range(draws):
-        bits = np.zeros((3, len(batch)))
-        state = start
-        for layer in range(len(network.places)):
-            prior = network.prior(layer, state)
-            posterior = network.posterior(layer, state, seen, prior)
-            z = _draw(posterior, rng)
-            bits[1] += _bits(prior, z)
-            bits[2] += _bits(posterior, z)
-            state = network.descend(layer, state, z)
-        bits[0] = sample_bits(network.config, batch, pixel_outputs(network, batch, state))
-        found.append(bits[:, : len(x)])
-    return found
-
-
-def pixel_outputs(network: TopDownNetwork, x: Samples, features: Tensor) -> NDArray[np.float32]:
-    """The heads' outputs (B, outputs, H * W) of all pixels at once, from known samples.
-
-    ``features``: what the last layer on the way down gives; outputs already where the model has no pixel layers.
-    """
-    c, r = network.config, network.config.context
-    if not c.features:
-        return np.asarray(features.flatten(2).float().numpy())
-    samples = F.pad(network.samples(x), (r, r, r, 0))
-    taps = [samples[..., r + dy : r + dy + c.height, r + dx : r + dx + c.width] for dy, dx in c.taps]
-    hidden = network.layers["pixel.enter"](torch.cat([*taps, features], 1).contiguous(memory_format=torch.channels_last))
-    for index in range(network.config.depth):
-        hidden = network.layers[f"pixel.hidden.{index}"](hidden, hidden)
-    return np.asarray(network.layers["pixel.out"](hidden).flatten(2).float().numpy())
+            x = images[start : start + MAX_BATCH]
+            for index, walk in zip(range(draws), network.walks(x, lambda posterior: _draw(posterior, rng)), strict=False):
+                likelihood, prior, posterior = bits[:, index, start : start + len(x)]
+                likelihood += sample_bits(network.config, x, walk.outputs)
+                for step in walk.latents:
+                    prior += _bits(step.prior, step.z)
+                    posterior += _bits(step.posterior, step.z)
+    return Draws(*bits)
 
 
 def sample_bits(config: ImageConfig, x: Samples, outputs: NDArray[np.float32]) -> Floats:
@@ -141,7 +82,7 @@ def sample_bits(config: ImageConfig, x: Samples, outputs: NDArray[np.float32]) -
     v = outputs.astype(np.float64)
     flat = x.reshape(len(x), -1, config.channels).astype(np.float64)
     if config.binary:
-        logit = np.clip(np.rint(4 * v[:, 0]) / 64, -LOGIT_LIMIT, LOGIT_LIMIT)
+        logit = np.clip(np.rint(4 * v[:, 0]) / 64, -BINARY_LOGIT_LIMIT, BINARY_LOGIT_LIMIT)
         return np.asarray(np.logaddexp(0, np.where(flat[..., 0] > 0, -logit, logit)).sum(1) / NATS)
     k, colours = config.components, config.channels
     mean, log_scales, log_weights = mixture(config, outputs)
@@ -149,7 +90,8 @@ def sample_bits(config: ImageConfig, x: Samples, outputs: NDArray[np.float32]) -
     values = flat[..., order]
     if colours == 3:
         base = references(config, x).reshape(flat.shape)[..., order]
-        slopes = np.clip(np.rint(4 * v[:, 9 * k :]) / 64, -SLOPE_LIMIT, SLOPE_LIMIT).reshape(len(x), 3, k, -1).transpose(1, 0, 3, 2)
+        slopes = np.clip(np.rint(4 * v[:, 9 * k :]), -SLOPE_LIMIT, SLOPE_LIMIT) / 64
+        slopes = slopes.reshape(len(x), 3, k, -1).transpose(1, 0, 3, 2)
         green, red = ((values - base)[..., i, None] for i in (0, 1))
         mean += base[..., None]
         mean[..., 1, :] += slopes[0] * green
@@ -171,7 +113,7 @@ def mixture(config: ImageConfig, outputs: NDArray[np.float32]) -> tuple[Floats, 
 def references(config: ImageConfig, x: Samples) -> Floats:
     """What the means of colours are relative to (B, H, W, C): the mean of left and above, at the borders the other, or 128."""
     base = np.full(x.shape, 128.0)
-    if getattr(config, "reference", False):
+    if config.reference:
         left, above = np.full(x.shape, 128.0), np.full(x.shape, 128.0)
         left[:, :, 1:], above[:, 1:] = x[:, :, :-1], x[:, :-1]
         left[:, 1:, 0], above[:, 0, 1:] = above[:, 1:, 0], left[:, 0, 1:]
@@ -179,10 +121,27 @@ def references(config: ImageConfig, x: Samples) -> Floats:
     return base
 
 
-def _draw(q: Latent, rng: np.random.Generator) -> NDArray[np.int64]:
+def _draw(q: Latent, rng: np.random.Generator) -> Levels:
     return sample(q.mean / 64, LOG_SCALE_MIN + q.scale / 16, LATENT_LEVELS, rng).astype(np.int64)
 
 
-def _bits(latent: Latent, z: NDArray[np.int64]) -> Floats:
+def _bits(latent: Latent, z: Levels) -> Floats:
     mass = log_mass(z.astype(np.float64), latent.mean / 64, LOG_SCALE_MIN + latent.scale / 16, LATENT_LEVELS - 1)
     return np.asarray(-mass.sum(1) / NATS)
+
+
+def sample(mean: Floats, log_scale: Floats, levels: int, rng: np.random.Generator) -> Samples:
+    """Levels 0 .. levels - 1 of discretised logistics, by the inverse of the CDF."""
+    u = rng.uniform(1e-12, 1 - 1e-12, mean.shape)
+    z = mean + np.exp(log_scale) * (np.log(u) - np.log1p(-u))
+    drawn: Samples = np.clip(np.rint(z), 0, levels - 1).astype(np.uint8)
+    return drawn
+
+
+def log_mass(x: Floats, mean: Floats, log_scale: Floats, top: int) -> Floats:
+    """log of the mass of x under a discretised logistic whose tails belong to 0 and top."""
+    inverse = np.exp(-log_scale)
+    upper, lower = (x + 0.5 - mean) * inverse, (x - 0.5 - mean) * inverse
+    log_upper, log_lower = -np.logaddexp(0, -upper), -np.logaddexp(0, lower)
+    inner = log_upper + log_lower + np.log(-np.expm1(-inverse))
+    return np.where(x < 0.5, log_upper, np.where(x > top - 0.5, log_lower, inner))
