@@ -141,7 +141,7 @@ def crops_of(checkpoint: Path, pictures: Sequence[NDArray[np.uint8]]) -> Crops:
     from bbans.exact.qat import set_quantised
     from bbans.models.photo.config import PhotoConfig
     from bbans.models.photo.vae import PhotoVAE
-    from bbans.training.metrics import evaluate
+    from bbans.training.metrics import evaluate_photos
 
     state = torch.load(checkpoint, weights_only=True)
     model = PhotoVAE(PhotoConfig(**state["config"]))
@@ -149,7 +149,7 @@ def crops_of(checkpoint: Path, pictures: Sequence[NDArray[np.uint8]]) -> Crops:
 
     def neg_elbo(quantised: bool) -> float:
         set_quantised(model, quantised)
-        return evaluate(model, list(pictures), autocast=False)["neg_elbo"]
+        return evaluate_photos(model, list(pictures), autocast=False)["neg_elbo"]
 
     return Crops(neg_elbo(False), neg_elbo(True))
 

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import sys
-import time
 import traceback as traceback_module
 from typing import TYPE_CHECKING
 
@@ -72,28 +71,6 @@ def announce_compiling() -> None:
     from bbans import api
 
     api.before_first_compile(lambda: note("compiling the coder (first run only)..."))
-
-
-class Ticker:
-    """How far a work of many steps is, on stderr: one line that changes, where that is a terminal, after the first second."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._wanted = not quiet and sys.stderr is not None and sys.stderr.isatty()
-        self._next = time.monotonic() + 1
-        self._shown = False
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Show it, not more than ten times a second."""
-        if self._wanted and time.monotonic() > self._next:
-            sys.stderr.write(f"\r\x1b[K{what}: {done} of {total}")
-            sys.stderr.flush()
-            self._next, self._shown = time.monotonic() + 0.1, True
-
-    def clear(self) -> None:
-        """Take the line away, before another is written."""
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
 
 
 def table(rows: list[list[str]]) -> str:

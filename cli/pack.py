@@ -12,7 +12,7 @@ from bbans import sets
 from bbans.sets.arrays import split_key
 from bbans.sets.writer import ModeName
 
-from . import archives, files, jobs, output
+from . import archives, files, jobs, output, progress
 
 
 @click.command("pack")
@@ -58,7 +58,7 @@ def command(
     if target == "" or (mode == "stored" and (model or scheme)):
         problem = "an empty name for the output" if target == "" else "--mode stored uses no model"
         raise click.UsageError(problem, click.get_current_context())
-    ticker = output.Ticker(quiet)
+    ticker = progress.Ticker(quiet)
 
     def pack(source: str) -> None:
         path, _ = split_key(source)

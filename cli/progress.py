@@ -1,113 +1,59 @@
-"""A training run on the terminal: its progress, and the signals that end it."""
+"""A line on stderr that changes where that is a terminal, and says how far a work is."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
-from types import FrameType
-from typing import Any
-
-from bbans.training.callbacks import Callbacks, Status
-
-from . import output
-
-IMPATIENCE_SECONDS = 3.0
-"""A signal counts as a second one only so much after the first: a terminal and torchrun both send it."""
+from collections.abc import Callable
 
 
-class Interruption:
-    """SIGINT and SIGTERM as a wish that the run looks at between two steps. A second signal ends the process at once."""
+class Line:
+    """The line that changes. Without a terminal, or if it is to be quiet, there is none.
 
-    def __init__(self) -> None:
-        self.number = 0
-        self._since = 0.0
-        self._before: dict[int, Any] = {}
+    Args:
+        patience_seconds: from the start to the first line: what is done by then needs none.
+        pause_seconds: between two lines.
+    """
 
-    def __enter__(self) -> Interruption:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._take)
-        return self
+    def __init__(
+        self,
+        quiet: bool,
+        patience_seconds: float = 1.0,
+        pause_seconds: float = 0.1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.wanted = not quiet and sys.stderr is not None and sys.stderr.isatty()
+        self._pause_seconds, self._clock = pause_seconds, clock
+        self._next = clock() + patience_seconds
+        self._shown = False
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    @property
+    def due(self) -> bool:
+        """Whether the next text would be shown."""
+        return self.wanted and self._clock() >= self._next
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if not self.number:
-            self.number, self._since = number, now
-        elif now - self._since > IMPATIENCE_SECONDS:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-
-
-class Console(Callbacks):
-    """Progress on stderr: one line that changes where that is a terminal, a line for each report elsewhere."""
-
-    def __init__(self, interruption: Interruption, quiet: bool) -> None:
-        self.interruption, self.quiet = interruption, quiet
-        self.in_place = not quiet and sys.stderr is not None and sys.stderr.isatty()
-        self.valid: float | None = None
-        self._shown_at = 0.0
-
-    def note(self, message: str) -> None:
-        self.clear()
-        if not self.quiet:
-            output.note(message)
-
-    def status(self, status: Callable[[], Status]) -> None:
-        if self.in_place and time.monotonic() - self._shown_at > 1:
-            now = status()
-            if now.means["loss"]:  # there are none right after a report
-                self._show(progress(now, now.means, self.valid))
-
-    def report(self, row: Mapping[str, Any], status: Status) -> None:
-        self.valid = row.get("valid_neg_elbo")
-        line = progress(status, row, self.valid)
-        if self.in_place:
-            self._show(line)
-        else:
-            self.note(line)
-
-    def measured(self, name: str, count: int, total: int) -> None:
-        if self.in_place:
-            self._show(f"compressing and decompressing {name} pictures: {count} of {total}")
-
-    def stop(self) -> bool:
-        return self.interruption.number != 0
+    def show(self, text: str) -> None:
+        """Replace the line, unless the last one has just come. Longer texts are cut to the width of the terminal."""
+        if self.due:
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+            sys.stderr.write(f"\r\x1b[K{text[: columns - 1]}")
+            sys.stderr.flush()
+            self._next, self._shown = self._clock() + self._pause_seconds, True
 
     def clear(self) -> None:
-        """Take the changing line away, before another is written."""
-        if self.in_place and self._shown_at:
+        """Take the line away, before another is written."""
+        if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
-
-    def _show(self, line: str) -> None:
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
-        sys.stderr.write(f"\r\x1b[K{line[: columns - 1]}")
-        sys.stderr.flush()
-        self._shown_at = time.monotonic()
+            self._shown = False
 
 
-class Worker(Console):
-    """What a process that is not the first says: nothing."""
+class Ticker(Line):
+    """Counts the steps of a work."""
 
-    def __init__(self, interruption: Interruption) -> None:
-        super().__init__(interruption, quiet=True)
-
-
-def progress(status: Status, means: Mapping[str, Any], valid: float | None) -> str:
-    """Such as `step 1200/9000, 52 min 10 s to go: loss 3.2014, train 3.1983 bits/dim, valid 3.1502`."""
-    measured = "" if valid is None else f", valid {valid:.4f}"
-    rounding = ", rounding" if status.plan.quantised(status.step - 1) else ""
-    return (
-        f"step {status.step}/{status.plan.steps}, {duration(status.remaining_seconds)} to go: "
-        f"loss {means['loss']:.4f}, train {means['train']:.4f} bits/dim{measured}{rounding}"
-    )
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self.show(f"{what}: {done} of {total}")
 
 
 def duration(seconds: float) -> str:

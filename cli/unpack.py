@@ -13,7 +13,7 @@ from bbans.errors import BbansError, CorruptDataError
 from bbans.sets.arrays import write_npy
 from bbans.sets.words import images_in_words
 
-from . import archives, files, jobs, output
+from . import archives, files, jobs, output, progress
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Job:
     recover: bool
     force: bool
     quiet: bool
-    ticker: output.Ticker
+    ticker: progress.Ticker
 
 
 @click.command("unpack")
@@ -59,7 +59,7 @@ def command(
     """
     if target == "":
         raise click.UsageError("an empty name for the output", click.get_current_context())
-    job = Job(target, recover, force, quiet, output.Ticker(quiet))
+    job = Job(target, recover, force, quiet, progress.Ticker(quiet))
     codes = [0]
 
     def unpack(source: str) -> None:

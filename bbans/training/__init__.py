@@ -2,12 +2,12 @@
 
 ::
 
-    folders -photos-> Photo -crops-> crops -batches-> x, noise -trainer-> weights -export-> weight file -measure-> rates of files
-    arrays -images-> ImageSet ------------batches---> x, noise      ^ schedule, time_budget: rate, rounding, steps in the minutes
-                        | held out                                 ^ checkpoint: all of it, so that a run goes on as if uncut
-                        `-> evaluation
+    data/    folders -read-> photos -crops--.
+             arrays, folders -read-> images -batches-> x, noise -trainer-> weights -export-> weight file -measure-> rates of files
+                      | held out                        ^ schedule, time_budget: rate, KL weight and rounding of a step
+                      `-> metrics                       ^ checkpoint: all of it, so that a run goes on as if uncut
 
-A family of models and its pictures are a `task`: `tasks.photo`, `tasks.images`. All else is the same for both.
-`bbans.training.run` is the whole way, `bbans.training.loop.train` the way from a task to a trained network. The commands
-``vaezip train`` and ``python -m bbans.training`` are the same.
+A family of models and its pictures are a task (`bbans.training.tasks`): one kind for pictures of any size, one for sets of images
+of one size. All else is the same for both. `bbans.training.loop.train` is the way from a task to a trained network,
+`bbans.training.run.run` the whole way to a weight file. The command for it is `vaezip train`.
 """

@@ -1,4 +1,4 @@
-"""What a caller may know of a run while it goes on, and its way to stop one. Imports no torch."""
+"""What a caller may learn of a run while it goes on, and its way to stop one. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,42 +6,47 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bbans.training.schedule import Plan
-
 
 @dataclass(frozen=True)
 class Status:
     """How far a run is."""
 
     step: int
-    plan: Plan
+    steps: int
+    """Of the whole run: an estimate where a time limit ends it."""
+    rounding: bool
     remaining_seconds: float
     means: dict[str, float]
-    """Since the last report, see Trainer.means."""
+    """Since the last report, see `Trainer.means`."""
 
 
 class Callbacks:
-    """What a caller may know of a run, and its way to stop one. Does nothing."""
+    """What a run calls. These do nothing and never stop it."""
 
     def note(self, message: str) -> None:
         """Something that the user should know."""
 
-    def status(self, status: Callable[[], Status]) -> None:
+    def progress(self, what: str, done: int, total: int) -> None:
+        """So many pictures of a total are read or measured; `what` says it in words."""
+
+    def step(self, status: Callable[[], Status]) -> None:
         """After every step. To call the argument costs a wait for the device."""
 
     def report(self, row: dict[str, Any], status: Status) -> None:
         """A new row of the journal."""
 
-    def measured(self, name: str, count: int, total: int) -> None:
-        """After each picture that is measured in real files at the end."""
-
     def stop(self) -> bool:
-        """Whether to stop after this step."""
+        """Whether to stop after this step, or this picture."""
         return False
+
+    def check(self) -> None:
+        """Raises: Stopped, if the run is to stop."""
+        if self.stop():
+            raise Stopped
 
 
 class Stopped(Exception):
-    """The callbacks asked for it; ``step`` is in the checkpoint, None when there is none yet."""
+    """A callback asked for it. `step` is the last one, which the checkpoint has; None where no step was made."""
 
     def __init__(self, step: int | None = None, steps: int | None = None) -> None:
         super().__init__(step)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bbans.errors import TrainingError
 from bbans.exact.export import keep_exact
@@ -22,13 +22,12 @@ from bbans.training.callbacks import Callbacks, Status, Stopped
 from bbans.training.data.batches import batches_from
 from bbans.training.distributed import Processes
 from bbans.training.journal import Journal
-from bbans.training.schedule import Plan, Schedule
+from bbans.training.schedule import Schedule
 from bbans.training.tasks.task import Task
-from bbans.training.time_budget import Pace, first_plan, second_plan
+from bbans.training.time_budget import Pace, make_budget
 from bbans.training.trainer import Trainer
 
 CHECKPOINT_SECONDS = 600.0  # between two checkpoints, where reports are rarer
-MEASURE_SHARE, MEASURE_MOST = 0.02, 10.0  # of the time limit, and seconds, for timing each form of a step
 COMPILE_MINUTES, COMPILE_MINUTES_CUDA = 20.0, 5.0  # a run as long is compiled: that takes 2 minutes for each form on 2 cores
 COMPILE_WORK = 3000 * 16 * 64**2  # pixels; a run with given steps counts as long from here on
 
@@ -64,12 +63,12 @@ def train(
     clock: Callable[[], float] = time.monotonic,
     began: float | None = None,
 ) -> Quantised:
-    """Train, or go on from ``checkpoint`` where it exists, and return the averaged model, quantised.
+    """Train, or go on from `checkpoint` where it exists, and return the averaged model, quantised.
 
     Args:
         start: weights to start from; of the same config.
         journal: gets a row for every report, and what else is to be known of the run.
-        clock: seconds; the time limit counts from ``began`` on, to the last checkpoint.
+        clock: seconds; the time limit counts from `began` on, to the last checkpoint.
     Raises: Stopped; TrainingError for a checkpoint of another run, or when nothing can be learned; CorruptDataError for a broken
     checkpoint; OSError when one cannot be written.
     """
@@ -132,32 +131,30 @@ class _Run:
         self._journal("start", **self._about())
         if saved:
             self.trainer.restore(saved)
-            self.plan, self.pace, self.seconds_before = Plan(**saved["plan"]), Pace(**saved["pace"]), saved["seconds"]
-        else:
-            self.plan = schedule.plan(schedule.steps) if schedule.steps is not None else self._measured_plan()
-            self._journal("plan", **asdict(self.plan), seconds=self.seconds())
+            self.seconds_before = saved["seconds"]
+        self.budget = make_budget(schedule, self.seconds, self.pace, saved)
         self.saved_at = self.clock()
+        left = f"{schedule.steps} steps" if schedule.steps else f"{schedule.minutes:g} minutes, loading included"
+        self.callbacks.note(f"{f'going on after step {self.trainer.step}' if saved else 'training'}: {left} in all")
 
     def go(self) -> None:
         """All steps that are left."""
-        trainer, schedule = self.trainer, self.schedule
-        with closing(self._batches(trainer.step)) as batches:
-            while trainer.step < self.plan.steps:
-                began, step, plan = self.clock(), trainer.step, self.plan
-                quantised = plan.quantised(step)
-                rate, kl_weight = schedule.rate_at(step, plan), schedule.kl_weight_at(step, plan)
+        trainer, schedule, budget = self.trainer, self.schedule, self.budget
+        with closing(batches_from(self.batches, trainer.step, self.machine.device, self.machine.workers)) as batches:
+            while budget.share < 1:
+                quantised = schedule.quantised_at(budget.share)
+                rate, kl_weight = schedule.rate_at(trainer.step, budget.share), schedule.kl_weight_at(budget.share)
+                signals, began = self._signals(), self.clock()
                 x, noise = next(batches)
-                stop = trainer.advance(x, noise, quantised=quantised, rate=rate, kl_weight=kl_weight, stop=self.callbacks.stop())
-                self.pace.observe("rounded" if quantised else "plain", self.clock() - began)
-                if not plan.final and trainer.step == plan.replan_at:
-                    self._replan()
-                if trainer.step % self.plan.every == 0 or trainer.step == self.plan.steps:
+                stop, *told = trainer.advance(x, noise, quantised=quantised, rate=rate, kl_weight=kl_weight, signals=signals)
+                self.pace.add_step(quantised, self.clock() - began)
+                if budget.advance(trainer.step, told):
                     self._report(quantised, rate, kl_weight)
                 elif stop or self.clock() - self.saved_at > CHECKPOINT_SECONDS:
                     self._save()
-                self.callbacks.status(self.status)
-                if stop and trainer.step < self.plan.steps:
-                    raise Stopped(trainer.step, self.plan.steps)
+                self.callbacks.step(functools.partial(self.status, quantised))
+                if stop and budget.share < 1:
+                    raise Stopped(trainer.step, budget.remaining(trainer.step)[0])
         self._journal("end", step=trainer.step, seconds=self.seconds())
         self.callbacks.note(f"{trainer.step} steps done, {self.seconds():.1f} s from the start to the last checkpoint")
 
@@ -174,62 +171,42 @@ class _Run:
             "float32": self.machine.float32,
         }
 
-    def status(self) -> Status:
-        step = self.trainer.step
-        return Status(step, self.plan, self.pace.remaining(step, self.plan), self.trainer.means())
+    def status(self, quantised: bool) -> Status:
+        """After a step with rounding or without."""
+        steps, seconds = self.budget.remaining(self.trainer.step)
+        return Status(self.trainer.step, steps, quantised, seconds, self.trainer.means())
+
+    def _signals(self) -> list[float]:
+        """What this process tells all others: whether to stop, and, if it is the first, what its budget says."""
+        told = self.budget.look()
+        return [float(self.callbacks.stop()), *(told if self.processes.first else [0.0] * len(told))]
 
     def _report(self, quantised: bool, rate: float, kl_weight: float) -> None:
         trainer, began = self.trainer, self.clock()
         for name in sorted({*keep_exact(trainer.model), *keep_exact(trainer.average)}):
             self.callbacks.note(f"step {trainer.step}: weights of {name} were shrunk to what integers can add up exactly")
         if not trainer.summed:
-            raise TrainingError(f"none of the last {trainer.skipped} steps had a finite gradient: try a lower --rate")
-        status = self.status()
-        row = {"step": trainer.step, "steps": self.plan.steps, "quantised": quantised, "rate": rate, "kl_weight": kl_weight}
+            raise TrainingError(f"none of the last {trainer.skipped} steps had a finite gradient: try a lower rate")
+        status = self.status(quantised)
+        row = {"step": trainer.step, "steps": status.steps, "quantised": quantised, "rate": rate, "kl_weight": kl_weight}
         row |= {**trainer.means(), "skipped": trainer.skipped}
         if self.processes.first:
-            row |= {f"valid_{name}": value for name, value in self._evaluation(quantised).items()}
+            set_quantised(trainer.average, quantised)
+            rates = self.task.evaluate(trainer.average, autocast=not self.machine.float32)
+            row |= {f"valid_{name}": value for name, value in rates.items()}
         self._journal("report", **row)
         trainer.clear()
         self._save()
         self.journal.draw(self.callbacks.note)
-        self.pace.observe("report", self.clock() - began)
+        self.pace.add_report(self.clock() - began)
         self.callbacks.report(row, status)
-
-    def _evaluation(self, quantised: bool) -> dict[str, float]:
-        set_quantised(self.trainer.average, quantised)
-        return self.task.evaluate(self.trainer.average, autocast=not self.machine.float32)
 
     def _save(self) -> None:
         if self.processes.first:
-            state = {**self.identity(), **self.trainer.state(), "plan": asdict(self.plan), "seconds": self.seconds()}
-            state |= {"pace": self.pace.measured(), "compiled": self.trainer.compiled, "rows": json.dumps(self.journal.rows)}
+            state = {**self.identity(), **self.trainer.state(), "budget": self.budget.state(), "seconds": self.seconds()}
+            state |= {"compiled": self.trainer.compiled, "rows": json.dumps(self.journal.rows)}
             checkpoints.save(self.checkpoint, state)
         self.saved_at = self.clock()
-
-    def _measured_plan(self) -> Plan:
-        """Time both forms of a step and a report, and plan for what is left of the minutes."""
-        limit = self.schedule.minutes * 60
-        least_seconds = min(MEASURE_MOST, MEASURE_SHARE * limit)
-        for quantised in (False, True):
-            with closing(self._batches(0)) as batches:
-                seconds = self.trainer.seconds_of_step(batches, quantised, least_seconds, self.clock)
-            if self.processes.of_first(self.callbacks.stop):
-                raise Stopped
-            setattr(self.pace, "rounded" if quantised else "plain", seconds)
-        began = self.clock()
-        if self.processes.first:
-            self._evaluation(quantised=False)
-        self.pace.report = self.clock() - began
-        return self.processes.of_first(lambda: first_plan(self.schedule, self.pace, limit - self.seconds()))
-
-    def _replan(self) -> None:
-        left = self.schedule.minutes * 60 - self.seconds()
-        self.plan = self.processes.of_first(lambda: second_plan(self.plan, self.pace, self.trainer.step, left))
-        self._journal("plan", **asdict(self.plan), seconds=self.seconds())
-
-    def _batches(self, step: int) -> Generator[tuple[Tensor, Tensor]]:
-        return batches_from(self.batches, step, self.machine.device, self.machine.workers)
 
     def _journal(self, kind: str, **row: Any) -> None:
         self.journal.add({"kind": kind, **row})

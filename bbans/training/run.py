@@ -1,4 +1,4 @@
-"""The whole way from a task to a weight file and its rates: what ``vaezip train`` does once the pictures are read."""
+"""The whole way from a task to a weight file and its rates: what `vaezip train` does once the pictures are read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bbans.files import write_whole
 from bbans.models.weights import Weights
-from bbans.training.callbacks import Callbacks, Stopped
+from bbans.training.callbacks import Callbacks
 from bbans.training.distributed import Processes
 from bbans.training.journal import Journal
 from bbans.training.loop import Machine, train
@@ -19,12 +19,12 @@ from bbans.training.tasks.task import Measured, Task
 
 @dataclass(frozen=True)
 class Rates:
-    """Bits/dim of real files, all decoded and compared; and of other codes of the same pictures beside, by name."""
+    """Bits/dim of real files, all decoded and compared; and of other codes of the same pictures, by name."""
 
     name: str
     pictures: int
     bits_per_dim: float
-    beside: dict[str, float | None]
+    others: dict[str, float | None]
 
 
 def run(
@@ -70,27 +70,21 @@ def run(
     callbacks.note(f"{out.weights}: {len(data)} bytes, model '{id}'")
     if not evaluated:
         return []
-
-    def progress(name: str, done: int, total: int) -> None:
-        callbacks.measured(name, done, total)
-        if callbacks.stop():
-            raise Stopped
-
-    found: dict[str, list[Measured]] = {}
-    for measured in task.measure(model, out.weights, threads=threads, device=machine.device.type, progress=progress):
-        journal.add({"kind": "file", "set": measured.name, **measured.row})
-        found.setdefault(measured.name, []).append(measured)
-    rates = [rates_of(name, files) for name, files in found.items()]
+    measured: dict[str, list[Measured]] = {}
+    for files in task.measure(model, out.weights, threads=threads, device=machine.device.type, callbacks=callbacks):
+        journal.add({"kind": "file", "set": files.name, **files.row})
+        measured.setdefault(files.name, []).append(files)
+    rates = [mean_rates(name, files) for name, files in measured.items()]
     journal.add({"kind": "evaluation", **{f"{r.name}_bits_per_dim": r.bits_per_dim for r in rates}, "seconds": clock() - began})
     return rates
 
 
-def rates_of(name: str, files: list[Measured]) -> Rates:
+def mean_rates(name: str, measured: list[Measured]) -> Rates:
     """All bits over all dimensions: of our files, and of each other code over those pictures that have it."""
 
-    def beside(other: str) -> float | None:
-        pairs = [(bits, file.dims) for file in files if (bits := file.beside[other]) is not None]
+    def rate(other: str) -> float | None:
+        pairs = [(bits, files.dims) for files in measured if (bits := files.others[other]) is not None]
         return sum(bits for bits, _ in pairs) / sum(dims for _, dims in pairs) if pairs else None
 
-    ours = 8 * sum(file.file_bytes for file in files) / sum(file.dims for file in files)
-    return Rates(name, sum(file.pictures for file in files), ours, {other: beside(other) for other in files[0].beside})
+    ours = 8 * sum(files.file_bytes for files in measured) / sum(files.dims for files in measured)
+    return Rates(name, sum(files.pictures for files in measured), ours, {other: rate(other) for other in measured[0].others})

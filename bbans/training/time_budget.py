@@ -1,93 +1,156 @@
-"""How long steps and reports take, and how many steps that leaves for a time limit.
+"""How far a run is, from 0 to 1: by its steps, or by the clock.
 
-Steps with rounding take longer than those without, so both forms are timed. What is loaded and compiled first counts in the time
-that has passed, not in the pace.
+A run with a time limit has no plan of steps that a busy machine could upset. Before every step it looks at the clock, and what the
+last step took of the time that was left then, it takes of the share that was left. So the share follows the time however fast the
+steps are, and rate, KL weight and rounding follow the share (`bbans.training.schedule`).
+
+Compiling and loading take nothing of the share. Of several processes the clock of the first one counts: `look` is what a process
+sees, `advance` what all of them are told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from bbans.training.schedule import ROWS, Plan, Schedule
+from bbans.training.schedule import Schedule
 
+ROWS, LEAST_EVERY = 50, 100  # reports of a run, unless it has fewer steps than so many for each
 REPORTS_SHARE = 0.05  # of the time at most goes into reports, but for the last one
-LEAST_DECAY = 0.1  # of a planned decay is done in any case, though the time be up
-OBSERVED_ENOUGH = 3  # steps of a form whose mean is better than what was measured before the run
+MOST_ADVANCE = 30.0  # over the steps so far: most of the share that a step takes. After a long halt the rate still falls in steps
+RECENT = 50  # steps whose mean time is the pace
 
 
-@dataclass
 class Pace:
-    """Seconds of a step without and with rounding and of a report: measured at first, then as observed in the run."""
+    """Seconds of a step and of a report, as they were of late."""
 
-    plain: float = 0.0
-    rounded: float = 0.0
-    report: float = 0.0
-    observed: dict[str, tuple[int, float]] = field(default_factory=dict)  # by name of a form: count, seconds
+    def __init__(self) -> None:
+        self.step = self.report = 0.0
+        self._quantised: bool | None = None
+        self._steps = self._reports = 0
 
-    def observe(self, name: str, seconds: float) -> None:
-        """Add a ``report`` of the run or a step (``plain``, ``rounded``); the first of a form, which may compile, is left out."""
-        if name not in self.observed and name != "report":
-            self.observed[name] = (0, 0.0)
+    @property
+    def compiled(self) -> bool:
+        """Whether the last step was the first of its form."""
+        return not self._steps
+
+    def add_step(self, quantised: bool, seconds: float) -> None:
+        """Count a step. The first without rounding and the first with it are left out: they may compile."""
+        if quantised is not self._quantised:
+            self._quantised, self._steps = quantised, 0
+            return
+        self._steps += 1
+        self.step += (seconds - self.step) / min(self._steps, RECENT)
+
+    def add_report(self, seconds: float) -> None:
+        """Count a report."""
+        self._reports += 1
+        self.report += (seconds - self.report) / min(self._reports, 3)
+
+
+class Budget(Protocol):
+    """What a run may take: steps or time."""
+
+    @property
+    def share(self) -> float:
+        """How much of the run is done: 1 at its end."""
+
+    def look(self) -> list[float]:
+        """What this process would tell the others before a step."""
+
+    def advance(self, step: int, told: list[float]) -> bool:
+        """After that step, counted from 1, with what the first process told. Returns whether a report is due."""
+
+    def remaining(self, step: int) -> tuple[int, float]:
+        """Steps of the whole run and seconds that are left, as far as is known after that step."""
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint; `make_budget` takes it."""
+
+
+class StepBudget:
+    """A number of steps."""
+
+    def __init__(self, steps: int, every: int | None, pace: Pace, step: int = 0) -> None:
+        self.steps, self.pace, self.step = steps, pace, step
+        self.every = every or max(LEAST_EVERY, -(-steps // ROWS))
+
+    @property
+    def share(self) -> float:
+        return self.step / self.steps
+
+    def look(self) -> list[float]:
+        return []
+
+    def advance(self, step: int, told: list[float]) -> bool:
+        self.step = step
+        return step % self.every == 0 or step == self.steps
+
+    def remaining(self, step: int) -> tuple[int, float]:
+        reports = -(-self.steps // self.every) - step // self.every
+        return self.steps, (self.steps - step) * self.pace.step + reports * self.pace.report
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+
+class TimeBudget:
+    """A number of seconds.
+
+    Args:
+        seconds: from the start to the last checkpoint.
+        elapsed: seconds since the start.
+        every: steps between reports; None for ROWS reports, or fewer where they take long.
+        share, reported: of the run that is done, and that was done when the last report came.
+    """
+
+    def __init__(
+        self, seconds: float, elapsed: Callable[[], float], every: int | None, pace: Pace, share: float = 0.0, reported: float = 0.0
+    ) -> None:
+        self.seconds, self.elapsed, self.every, self.pace = seconds, elapsed, every, pace
+        self.share, self.reported = share, reported
+        self._looked: float | None = None
+
+    def look(self) -> list[float]:
+        """What the last step took of the time that was left before it, and whether a report is due."""
+        end = self.seconds - self.pace.report - self.pace.step  # when the last step begins
+        before, self._looked = self._looked, self.elapsed()
+        if self._looked >= end:
+            taken = 1.0
         else:
-            count, total = self.observed.get(name, (0, 0.0))
-            self.observed[name] = (count + 1, total + seconds)
+            taken = 0.0 if before is None or self.pace.compiled else (self._looked - before) / (end - before)
+        least = max(1 / ROWS, self.pace.report / (REPORTS_SHARE * self.seconds))
+        return [taken, float(self.share - self.reported >= least)]
 
-    def measured(self) -> dict[str, float]:
-        """What was measured before the run, for a checkpoint."""
-        return {"plain": self.plain, "rounded": self.rounded, "report": self.report}
+    def advance(self, step: int, told: list[float]) -> bool:
+        taken, due = told
+        wanted, most = (1 - self.share) * taken, MOST_ADVANCE / step
+        self.share = 1.0 if taken > 0.999 and wanted <= most else self.share + min(wanted, most)  # they are told in float32
+        if self.share == 1 or (step % self.every == 0 if self.every else due > 0):
+            self.reported = self.share
+            return True
+        return False
 
-    def step(self, quantised: bool) -> float:
-        """Seconds of a step. A form that has not run yet is as much slower or faster than the other as it was when measured."""
-        own, other = ("rounded", "plain") if quantised else ("plain", "rounded")
-        if self._enough(own):
-            return self._mean(own)
-        if self._enough(other):
-            measured = getattr(self, own), getattr(self, other)
-            return self._mean(other) * (measured[0] / measured[1] if min(measured) > 0 else 1.0)
-        return float(getattr(self, own))
+    def remaining(self, step: int) -> tuple[int, float]:
+        seconds = max(0.0, self.seconds - self.elapsed()) if self.share < 1 else 0.0
+        return step + round(max(0.0, seconds - self.pace.report) / self.pace.step if self.pace.step else 0), seconds
 
-    def seconds_of_report(self) -> float:
-        return self._mean("report") if self.observed.get("report", (0, 0.0))[0] > 0 else self.report
-
-    def remaining(self, step: int, plan: Plan) -> float:
-        """Seconds from that step to the end of the plan."""
-        plain = max(0, min(plan.quantise_start, plan.steps) - step)
-        rounded = plan.steps - step - plain
-        reports = -(-plan.steps // plan.every) - step // plan.every
-        return plain * self.step(False) + rounded * self.step(True) + reports * self.seconds_of_report()
-
-    def _enough(self, name: str) -> bool:
-        return self.observed.get(name, (0, 0.0))[0] >= OBSERVED_ENOUGH
-
-    def _mean(self, name: str) -> float:
-        count, total = self.observed[name]
-        return total / count
+    def state(self) -> dict[str, Any]:
+        return {"share": self.share, "reported": self.reported}
 
 
-def first_plan(schedule: Schedule, pace: Pace, seconds: float) -> Plan:
-    """The plan of a run that has so many seconds left."""
-    report = pace.seconds_of_report()
-    reports = max(1, min(ROWS, int(REPORTS_SHARE * seconds / report))) if report > 0 else ROWS
+def make_budget(schedule: Schedule, elapsed: Callable[[], float], pace: Pace, saved: dict[str, Any] | None = None) -> Budget:
+    """The budget of a run, or of what is left of it.
 
-    def made(steps: int) -> Plan:
-        return schedule.plan(steps, every=-(-steps // reports))
-
-    return _longest(made, lambda plan: pace.remaining(0, plan), seconds, least=1)
-
-
-def second_plan(plan: Plan, pace: Pace, step: int, seconds: float) -> Plan:
-    """The plan with as many steps as the seconds left allow at the pace observed; final."""
-    least = step + max(1, round(LEAST_DECAY * (plan.steps - step)))
-    return _longest(plan.replanned, lambda made: pace.remaining(step, made), seconds, least)
-
-
-def _longest(made: Callable[[int], Plan], duration: Callable[[Plan], float], seconds: float, least: int) -> Plan:
-    """The plan with the most steps whose duration is within the seconds, or with the least steps: by bisection."""
-    low, high = least, least + 1
-    while duration(made(high)) <= seconds and high < 1 << 40:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if duration(made(middle)) <= seconds else (low, middle)
-    return made(low)
+    Args:
+        elapsed: seconds since the start, in all sessions.
+        saved: a checkpoint.
+    """
+    if schedule.steps is not None:
+        return StepBudget(schedule.steps, schedule.every, pace, saved["step"] if saved else 0)
+    state: dict[str, Any] = {}
+    if saved:
+        # Checkpoints once had a plan of the steps that the time would allow.
+        share = min(1.0, saved["step"] / saved["plan"]["steps"]) if "plan" in saved else 0.0
+        state = saved.get("budget") or {"share": share, "reported": share}
+    return TimeBudget(schedule.minutes * 60, elapsed, schedule.every, pace, **state)

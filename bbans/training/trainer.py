@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -59,22 +58,28 @@ class Trainer:
         self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, bits/dim, KL in bits/dim
         self.summed = self.skipped = 0  # steps since the last report: in the sums, and without a finite gradient
         self._compiled = cast(Losses, torch.compile(self._losses)) if compiled else None
+        self._announced: set[bool] = set()
 
-    def advance(self, x: Tensor, noise: Tensor, *, quantised: bool, rate: float, kl_weight: float, stop: bool = False) -> bool:
-        """One step. Returns whether any of the processes asked to stop.
+    def advance(
+        self, x: Tensor, noise: Tensor, *, quantised: bool, rate: float, kl_weight: float, signals: Sequence[float] = ()
+    ) -> list[float]:
+        """One step. Returns the sums of the signals of all processes.
 
         A gradient that is not finite in one process is so in the mean of all: then none of them changes its weights.
         Shapes: x (B, C, H, W) uint8; noise (B, n).
         """
         if self.model.quantised != quantised:
             set_quantised(self.model, quantised)
+        if self._compiled and quantised not in self._announced:
+            self._announced.add(quantised)
+            self.note(f"compiling the step {'with' if quantised else 'without'} rounding: that takes a minute or two")
         likelihood, kl = self._compiled_losses(x, noise) if self._compiled else self._losses(x, noise)
         loss = likelihood + kl_weight * kl
         for parameter in self.parameters:
             parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        beside = torch.stack([loss.detach(), (likelihood + kl).detach(), kl.detach(), loss.new_tensor(float(stop))])
+        beside = torch.stack([loss.detach(), (likelihood + kl).detach(), kl.detach(), *loss.new_tensor(signals)])
         beside = self.processes.average(gradients, beside)
         if torch.isfinite(nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)):
             self.optimiser.step(rate)
@@ -86,7 +91,7 @@ class Trainer:
         with torch.no_grad():
             weight = 1 - min(self.schedule.ema, (self.step + 1) / (self.step + 20))
             torch._foreach_lerp_(list(self.average.parameters()), self.parameters, weight)
-        return bool(beside[3] > 0) if self.processes.size > 1 else stop
+        return list(signals) if self.processes.size == 1 else (self.processes.size * beside[3:]).tolist()
 
     @property
     def compiled(self) -> bool:
@@ -128,26 +133,6 @@ class Trainer:
         torch.set_rng_state(state["generators"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["generators"]:
             torch.cuda.set_rng_state(state["generators"]["cuda"], self.device)
-
-    def seconds_of_step(
-        self,
-        batches: Iterator[tuple[Tensor, Tensor]],
-        quantised: bool,
-        least_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> float:
-        """The mean time of 3 real steps or more; all is as before afterwards. The first is left out: it may compile."""
-        before = copy.deepcopy(self.state())
-        self.advance(*next(batches), quantised=quantised, rate=0.0, kl_weight=1.0)
-        began = clock()
-        count, going_on = 0, True
-        while going_on:
-            self.advance(*next(batches), quantised=quantised, rate=0.0, kl_weight=1.0)
-            count += 1
-            going_on = self.processes.of_first(lambda: count < 3 or clock() - began < least_seconds)  # noqa: B023
-        seconds = (clock() - began) / count
-        self.restore(before)
-        return seconds
 
     def _losses(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Mean bits/dim of the batch: of the pixels given z, and of the KL term."""

@@ -76,7 +76,7 @@ def test_the_library_imports_no_command() -> None:
 
 def test_training_is_not_imported_by_coding() -> None:
     users = {name_of(path) for path in MODULES for name in imports(path) if unit(name) == "bbans.training"}
-    assert {name for name in users if unit(name) != "bbans.training"} == {"cli.export", "cli.progress", "cli.train"}
+    assert {name for name in users if unit(name) != "bbans.training"} == {"cli.console", "cli.export", "cli.train"}
 
 
 def test_the_container_knows_nothing_of_pictures_or_models() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-Pixels = NDArray[np.uint8]
+from bbans.training.data.pictures import Pixels
 
 # How often a crop is changed in each way; independent of each other.
 P_CHROMA, P_GRAIN, P_BLUR, P_SHARPEN, P_DOWNSCALE, P_COLOUR = 0.2, 0.22, 0.12, 0.1, 0.25, 0.15

@@ -1,34 +1,41 @@
-"""Training of the photo model: random crops, centre crops to watch it, whole pictures in the end."""
+"""Training of models for pictures of any size: random crops, centre crops to watch it, whole pictures in the end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from torch.utils.data import Dataset
 
-from bbans.errors import TrainingError
+from bbans import api
+from bbans.errors import UnsupportedImageError, VerifyError
 from bbans.exact.qat import Quantised
+from bbans.images import webp
 from bbans.models.config import PictureConfig, to_json
 from bbans.models.registry import families
 from bbans.models.weights import PHOTO, Weights
-from bbans.training.data.batches import Batches
+from bbans.training.callbacks import Callbacks
+from bbans.training.data.batches import Batch, CropBatches
 from bbans.training.data.crops import Crops
-from bbans.training.data.photos import HELD_OUT, Photo, fingerprint, hold_out, read_photos, without
+from bbans.training.data.photos import HELD_OUT_MOST, Photo, PhotoSet, read_photos
+from bbans.training.data.pictures import Pixels, divide, fingerprint
 from bbans.training.distributed import Processes
-from bbans.training.metrics import FileSize, evaluate, file_sizes
+from bbans.training.metrics import evaluate_photos
 from bbans.training.schedule import Schedule
-from bbans.training.tasks.task import Batch, Measured, Progress, share
+from bbans.training.tasks.task import Measured, share
 
 
 @dataclass(frozen=True)
 class PhotoTask:
-    """A photo model and its photos."""
+    """A model for pictures of any size, and photos to train on and to measure with."""
 
-    photos: Sequence[Photo]
-    valid: Sequence[Photo]
+    photos: PhotoSet
+    valid: PhotoSet
     config: PictureConfig
     family: str = PHOTO
 
@@ -43,32 +50,56 @@ class PhotoTask:
         return families()[self.family].make(self.config, start)
 
     def batches(self, schedule: Schedule, processes: Processes) -> Dataset[Batch]:
-        crops = Crops([photo.pixels for photo in self.photos], schedule.side, schedule.seed)
-        count = share(schedule, processes)
-        return Batches(crops, count, self.config.noise_size(schedule.side), processes.rank, processes.size)
+        crops = Crops(self.photos.pixels, schedule.side, schedule.seed)
+        noise = self.config.noise_size(schedule.side)
+        return CropBatches(crops, share(schedule, processes), noise, processes.rank, processes.size)
 
     def evaluate(self, model: Quantised, autocast: bool) -> dict[str, float]:
-        if not self.valid:
-            return {}
-        return evaluate(model, [photo.pixels for photo in self.valid], autocast=autocast)
+        return evaluate_photos(model, self.valid.pixels, autocast=autocast) if len(self.valid) else {}
 
     def export(self, model: Quantised, id: str) -> bytes:
         return families()[self.family].export(model, id)
 
     def measure(
-        self, model: Quantised, weights: Path, *, threads: int | None, device: str, progress: Progress
+        self, model: Quantised, weights: Path, *, threads: int | None, device: str, callbacks: Callbacks
     ) -> Iterator[Measured]:
         """Of training pictures as many as are held out, at least one."""
-        for name, chosen in (("training", self.photos[: max(1, len(self.valid))]), ("validation", self.valid)):
-            for number, size in enumerate(file_sizes(chosen, weights, threads=threads, device=device)):
-                yield _measured(size, name)
-                progress(name, number + 1, len(chosen))
+        some = self.photos.photos[: max(1, len(self.valid))]
+        codec = api.Model(weights, threads=threads, device=device)
+        for name, photos in (("training", some), ("validation", self.valid.photos)):
+            for number, photo in enumerate(photos):
+                callbacks.check()
+                callbacks.progress(f"compressing and decompressing {name} pictures", number, len(photos))
+                yield _measure(photo, name, codec)
 
 
-def _measured(size: FileSize, name: str) -> Measured:
-    webp_bits = None if size.webp_bytes is None else 8.0 * size.webp_bytes
-    row = {**asdict(size), "path": str(size.path)}
-    return Measured(name, 1, size.dims, size.file_bytes, {"WebP, lossless": webp_bits}, row)
+def _measure(photo: Photo, name: str, codec: api.Model) -> Measured:
+    """Compress a picture whole, decompress it and compare.
+
+    A picture that the model does not take as its file has it (with alpha, say) is taken as the pixels that it was trained on.
+    Raises: VerifyError when another picture comes back.
+    """
+    data = photo.path.read_bytes()
+    try:
+        packed = codec.compress(data, mode="model", verify=False)
+        pixels = _pixels(data)
+    except UnsupportedImageError:
+        pixels = photo.pixels
+        data = b"P6 %d %d 255\n" % (pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
+        packed = codec.compress(data, mode="model", verify=False)
+    restored = codec.decompress(packed.data)
+    if not np.array_equal(_pixels(restored.data), pixels):
+        raise VerifyError(f"{photo.path}: another picture came back from the new model")
+    fits = max(photo.pixels.shape) <= webp.MAX_SIDE_PX
+    webp_bytes = len(webp.encode(photo.pixels)) if fits else None
+    row = {"path": str(photo.path), "dims": pixels.size, "file_bytes": len(packed.data), "webp_bytes": webp_bytes}
+    others = {"WebP, lossless": None if webp_bytes is None else 8.0 * webp_bytes}
+    return Measured(name, 1, pixels.size, len(packed.data), others, row)
+
+
+def _pixels(data: bytes) -> Pixels:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image)
 
 
 def read_photo_task(
@@ -77,37 +108,20 @@ def read_photo_task(
     config: PictureConfig,
     side: int,
     *,
-    omit: Sequence[Path] = (),
-    note: Callable[[str], None] = lambda _: None,
-    check: Callable[[], None] = lambda: None,
     family: str = PHOTO,
+    omit: Sequence[Path] = (),
+    callbacks: Callbacks | None = None,
 ) -> PhotoTask:
     """The pictures below the folders, those to measure with below `valid`, or else a share held out.
 
     Arguments and errors as of `read_photos`; TrainingError too when nothing is left to train on.
     """
-
-    def read(where: Sequence[Path]) -> list[Photo]:
-        return read_photos(where, side, omit=omit, note=note, check=check)
-
-    photos = read(folders)
-    if valid:
-        held_out = read(valid)
-        count = len(photos)
-        photos = without(photos, held_out)
-        if not photos:
-            raise TrainingError("all pictures are validation pictures: nothing is left to train on")
-        if len(photos) < count:
-            note(f"{count - len(photos)} validation pictures are among the training pictures too: not trained on")
-    else:
-        photos, held_out = hold_out(photos)
-        if held_out:
-            part = f"{len(held_out)} of {len(photos) + len(held_out)} pictures ({100 * HELD_OUT:.0f} %, by their hashes)"
-            note(f"{part} are held out to measure with; --valid names others")
-        else:
-            note("one picture cannot be split: nothing is held out to measure with")
-    note(
-        f"training on {len(photos)} pictures, {sum(photo.pixels.size for photo in photos) / 3e6:.0f} million pixels; "
+    callbacks = callbacks or Callbacks()
+    photos = read_photos(folders, side, omit=omit, callbacks=callbacks)
+    others = read_photos(valid, side, omit=omit, callbacks=callbacks) if valid else None
+    photos, held_out = divide(photos, others, HELD_OUT_MOST, callbacks.note)
+    callbacks.note(
+        f"training on {len(photos)} pictures, {sum(pixels.size for pixels in photos.pixels) / 3e6:.0f} million pixels; "
         f"{len(held_out)} to measure with"
     )
     return PhotoTask(photos, held_out, config, family)

@@ -1,43 +1,38 @@
 """What a run trains: a family of models on its pictures. The loop knows no more of either than this.
 
-:mod:`bbans.training.tasks.photo` is for photos of any size, :mod:`bbans.training.tasks.images` for sets of images of one size.
+`bbans.training.tasks.photo` is for families for pictures of any size, `bbans.training.tasks.images` for sets of images of one size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from bbans.errors import TrainingError
 from bbans.exact.qat import Quantised
 from bbans.models.weights import Weights
+from bbans.training.callbacks import Callbacks
+from bbans.training.data.batches import Batch
 from bbans.training.distributed import Processes
 from bbans.training.schedule import Schedule
-
-Batch = tuple[Tensor, Tensor]
-"""x (B, H, W, C) uint8 and the noise of its latents (B, n), uniform in (0, 1)."""
-
-Progress = Callable[[str, int, int], None]
-"""What is measured, how many pictures are done, and of how many; may raise to end it."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Pictures of training or validation (``name``) as real files, decoded and compared.
+    """Pictures of training or validation (`name`) as real files, decoded and compared.
 
-    ``beside``: bits of other codes of the same pictures, by name; None where there is none. ``row``: what the journal keeps.
+    `others`: bits of other codes of the same pictures, by name; None where there is none. `row`: what the journal keeps.
     """
 
     name: str
     pictures: int
     dims: int
     file_bytes: int
-    beside: dict[str, float | None]
+    others: dict[str, float | None]
     row: dict[str, Any]
 
 
@@ -48,10 +43,10 @@ class Task(Protocol):
     """
 
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree with: ``family``, ``config``, ``data`` (a hash), ``binarise``."""
+        """What a checkpoint must agree with: `family`, `config`, `data` (a hash), `binarise`."""
 
     def counts(self) -> dict[str, int]:
-        """Of ``pictures`` to train on and those ``held_out``, for the journal."""
+        """Of `pictures` to train on and those `held_out`, for the journal."""
 
     def make(self, start: Weights | None) -> Quantised:
         """The model, to begin with or as these weights have it. Raises: ModelError for weights of another config."""
@@ -60,15 +55,15 @@ class Task(Protocol):
         """This process's batches by step; a function of the schedule's seed and the step. Raises: TrainingError."""
 
     def evaluate(self, model: Quantised, autocast: bool) -> dict[str, float]:
-        """``neg_elbo`` and ``kl`` in bits/dim over what is held out; empty when nothing is. The same for the same model."""
+        """`neg_elbo` and `kl` in bits/dim over what is held out; empty when nothing is. The same for the same model."""
 
     def export(self, model: Quantised, id: str) -> bytes:
         """The weight file of a model on the CPU. Raises: ModelError when a layer breaks the bound of exactness."""
 
     def measure(
-        self, model: Quantised, weights: Path, *, threads: int | None, device: str, progress: Progress
+        self, model: Quantised, weights: Path, *, threads: int | None, device: str, callbacks: Callbacks
     ) -> Iterator[Measured]:
-        """Code pictures with that weight file, of training and validation. Raises: VerifyError when others come back."""
+        """Code pictures with that weight file, of training and validation. Raises: VerifyError when others come back; Stopped."""
 
 
 def share(schedule: Schedule, processes: Processes) -> int:
