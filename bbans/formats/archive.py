@@ -69,6 +69,26 @@ class GroupMethod(IntEnum):
     """Samples of images of one shape, by a model for such."""
 
 
+@dataclass(frozen=True)
+class _Fields:
+    """What the header of a group has beside its method and its counts."""
+
+    samples: bool = False
+    """A shape and a unit: its images are samples of one shape. The others are single files, one in a chunk."""
+    filter: bool = False
+    model: bool = False
+    check: bool = True
+    """For each chunk a digest of what it decodes to."""
+
+
+_FIELDS = {
+    GroupMethod.FILE: _Fields(),
+    GroupMethod.VAEZ: _Fields(check=False),
+    GroupMethod.LZMA: _Fields(samples=True, filter=True),
+    GroupMethod.MODEL: _Fields(samples=True, model=True),
+}
+
+
 class Filter(IntEnum):
     """What is done to samples before LZMA (FORMAT.md, 6.5)."""
 
@@ -283,7 +303,7 @@ def _pack_group(group: Group) -> bytes:
     fields = [bytes([group.method]), pack_varint(group.count), pack_varint(group.chunk)]
     if group.shape is not None:
         fields += [*map(pack_varint, group.shape), bytes([group.unit])]
-    if group.method == GroupMethod.LZMA:
+    if _FIELDS[group.method].filter:
         fields.append(bytes([group.filter]))
     if group.model is not None:
         model = group.model
@@ -296,14 +316,15 @@ def _unpack_group(index: ByteReader) -> Group:
     if number not in GroupMethod.__members__.values():
         raise newer("method", number)
     group = Group(GroupMethod(number), index.varint(), index.varint())
-    if group.method in (GroupMethod.LZMA, GroupMethod.MODEL):
+    fields = _FIELDS[group.method]
+    if fields.samples:
         group = replace(group, shape=(index.varint(), index.varint(), index.varint()), unit=index.byte())
-    if group.method == GroupMethod.LZMA:
+    if fields.filter:
         number = index.byte()
         if number not in Filter.__members__.values():
             raise newer("filter", number)
         group = replace(group, filter=Filter(number))
-    if group.method == GroupMethod.MODEL:
+    if fields.model:
         id, weights_hash, scheme = unpack_name(index), index.take(CHECK_BYTES), unpack_name(index)
         group = replace(group, model=ModelInfo(id, weights_hash, scheme, unpack_accounting(index)))
     if group.chunk == 0:
@@ -311,7 +332,7 @@ def _unpack_group(index: ByteReader) -> Group:
     chunks = []
     for _ in range(-(-group.count // group.chunk)):  # as above
         size, crc = index.varint(), index.take(CRC_BYTES)
-        chunks.append(Chunk(size, crc, b"" if group.method == GroupMethod.VAEZ else index.take(CHECK_BYTES)))
+        chunks.append(Chunk(size, crc, index.take(CHECK_BYTES) if fields.check else b""))
     return replace(group, chunks=tuple(chunks))
 
 
@@ -341,23 +362,22 @@ def _fault(archive: Archive) -> str | None:
 
 
 def _fault_of_group(group: Group) -> str | None:
-    shape, model = group.shape, group.model
-    has_samples = group.method in (GroupMethod.LZMA, GroupMethod.MODEL)
-    checked = 0 if group.method == GroupMethod.VAEZ else CHECK_BYTES
+    shape, model, fields = group.shape, group.model, _FIELDS[group.method]
+    checks = (CRC_BYTES, CHECK_BYTES if fields.check else 0)
     rules = [
         (group.count > 0 and group.chunk > 0, "a group or its chunks are empty"),
         (len(group.chunks) == -(-group.count // max(group.chunk, 1)), "a group has more or fewer chunks than its images need"),
-        (has_samples or group.chunk == 1, "a chunk of more than one file"),
-        ((shape is not None) == has_samples, "shape and method of a group disagree"),
+        (fields.samples or group.chunk == 1, "a chunk of more than one file"),
+        ((shape is not None) == fields.samples, "shape and method of a group disagree"),
         (shape is None or min(shape) > 0, "images without samples"),
         (
             shape is None or min(group.chunk, group.count) * math.prod(shape) <= MAX_CHUNK_SAMPLES,
             f"a chunk of more than {MAX_CHUNK_SAMPLES} samples",
         ),
         (0 < group.unit < 256, "the unit of samples is not in 1..255"),
-        ((model is not None) == (group.method == GroupMethod.MODEL), "model and method of a group disagree"),
+        ((model is not None) == fields.model, "model and method of a group disagree"),
         (model is None or (is_name(model.id) and is_name(model.scheme)), "the model's id or scheme is not a name"),
         (model is None or len(model.weights_hash) == CHECK_BYTES, f"the weight hash is not {CHECK_BYTES} bytes"),
-        (all((len(chunk.crc), len(chunk.check)) == (CRC_BYTES, checked) for chunk in group.chunks), "checks of wrong lengths"),
+        (all((len(chunk.crc), len(chunk.check)) == checks for chunk in group.chunks), "checks of wrong lengths"),
     ]
     return next((fault for holds, fault in rules if not holds), None)
