@@ -1,4 +1,4 @@
-"""Archives on the command line: names, and how an index is shown."""
+"""Archives on the command line: their names, and what `list` shows of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def packed_name(source: str) -> Path:
 def unpacked_name(source: Path, suffix: str) -> Path:
     """digits.npy.vaeza -> digits.npy, photos.vaeza -> photos. Inverse: `packed_name`.
 
-    A name that says nothing of vaezip, or has another suffix, gets one.
+    A name without the suffix of archives, or without the suffix of its contents, gets one.
     """
     name = source.name.removesuffix(files.ARCHIVE_SUFFIX)
     if name in (source.name, ""):
@@ -37,7 +37,7 @@ def unpacked_name(source: Path, suffix: str) -> Path:
 
 
 def number(reader: sets.ArchiveReader, name: str) -> int:
-    """Of the image that a user means: by its name, or else by its number. Raises: Refused."""
+    """The number of the image that a user means, by name or by number. Raises: Refused."""
     if name in reader:
         return reader.number(name)
     if name.isascii() and name.isdecimal() and int(name) < len(reader):
@@ -51,16 +51,16 @@ def how(group: Group) -> str:
 
 
 def cause(archive: Archive, lost: Sequence[sets.Lost]) -> str:
-    """What became of the first images that do not come, and of how many more chunks."""
+    """Why the first of the lost images are lost, and how many more chunks are."""
     more = f" (and {len(lost) - 1} more chunks)" if len(lost) > 1 else ""
     return f"{images_in_words(archive, lost[0].images)}: {lost[0].error}{more}"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive says of itself, with all checks made.
+    """What an archive says of itself, and what is damaged in it.
 
-    ``head_bytes``: the index with all that is around it. ``lost``: images that cannot be unpacked.
+    `head_bytes` is all that comes before the chunks. `lost` are the images of damaged chunks.
     """
 
     index: Archive
@@ -78,16 +78,16 @@ class Contents:
 
     @property
     def how(self) -> str:
-        """Of the only group, or how many there are."""
+        """How the only group is kept, or how many groups there are."""
         return how(self.index.groups[0]) if len(self.index.groups) == 1 else f"{len(self.index.groups)} groups"
 
     @property
     def dims(self) -> int | None:
-        """Samples of all images; None where the index does not know them."""
+        """Samples of all images; None where the index does not have their shapes."""
         return dims(self.index)
 
     def check(self) -> None:
-        """Raises CorruptDataError if anything is damaged."""
+        """Raises: CorruptDataError: something is damaged."""
         if self.lost:
             raise CorruptDataError(cause(self.index, self.lost))
         if self.surplus_bytes:
@@ -95,13 +95,13 @@ class Contents:
 
 
 def inspect(data: bytes) -> Contents:
-    """Raises: FormatError: its index is damaged, or of a newer version."""
+    """The contents of an archive, with all checks made. Raises: FormatError: the index is damaged, or of a newer version."""
     reader = sets.open_archive(io.BytesIO(data))
     return Contents(reader.archive, len(data), reader.head_bytes, reader.surplus_bytes, reader.damage())
 
 
 def as_object(contents: Contents) -> dict[str, object]:
-    """What the JSON object of an archive has."""
+    """An archive as a JSON object."""
     index = contents.index
     return {
         "mode": "archive",
@@ -135,7 +135,7 @@ def as_object(contents: Contents) -> dict[str, object]:
 
 
 def details(contents: Contents) -> str:
-    """All that an archive says of itself, as lines for people."""
+    """An archive in words and tables, for `list -v`."""
     index = contents.index
     what = f"array, {index.array.dtype} {index.array.shape}" if index.array else f"{len(index)} files"
     lost = sum(len(lost.images) for lost in contents.lost)
@@ -158,14 +158,14 @@ def details(contents: Contents) -> str:
             tables.append(output.accounting_rows(group.model.accounting, group.size, rest, count))
             tables[-1][0][0] = f"where the bits go, group {number}"
     if index.names:
-        tables.append([["picture", "number", "group"]])
+        tables.append([["file", "number", "group"]])
         entries = enumerate(zip(index.names, index.members, strict=True))
         tables[-1] += ([output.printable(name), str(number), str(member)] for number, (name, member) in entries)
     return "\n".join([*lines, *("\n" + output.indent(output.table(table)) for table in tables)])
 
 
 def dims(index: Archive) -> int | None:
-    """Samples of all images; None where the index does not know them."""
+    """Samples of all images; None where the index does not have their shapes."""
     shapes = [group.shape for group in index.groups]
     return None if None in shapes else sum(group.count * math.prod(group.shape or ()) for group in index.groups)
 

@@ -10,7 +10,7 @@ import click
 
 from bbans import sets
 from bbans.sets.arrays import split_key
-from bbans.sets.writer import ModeName
+from bbans.sets.writer import PackMode
 
 from . import archives, files, jobs, output, progress
 
@@ -18,16 +18,14 @@ from . import archives, files, jobs, output, progress
 @click.command("pack")
 @click.argument("source", metavar="INPUT")
 @click.option("-o", "--output", "target", metavar="SET.vaeza", help="Write to this file.  [default: INPUT.vaeza]")
-@click.option("--model", metavar="ID|FILE", help="Code what fits it by this model.  [default: the best for the first images]")
-@click.option("--scheme", metavar="NAME", help="Of bits-back coding, such as bit-swap.  [default: the model's]")
+@click.option("--model", metavar="ID|FILE", help="Code what it fits by this model.  [default: chosen by the first images]")
+@click.option("--scheme", metavar="NAME", help="Scheme of bits-back coding, such as bit-swap.  [default: the model's]")
 @click.option(
-    "--chunk", type=click.IntRange(min=1), metavar="N", help="Images in a chunk.  [default: by the cost of beginning one]"
+    "--chunk", type=click.IntRange(min=1), metavar="N", help="Images in a chunk.  [default: chosen by what a chunk costs]"
 )
-@click.option(
-    "--mode", type=click.Choice(["auto", "stored"]), default="auto", show_default=True, help="Code by models, or by none."
-)
+@click.option("--mode", type=click.Choice(["auto", "stored"]), default="auto", show_default=True, help="Use models, or none.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Use at most N threads.  [default: all]")
-@click.option("--no-verify", is_flag=True, help="Do not decode and compare before the file gets its name.")
+@click.option("--no-verify", is_flag=True, help="Do not decode and compare.")
 @click.option("-f", "--force", is_flag=True, help="Replace an existing file.")
 @jobs.loudness
 def command(
@@ -36,19 +34,21 @@ def command(
     model: str | None,
     scheme: str | None,
     chunk: int | None,
-    mode: ModeName,
+    mode: PackMode,
     threads: int | None,
     no_verify: bool,
     force: bool,
     quiet: bool,
     verbose: int,
 ) -> int:
-    """Put the images of INPUT into one file, chained so that bits are lost once a chunk, not once an image.
+    """Pack the images of a folder or an array into one file, an archive.
 
-    INPUT is a folder, an array (.npy or .npz, FILE.npz:KEY for one of several; uint8 or bool; (N, H, W) or (N, H, W, C)) or an idx
-    file, gzipped or not. Images of one shape go to the model for that shape that makes them smallest; other pictures are compressed
-    each on its own, and other files are kept. Few images in a chunk: damage costs few, and one is read fast. Many: fewer bytes. All
-    is decoded and compared before the file gets its name.
+    INPUT is a folder; an array of uint8 or bool, (N, H, W) or (N, H, W, C), in an .npy or .npz file (FILE.npz:KEY for one of
+    several); or an idx file, gzipped or not.
+
+    Images of one shape are coded by the model for that shape that makes them smallest. Other pictures are compressed one by one,
+    and other files are kept as they are. Images are coded in chunks: small chunks are quick to read and lose little to damage,
+    large ones take fewer bytes. Everything is decoded and compared before the archive appears under its name.
 
     \b
     Examples:

@@ -33,7 +33,7 @@ class Job:
 @click.option("-o", "--output", "target", metavar="DIR|ARRAY.npy", help="Write here.  [default: SET, or SET.npy]")
 @click.option("--model", metavar="FILE", help="Weight file of a model that is not installed.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Use at most N threads.  [default: all]")
-@click.option("--recover", is_flag=True, help="Write a damaged array too, with zeros for the images that are lost.")
+@click.option("--recover", is_flag=True, help="Write a damaged array too, with zeros for lost images.")
 @click.option("-f", "--force", is_flag=True, help="Replace existing files.")
 @jobs.loudness
 def command(
@@ -47,10 +47,10 @@ def command(
     quiet: bool,
     verbose: int,
 ) -> int:
-    """Write the images of an archive back: an array as .npy, pictures with their names into a folder.
+    """Unpack an archive: an array to an .npy file, files into a folder.
 
-    With names or numbers (from 0), only those, and only their chunks are read. Of a damaged archive of pictures all that is good is
-    written, and the rest reported with exit code 3; of a damaged array nothing is, unless --recover is given.
+    With names or numbers (from 0), only these images are unpacked, and only their chunks read. Of a damaged archive of files, all
+    undamaged files are written, and the others reported, with exit code 3. Of a damaged array nothing is written without --recover.
 
     \b
     Examples:

@@ -7,10 +7,10 @@
     +------+---------+--------------+-------+-----------+---------+---------+--
        4        1         varint       ...      4 (LE)    lengths and CRCs are in the index
 
-The images of an archive, in its order, are dealt out to *groups*, each coded in its own way; those of a group are cut into
-*chunks*, which are coded on their own. So an image is found by the index and one chunk, and damage to a chunk is damage to its
-images alone. `FORMAT.md`, chapter 6, is the byte-level specification, and changes with this file. This module knows nothing of
-pictures or models: it imports neither numpy, torch nor Pillow.
+The images of an archive are divided into *groups*, each coded in its own way, and the images of a group into *chunks*, each coded
+on its own. To read an image takes the index and one chunk, and damage to a chunk is damage to its images alone. `FORMAT.md`,
+chapter 6, is the byte-level specification, and changes with this file. This module knows nothing of pictures or models: it imports
+neither numpy, torch nor Pillow.
 
 >>> group = Group(GroupMethod.FILE, count=1, chunk=1, chunks=(Chunk(4, bytes(4), bytes(8)),))
 >>> archive = Archive(array=None, names=("a/b.txt",), members=(0,), source_bytes=9, groups=(group,))
@@ -49,9 +49,9 @@ from bbans.formats.wire import (
 MAGIC = b"VAEA"
 VERSION = 1
 MAX_CHUNK_SAMPLES = 1 << 30
-"""H * W * C of all images of a chunk: what a decoder may be made to allocate at once."""
+"""H * W * C of all images of a chunk: the most that a file can make a decoder allocate at once."""
 MAX_SAMPLES = 1 << 48
-"""Of an array: more than any memory."""
+"""Of an array: more than fits any memory."""
 
 _PREFIX_BYTES = len(MAGIC) + 1 + 9  # of a file, up to the end of the longest index length
 
@@ -60,25 +60,25 @@ class GroupMethod(IntEnum):
     """How the images of a group are kept."""
 
     FILE = 0
-    """Any file, by LZMA."""
+    """Any files, each by LZMA."""
     VAEZ = 1
-    """Each picture as a file of `bbans.api`."""
+    """Pictures, each as a file of `bbans.api`."""
     LZMA = 2
-    """Samples of images of one shape, by LZMA."""
+    """Images of one shape, by LZMA."""
     MODEL = 3
-    """Samples of images of one shape, by a model for such."""
+    """Images of one shape, by a model for that shape."""
 
 
 @dataclass(frozen=True)
 class _Fields:
-    """What the header of a group has beside its method and its counts."""
+    """What the header of a group has besides its method and its counts."""
 
     samples: bool = False
-    """A shape and a unit: its images are samples of one shape. The others are single files, one in a chunk."""
+    """The shape and the unit of its images. A group without them holds files, one in a chunk."""
     filter: bool = False
     model: bool = False
     check: bool = True
-    """For each chunk a digest of what it decodes to."""
+    """A digest of what each chunk decodes to."""
 
 
 _FIELDS = {
@@ -99,7 +99,7 @@ class Filter(IntEnum):
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """An array of images: dtype ``uint8`` or ``bool``, shape (N, H, W) or (N, H, W, C), none of them 0."""
+    """An array of images: dtype `uint8` or `bool`, shape (N, H, W) or (N, H, W, C), none of them 0."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -112,7 +112,7 @@ class ArraySpec:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Size of a chunk's body, its CRC-32, and a digest of what it decodes to (none in groups of VAEZ: they have their own)."""
+    """The size of a chunk's body, its CRC-32, and a digest of what it decodes to (none for VAEZ, whose files have their own)."""
 
     size: int
     crc: bytes
@@ -121,7 +121,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a group says of its model: id, hash of the weights, the bits-back scheme, and the bits of all its chunks."""
+    """The model of a group: its id, the hash of its weights, the bits-back scheme, and where the bits of all chunks come from."""
 
     id: str
     weights_hash: bytes
@@ -131,9 +131,9 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Group:
-    """Images that are kept in one way. ``chunk`` of them are in each chunk; the last may hold fewer.
+    """Images that are kept in one way. Each chunk holds `chunk` of them; the last may hold fewer.
 
-    Groups of LZMA and MODEL have images of one ``shape`` (H, W, C), whose samples are ``unit`` times the coded symbols.
+    The images of LZMA and MODEL have one `shape` (H, W, C), and their samples are `unit` times the coded symbols.
     """
 
     method: GroupMethod
@@ -146,7 +146,7 @@ class Group:
     model: ModelInfo | None = None
 
     def images_in_chunk(self, number: int) -> int:
-        """How many images chunk ``number`` holds."""
+        """How many images chunk `number` holds."""
         return min(self.chunk, self.count - number * self.chunk)
 
     @property
@@ -157,11 +157,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Archive:
-    """The index of a file: either the images of an array, or pictures with their names.
+    """The index of a file: of the images of an array, or of files with their names.
 
-    ``names`` are the paths of the pictures below their folder, with `/` between parts; what is not UTF-8 in them is kept as
-    Python's ``surrogateescape`` has it. ``members`` says of each picture in which group it is; within a group pictures keep their
-    order. ``source_bytes`` is the size of the files that were packed, or of the array's samples.
+    `names` are the paths of the files below their folder (see `bbans.formats.names`). `members` has the group of each file; files
+    keep their order within a group. `source_bytes` is the size of the files that were packed, or of the array's samples.
     """
 
     array: ArraySpec | None
@@ -175,7 +174,7 @@ class Archive:
         return self.array.shape[0] if self.array else len(self.names)
 
     def images_by_group(self) -> list[Sequence[int]]:
-        """For each group its images: the numbers that they have in the archive, in order."""
+        """The images of each group, by their numbers in the archive, in order."""
         if self.array:
             return [range(len(self))]
         groups: list[list[int]] = [[] for _ in self.groups]
@@ -190,10 +189,9 @@ class Archive:
 
 
 def pack_head(archive: Archive) -> bytes:
-    """The file of an archive up to its first chunk.
+    """The bytes of an archive up to its first chunk. Inverse: `read_head`.
 
-    Raises: ValueError for an archive that `read_head` would refuse.
-    Inverse: `read_head`.
+    Raises: ValueError: an archive that `read_head` would refuse.
     """
     fault = _fault(archive)
     if fault:
@@ -204,10 +202,11 @@ def pack_head(archive: Archive) -> bytes:
 
 
 def read_head(file: BinaryIO) -> tuple[Archive, int]:
-    """The archive whose file begins here, and the length of all that comes before its first chunk. Reads no more than that.
+    """The index of the archive that begins here, and the length of all before its first chunk. Inverse: `pack_head`.
 
-    Raises: FormatError (no archive), UnsupportedVersionError (a newer one), CorruptDataError (its index is damaged).
-    Inverse: `pack_head`.
+    Reads little more than that, and takes memory in proportion to what is there, or to the limits of `bbans.formats.names`.
+
+    Raises: FormatError: no archive. UnsupportedVersionError: a newer one. CorruptDataError: its index is damaged.
     """
     start = file.read(_PREFIX_BYTES)
     if not start.startswith(MAGIC):
@@ -337,7 +336,7 @@ def _unpack_group(index: ByteReader) -> Group:
 
 
 def _fault(archive: Archive) -> str | None:
-    """What is wrong with the fields of an archive, or None. One list of rules for both directions."""
+    """What is wrong with the fields of an archive, or None: the same rules for writing and for reading."""
     array = archive.array
     rules = [
         (len(archive) > 0, "it holds no image"),
@@ -346,7 +345,7 @@ def _fault(archive: Archive) -> str | None:
         (array is None or not archive.names, "an array's images have no names"),
         (array is None or len(archive.groups) == 1, "an array's images are in more than one group"),
         (array is None or all(group.shape == array.image_shape for group in archive.groups), "the images have another shape"),
-        (len(archive.members) == len(archive.names), "not every picture is in a group"),
+        (len(archive.members) == len(archive.names), "not every file is in a group"),
     ]
     faults = [fault for holds, fault in rules if not holds]
     faults += filter(None, (_fault_of_group(group) for group in archive.groups))
@@ -354,7 +353,7 @@ def _fault(archive: Archive) -> str | None:
         counts = [0] * len(archive.groups)
         for member in archive.members:
             if member >= len(counts):
-                return "a picture is in a group that is not there"
+                return "a file is in a group that is not there"
             counts[member] += 1
         if [group.count for group in archive.groups] != (counts if array is None else [len(archive)]):
             return "the groups have more or fewer images than the archive"

@@ -1,12 +1,12 @@
-"""Sets of images in one file: a folder, an array or an idx file -> groups -> chunks -> an archive, and back.
+"""Archives: many images in one file. `pack` writes them, `open_archive` reads them.
 
 ::
 
-    pack            source -source-> groups -plan-> codec, chunk size -writer-> bodies -archive.pack_head-> file
-    ArchiveReader   file -archive.read_head-> index, chunk -codec-> samples -> array, or picture files
+    pack            folder, array, idx file -source-> groups -plan-> codec, chunk size -writer-> bodies, index -> file
+    open_archive    file -archive.read_head-> index -group-> bodies -methods-> images
 
-What comes back: of an array its samples, shape and dtype; of a folder the names, and each file as `bbans.api` keeps it (pixels and
-metadata, or byte for byte). Of files that are no pictures, every byte. Modes, times and empty folders are not kept.
+Of an array, samples, shape and dtype come back. Of a folder, all names come back, and of each picture what `bbans.compress` keeps:
+its pixels and metadata, or every byte; of other files every byte. Modes, times and empty folders are not kept.
 
 >>> import io
 >>> import numpy as np
@@ -15,9 +15,9 @@ metadata, or byte for byte). Of files that are no pictures, every byte. Modes, t
 >>> packed = pack(images, file, mode="stored", chunk=2)
 >>> packed.file_bytes == len(file.getvalue()), packed.archive.groups[0].method.name
 (True, 'LZMA')
->>> reader = ArchiveReader(file)
->>> bool((reader.array() == images).all()), reader.array([3]).shape
-(True, (1, 6, 7))
+>>> with open_archive(file) as archived:
+...     len(archived), archived[3].shape, bool((archived[:] == images).all())
+(5, (6, 7), True)
 """
 
 from .model import SetModel

@@ -6,8 +6,8 @@
     .npy       numpy's own: a header with dtype and shape, then the elements       gzipped or not
     .npz       a zip of .npy files; one array, or FILE.npz:KEY for one of several
 
-`read_array` takes the images that codecs take, uint8 or bool, and refuses everything else by name: a file that is cut short or
-longer than its header says is damaged, and no part of it is used. `write_npy` writes what `read_array` gives back.
+`read_array` reads images of uint8 or bool, and refuses everything else with the reason. A file that is shorter or longer than its
+header says is damaged, and no part of it is used.
 
 Sources: the idx format, http://yann.lecun.com/exdb/mnist; the .npy format, NEP 1.
 
@@ -40,7 +40,7 @@ Images = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
 GZIP, NPY, ZIP = b"\x1f\x8b", b"\x93NUMPY", b"PK\x03\x04"
 IDX_TYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 SUFFIX_NPY = ".npy"  # of the members of an .npz
-BLOCK_BYTES = 1 << 24  # of a file that is read: a header may promise more than there is
+BLOCK_BYTES = 1 << 24  # read at a time: a header may promise more than there is
 
 
 class _Readable(Protocol):
@@ -48,7 +48,7 @@ class _Readable(Protocol):
 
 
 def is_array(path: str | Path) -> bool:
-    """Whether a file begins like one of those that `read_array` takes. False for folders and for files that cannot be read."""
+    """Whether a file begins like those that `read_array` reads. False for folders, and for files that cannot be read."""
     try:
         with open(split_key(path)[0], "rb") as file:
             head = file.read(len(NPY))
@@ -58,10 +58,11 @@ def is_array(path: str | Path) -> bool:
 
 
 def read_array(path: str | Path) -> Images:
-    """The images of a file: idx or .npy, gzipped or not, or .npz (``FILE.npz:KEY`` where it has several arrays).
+    """The images of a file: idx or .npy, gzipped or not, or .npz (`FILE.npz:KEY` where it has several arrays).
 
-    Inverse: write_npy, for .npy. Raises: UnsupportedImageError that names the file, for other dtypes, shapes and formats and for
-    damage; OSError.
+    Inverse: `write_npy`, for .npy.
+
+    Raises: UnsupportedImageError, which names the file: another dtype, shape or format, or a damaged file. OSError.
     """
     name, key = split_key(path)
     with open(name, "rb") as file:
@@ -81,12 +82,12 @@ def read_array(path: str | Path) -> Images:
 
 
 def write_npy(file: BinaryIO, array: Images) -> None:
-    """Write an array as an .npy of version 1.0. Inverse: read_array. Raises: OSError."""
+    """Write an array as an .npy of version 1.0. Inverse: `read_array`. Raises: OSError."""
     np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
 
 
 def split_key(path: str | Path) -> tuple[Path, str | None]:
-    """FILE.npz:KEY as its two parts, the key None where there is none; a file that has such a name itself is taken as it is."""
+    """FILE.npz:KEY as its two parts; the key is None where there is none, and where a file has that very name."""
     name, colon, key = str(path).rpartition(":")
     if not colon or not name.endswith(".npz") or Path(path).exists():
         return Path(path), None
@@ -135,8 +136,8 @@ def _read_npz(file: BinaryIO, key: str | None) -> Images:
         keys = [name.removesuffix(SUFFIX_NPY) for name in archive.namelist() if name.endswith(SUFFIX_NPY)]
         if key is None:
             if len(keys) != 1:
-                found = f"{len(keys)} arrays ({', '.join(keys)}): choose one by FILE.npz:KEY" if keys else "no array"
-                raise ValueError(f"it holds {found}")
+                contents = f"{len(keys)} arrays ({', '.join(keys)}): choose one by FILE.npz:KEY" if keys else "no array"
+                raise ValueError(f"it holds {contents}")
             [key] = keys
         if key not in keys:
             raise ValueError(f"it has no array {key!r}, only {', '.join(keys) or 'none at all'}")
@@ -164,18 +165,17 @@ def _read_npy(file: _Readable) -> Images:
     if version not in readers:  # 3.0 is for structures with names beyond Latin 1
         raise ValueError(f"an .npy of version {'.'.join(map(str, version))}, not 1.0 or 2.0")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # files of Python 2 hold numbers as 60000L
+        warnings.simplefilter("ignore", UserWarning)  # Python 2 wrote numbers such as 60000L
         try:
             shape, fortran, dtype = readers[version](file)
-        except ValueError:  # some of numpy's messages tell of its own objects
+        except ValueError:  # numpy's own messages are about its internals
             raise ValueError("its header is damaged") from None
-    images = _elements(file, dtype, shape[::-1] if fortran else shape, fortran)
-    return np.ascontiguousarray(images.T) if fortran else images
+    return _elements(file, dtype, shape, fortran)
 
 
-def _elements(file: _Readable, dtype: np.dtype[Any], shape: tuple[int, ...], reversed: bool = False) -> Images:
-    """The elements, which must fill the rest of the file. Raises: ValueError."""
-    fault = fault_of_images(dtype, shape[::-1] if reversed else shape)
+def _elements(file: _Readable, dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool = False) -> Images:
+    """The elements, which must fill the rest of the file; in Fortran's order or in that of C. Raises: ValueError."""
+    fault = fault_of_images(dtype, shape)
     if fault:
         raise ValueError(fault)
     size = math.prod(shape)
@@ -186,7 +186,7 @@ def _elements(file: _Readable, dtype: np.dtype[Any], shape: tuple[int, ...], rev
         raise ValueError(f"cut short: {len(data)} of {size} elements are there")
     if file.read(1):
         raise ValueError(f"bytes follow after its {size} elements")
-    values = np.frombuffer(data, np.uint8).reshape(shape)
+    values = np.frombuffer(data, np.uint8).reshape(shape, order="F" if fortran else "C")
     if dtype == np.bool_ and values.max() > 1:
         raise ValueError("its elements are bool, but not all are 0 or 1")
-    return values.view(dtype)
+    return np.ascontiguousarray(values).view(dtype)

@@ -1,4 +1,4 @@
-"""The body of a chunk of images, and what a chunk holds when it is decoded.
+"""Chunks: the body of a chunk of images, and what a decoded chunk holds.
 
 ::
 
@@ -25,19 +25,19 @@ from bbans.results import Restored
 Pixels = npt.NDArray[np.uint8]
 
 MAX_WRAPPERS_BYTES = 1 << 28
-"""What the wrappers of a chunk may claim to inflate to."""
+"""Limit for the wrappers of a chunk."""
 
 
 @dataclass(frozen=True)
 class Wrapper:
-    """What a picture file has beside its pixels: see `bbans.images.picture.Picture`."""
+    """What a picture file has besides its pixels: see `bbans.images.picture.Picture`."""
 
     format: str
     metadata: bytes
 
 
 def pack_samples(wrappers: Sequence[Wrapper], message: bytes) -> bytes:
-    """The body of a chunk of images: their wrappers, each that occurs once, and the message. Inverse: `unpack_samples`."""
+    """The body of a chunk of images: the different wrappers, which image has which, and the message. Inverse: `unpack_samples`."""
     if not wrappers:
         return message
     different = list(dict.fromkeys(wrappers))
@@ -51,8 +51,10 @@ def pack_samples(wrappers: Sequence[Wrapper], message: bytes) -> bytes:
 
 
 def unpack_samples(body: bytes, pictures: int) -> tuple[list[Wrapper], bytes]:
-    """The wrappers of so many pictures (0 for the images of an array), and the message. Inverse: `pack_samples`.
+    """The wrapper of each picture, and the message. Inverse: `pack_samples`.
 
+    Args:
+        pictures: how many there are; 0 for the images of an array, which have no wrappers.
     Raises: CorruptDataError.
     """
     if not pictures:
@@ -72,10 +74,10 @@ def unpack_samples(body: bytes, pictures: int) -> tuple[list[Wrapper], bytes]:
 
 
 class Content(Protocol):
-    """What a chunk holds."""
+    """What a decoded chunk holds."""
 
     def check(self) -> bytes:
-        """The digest that the index has of it."""
+        """The digest in the index."""
 
     def file(self, place: int) -> Restored:
         """The file of an image. Raises: CorruptDataError: it is no picture."""
@@ -83,7 +85,7 @@ class Content(Protocol):
 
 @dataclass(frozen=True)
 class ImagesContent:
-    """Images of one shape: samples (N, H, W, C), and a wrapper each unless they are those of an array."""
+    """Images of one shape: samples (N, H, W, C), and for pictures a wrapper each."""
 
     samples: Pixels
     wrappers: list[Wrapper] = field(default_factory=list)
@@ -102,7 +104,7 @@ class ImagesContent:
 
 @dataclass(frozen=True)
 class FileContent:
-    """One file. ``checked`` is the digest in the index: empty where the body has a check of its own."""
+    """A file. `checked` is its digest in the index, empty where the file was checked otherwise."""
 
     restored: Restored
     checked: bytes
@@ -115,5 +117,5 @@ class FileContent:
 
 
 def digest(data: bytes | memoryview) -> bytes:
-    """Of a file, or of the samples of a chunk."""
+    """The digest of a file, or of the samples of a chunk."""
     return hashlib.blake2b(data, digest_size=CHECK_BYTES).digest()

@@ -1,4 +1,4 @@
-"""What codes chunks of images of one shape: see `bbans.sets.lzma` and `bbans.sets.model`."""
+"""The interface of a codec for chunks of images of one shape: see `bbans.sets.lzma` and `bbans.sets.model`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SamplesCodec(Protocol):
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Such as `LZMA` or `mnist-1 (bb-ans)`."""
 
     @property
     def shape(self) -> Shape:
@@ -27,20 +27,20 @@ class SamplesCodec(Protocol):
 
     @property
     def binary(self) -> bool:
-        """Whether it wants samples of two values as 0 and 1, whatever they are."""
+        """Whether samples that are 0 or 255 are to be coded as 0 and 1."""
 
     @property
     def chunk(self) -> int | None:
-        """Images in a chunk that suit it; None for as few as keep the cost of beginning chunks low."""
+        """The best number of images in a chunk; None if that depends on what a chunk costs besides its images."""
 
     def encode(self, images: Pixels, chunk: int) -> Encoded:
         """Messages of `chunk` images (N, H, W, C) each; the last may hold fewer."""
 
     def decode(self, messages: Sequence[bytes], counts: Sequence[int]) -> Pixels:
-        """The images of messages that hold so many each. Inverse: `encode`. Raises: CorruptDataError."""
+        """The images (N, H, W, C) of messages that hold so many each. Inverse: `encode`. Raises: CorruptDataError."""
 
     def cost_bits(self, images: Pixels) -> tuple[float, float]:
-        """About what an image takes, and what each chunk takes beside its images, in bits: found by coding these images."""
+        """Bits for an image, and bits that each chunk takes besides its images: estimated by coding these images."""
 
     def group(self, count: int, chunk: int, unit: int, accounting: Accounting) -> Group:
-        """The header of a group, without its chunks."""
+        """A group that this codec codes, without its chunks."""

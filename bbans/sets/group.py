@@ -30,13 +30,13 @@ class Part:
 
 
 class GroupReader:
-    """Reads the chunks of a group. It keeps the last one that was decoded alone, and its decoder.
+    """Reads the chunks of a group. Keeps the last one that was decoded alone.
 
     Args:
-        images: those of the group, by their numbers in the archive.
-        offset: of the first chunk in the file.
-        read: the bytes from an offset on, so many; fewer at the end of the file.
-        array: what the archive holds, unless that is files.
+        images: the numbers of the group's images in the archive.
+        offset: where its first chunk begins.
+        read: (offset, size) -> bytes of the file; fewer at its end.
+        array: the array in the archive; None if it holds files.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class GroupReader:
         self._kept: tuple[int, Content] | None = None
 
     def parts(self) -> list[Part]:
-        """All images, by chunk."""
+        """All images of the group, by chunk."""
         parts = []
         for chunk in range(len(self.group.chunks)):
             start, count = chunk * self.group.chunk, self.group.images_in_chunk(chunk)
@@ -72,10 +72,10 @@ class GroupReader:
         ]
 
     def contents(self, parts: Sequence[Part], readers: int = 1) -> Iterator[tuple[Part, Content | BbansError]]:
-        """What the chunks of the parts hold, in their order, or why they cannot be had.
+        """Each part with what its chunk holds, or with the reason why that cannot be had, in their order.
 
-        Chunks are decoded together, but not more than SPAN_SAMPLES at a time, so that memory does not grow with their number; with
-        so many `readers` at the same time, each has its share of that.
+        Chunks are decoded together, but no more than SPAN_SAMPLES at a time, which bounds the memory. Of several `readers` at the
+        same time each takes its share of that.
         """
         if len(parts) == 1 and self._kept is not None and self._kept[0] == parts[0].chunk:
             yield parts[0], self._kept[1]
@@ -96,7 +96,7 @@ class GroupReader:
         return METHODS[self.group.method].decoder(self.group, self._models, self._array)
 
     def _decode(self, decode: Decoder, chunks: Sequence[int]) -> list[Content | BbansError]:
-        """Chunks decoded together; each alone where that fails."""
+        """What the chunks hold: decoded together, or where that fails each alone."""
         try:
             contents = decode([self.body(chunk) for chunk in chunks], list(map(self.group.images_in_chunk, chunks)))
             for chunk, content in zip(chunks, contents, strict=True):

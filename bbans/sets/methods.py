@@ -1,13 +1,13 @@
-"""The ways to keep the images of a group: how each packs, unpacks and describes itself.
+"""The methods of an archive: how each packs, unpacks and describes a group of images.
 
 ::
 
-    MODEL  a message of a model              a chunk is many images of one shape
-    LZMA   a stream of filtered samples
-    VAEZ   a file of `bbans.api`             a chunk is one file
-    FILE   any file
+    MODEL   images of one shape, by a model        many in a chunk
+    LZMA    images of one shape, by LZMA
+    VAEZ    a picture, as `bbans.api` keeps it     one in a chunk
+    FILE    any file, by LZMA
 
-To add a method, give it a number and the fields of its header in `bbans.formats.archive`, and a class and a place here.
+To add a method, give it a number and the fields of its header in `bbans.formats.archive`, and here a class and a place in a list.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from .lzma import LzmaCodec
 from .model import ModelCodec, ModelLoader
 
 MAX_FILE_BYTES = 1 << 32
-"""What the body of a file may claim to inflate to."""
+"""Limit for a file of the method FILE."""
 
 Decoder = Callable[[Sequence[bytes], Sequence[int]], Sequence[Content]]
-"""(bodies of chunks, images in each) -> what they hold. Raises: BbansError, if it is wrong with one of them."""
+"""(bodies of chunks, number of images in each) -> what they hold. Raises: BbansError: one of them cannot be decoded."""
 
 
 class ArchiveMethod(ABC):
@@ -44,30 +44,30 @@ class ArchiveMethod(ABC):
 
     @abstractmethod
     def describe(self, group: Group) -> str:
-        """For people, such as `model mnist-1, top-down`."""
+        """In words, such as `model mnist-1, top-down`."""
 
     @abstractmethod
     def decoder(self, group: Group, models: ModelLoader, array: ArraySpec | None) -> Decoder:
-        """For a group of files, or of the images of an array of that kind. Raises: ModelError, CorruptDataError."""
+        """What decodes the chunks of a group, of that array or, if it is None, of files. Raises: ModelError, CorruptDataError."""
 
 
 class SamplesMethod(ArchiveMethod):
-    """A way to keep images of one shape, many in a chunk."""
+    """A way to keep images of one shape, many in a chunk. `pack` takes the codec that makes the first images smallest."""
 
     @abstractmethod
     def codecs(self, shape: Shape, binary: bool, models: ModelLoader) -> Sequence[SamplesCodec]:
-        """What may code such images: one of all methods' is chosen by coding the first images. Raises: ModelError."""
+        """The codecs to choose from for images (H, W, C), binary ones or not. Raises: ModelError."""
 
 
 class FileMethod(ArchiveMethod):
     """A way to keep single files."""
 
     pictures: ClassVar[bool]
-    """Whether it keeps pictures alone."""
+    """Whether it keeps nothing but pictures."""
 
     @abstractmethod
     def encode(self, data: bytes, models: ModelLoader, verify: bool) -> tuple[bytes, bytes] | None:
-        """The body and the check of a file; None if it cannot keep it. Raises: ModelError, VerifyError."""
+        """The body and the check of a file; None if it is not for such files. Raises: ModelError, VerifyError."""
 
 
 class ModelMethod(SamplesMethod):
@@ -100,7 +100,7 @@ class LzmaMethod(SamplesMethod):
 
     def codecs(self, shape: Shape, binary: bool, models: ModelLoader) -> Sequence[SamplesCodec]:
         if models.only and models.fitting(shape, binary):
-            return []  # the user wants that model
+            return []  # the user named that model
         return [LzmaCodec(shape, filter) for filter in (Filter.NONE, Filter.BITS if binary else Filter.ROWS)]
 
     def decoder(self, group: Group, models: ModelLoader, array: ArraySpec | None) -> Decoder:
@@ -175,6 +175,6 @@ def _unpack_file(body: bytes) -> bytes:
 
 SAMPLES_METHODS: Sequence[SamplesMethod] = (ModelMethod(), LzmaMethod())
 FILE_METHODS: Sequence[FileMethod] = (VaezMethod(), AnyFileMethod())
-"""A file is kept by the first of them that can."""
+"""The first one that takes a file keeps it."""
 
 METHODS: dict[GroupMethod, ArchiveMethod] = {method.number: method for method in (*SAMPLES_METHODS, *FILE_METHODS)}

@@ -1,4 +1,4 @@
-"""Images of one shape by a model for such, and where models come from."""
+"""Images of one shape by a model for that shape, and where models come from."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from bbans.models import Weights
 
 TRIAL_CHUNK = 8
-"""For a measure of its bits a model codes chunks of so many images: that makes enough chunks at a time for networks to run as
-they will, and enough images in each for the message not to run lower after the first one."""
+"""Images in a chunk where a model is tried: few, so that many chunks are coded at a time, which networks do best; but several, so
+that all but the first find enough on the message to take initial bits from."""
 
 
 class SetModel(Protocol):
-    """What a model of `bbans.models` for images of one shape does for this package."""
+    """What this package needs of a model for images of one shape: see `bbans.models.load_set`."""
 
     @property
     def id(self) -> str: ...
@@ -39,22 +39,22 @@ class SetModel(Protocol):
 
     @property
     def symbols(self) -> int:
-        """Samples are 0 .. symbols - 1: 2 or 256."""
+        """2 or 256: samples are 0 .. symbols - 1."""
 
     @property
     def scheme(self) -> str:
-        """Of bits-back coding; with the id all that a decoder needs to know."""
+        """The name of its scheme of bits-back coding. Files carry it."""
 
     def encode(self, images: Pixels, chunk: int, /) -> Encoded:
         """Messages of `chunk` images (N, H, W, C) each; the last may hold fewer."""
 
     def decode(self, messages: Sequence[bytes], counts: Sequence[int], /) -> Pixels:
-        """The images of messages that hold so many each. Raises: CorruptDataError."""
+        """The images (N, H, W, C) of messages that hold so many each. Inverse: `encode`. Raises: CorruptDataError."""
 
 
 @dataclass(frozen=True)
 class ModelCodec:
-    """A `bbans.sets.codec.SamplesCodec`."""
+    """A `bbans.sets.codec.SamplesCodec`: the messages of a model."""
 
     model: SetModel
     chunk = None
@@ -92,11 +92,11 @@ class ModelLoader:
     """Finds and loads models for `pack` and `ArchiveReader`, each once.
 
     Args:
-        model: an installed model's id, a weight file, or a model. None for all that are installed.
-        scheme: of bits-back coding, for the encoder; None for the model's own.
-        threads: of networks and coder; None for all cores.
-        stored: code by no model.
-    Raises: ValueError.
+        model: the id of an installed model, a weight file, or a model. None for all installed models.
+        scheme: to encode by; None for the model's own.
+        threads: the most to use; None for as many as there are cores.
+        stored: use no model.
+    Raises: ValueError: threads.
     """
 
     def __init__(
@@ -109,13 +109,13 @@ class ModelLoader:
     ) -> None:
         self.stored = stored
         self.default_photo = api.Model(threads=threads)
-        """Codes single pictures."""
+        """Codes pictures of any size."""
         self._model, self._scheme, self._threads = model, scheme, threads
         self._loaded: dict[tuple[str, bytes, str | None], SetModel] = {}
 
     @cached_property
     def only(self) -> SetModel | None:
-        """The model that was asked for. Raises: ModelError."""
+        """The model that the user named, if he did. Raises: ModelError."""
         from bbans import models
 
         if self._model is None or not isinstance(self._model, str | Path):
@@ -123,13 +123,13 @@ class ModelLoader:
         return self._load(models.read(self._model), self._scheme)
 
     def takes(self, shape: Shape) -> bool:
-        """Whether there is a model for images (H, W, C) of 8 bits or of 1."""
+        """Whether there is a model for images (H, W, C), binary ones or not."""
         if self.only:
             return self.only.shape == shape
         return bool(self._for_images(shape, 2) or self._for_images(shape, 256))
 
     def fitting(self, shape: Shape, binary: bool) -> list[SetModel]:
-        """The models for images (H, W, C); where all samples are 0 or 1, those for such, if there are any."""
+        """The models for images (H, W, C). For binary ones, those for binary images if there are any."""
         if self.only:
             return [self.only] if self.only.shape == shape and (binary or self.only.symbols == 256) else []
         weights = (self._for_images(shape, 2) if binary else []) or self._for_images(shape, 256)
@@ -138,7 +138,7 @@ class ModelLoader:
     def find(self, info: ModelInfo) -> SetModel:
         """The model that a group names.
 
-        Raises: ModelMissingError, ModelMismatchError when it is not here; other ModelError.
+        Raises: ModelMissingError, ModelMismatchError: it is not installed. ModelError: it cannot run.
         """
         model = self._model
         if model is None or isinstance(model, str | Path):
@@ -149,22 +149,22 @@ class ModelLoader:
 
     @cached_property
     def photo(self) -> api.Model:
-        """Decodes single pictures, by the models that their files name. Raises: ModelError."""
+        """Decodes pictures of any size, each by the model that its file names. Raises: ModelError."""
         return api.Model(self._model, threads=self._threads) if isinstance(self._model, str | Path) else self.default_photo
 
     def _for_images(self, shape: Shape, symbols: int) -> list[Weights]:
-        """Installed weights for images (H, W, C) of samples 0 .. symbols - 1."""
+        """The installed weights for images (H, W, C) with samples 0 .. symbols - 1."""
         return [weights for weights in self._installed if weights.takes(shape, symbols)]
 
     @cached_property
     def _installed(self) -> list[Weights]:
-        # Read once: a folder may hold pictures of many shapes.
+        # read once: a folder may hold pictures of many shapes
         from bbans import models
 
         return [] if self.stored else [models.read(id) for id in models.installed()]
 
     def _weights(self, id: str, weights_hash: bytes) -> Weights:
-        """Those that a file names. Raises: ModelMissingError, ModelMismatchError."""
+        """The weights that a file names. Raises: ModelMissingError, ModelMismatchError."""
         from bbans import models
 
         also = self._model if isinstance(self._model, str | Path) and models.read(self._model).id == id else None

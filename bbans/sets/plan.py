@@ -1,4 +1,4 @@
-"""Which codec a group gets, and how long its chunks are: decided by coding the first images."""
+"""Choosing the codec of a group and the size of its chunks, by coding its first images."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .model import ModelLoader
 from .source import Samples
 
 INITIAL_SHARE = 0.003
-"""At most this part of a chunk's bits is spent on what each chunk begins with, unless the user says otherwise."""
+"""The default chunks are long enough that no more than this part of their bits is not their images' own."""
 
 ENTRY_BITS = 8 * (2 + 4 + CHECK_BYTES)
-"""Of a chunk in the index: its length, its CRC, its check."""
+"""What a chunk takes in the index: its length, its CRC, its check."""
 
 TRIAL_IMAGES = 256
 TRIAL_SAMPLES = 1 << 20
@@ -25,9 +25,9 @@ TRIAL_SAMPLES = 1 << 20
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """A codec for a group, the unit of its symbols, its chunk size, and what the first images say of it, in bits.
+    """How to code a group: the codec, the unit of its symbols, the images in a chunk; and estimates from the first images.
 
-    ``image_bits`` is what an image takes, ``begin_bits`` what each chunk takes beside its images: initial bits, rounding to whole
+    `image_bits` is what an image takes, `begin_bits` what each chunk takes besides its images: initial bits, rounding to whole
     words, its entry in the index.
     """
 
@@ -39,11 +39,11 @@ class GroupPlan:
 
     @property
     def bits(self) -> float:
-        """What an image takes, with its share of the chunk's."""
+        """What an image takes with its share of the chunk's own bits."""
         return self.image_bits + self.begin_bits / self.chunk
 
     def share(self, chunk: int) -> float:
-        """Part of the bits of chunks of that size that is not the images' own."""
+        """The part of the bits of chunks of that size that is not their images' own."""
         return self.begin_bits / (self.begin_bits + self.image_bits * chunk)
 
 
@@ -51,8 +51,8 @@ def plan_group(samples: Samples, models: ModelLoader, chunk: int | None) -> tupl
     """The plan for a group, and notes for the user.
 
     Args:
-        chunk: what the user wants; None for the default.
-    Raises: UnsupportedImageError: images beyond all limits. ModelError.
+        chunk: images in a chunk; None for the default.
+    Raises: UnsupportedImageError: images larger than a chunk may be. ModelError.
     """
     count, size, kind = len(samples.images), samples.images[0].size, "x".join(map(str, samples.shape))
     if size > MAX_CHUNK_SAMPLES:
@@ -68,7 +68,7 @@ def plan_group(samples: Samples, models: ModelLoader, chunk: int | None) -> tupl
 
 
 def _try(codec: SamplesCodec, samples: Samples, chunk: int | None) -> GroupPlan:
-    """What the first images take by a codec, and the chunk size that follows."""
+    """The plan with that codec."""
     count, size = len(samples.images), samples.images[0].size
     unit = samples.unit or 1 if codec.binary else 1
     trial = samples.symbols(0, min(TRIAL_IMAGES, max(1, TRIAL_SAMPLES // size)), unit)
@@ -76,16 +76,16 @@ def _try(codec: SamplesCodec, samples: Samples, chunk: int | None) -> GroupPlan:
     begin_bits += ENTRY_BITS
     chunk = chunk or codec.chunk
     if chunk is None:
-        coded_bits = max(image_bits, 1.0)  # a model may know an image for certain
+        coded_bits = max(image_bits, 1.0)  # a model may be certain of an image
         fewest = begin_bits * (1 - INITIAL_SHARE) / (INITIAL_SHARE * coded_bits)
-        chunk = -(-count // max(1, int(count / fewest)))  # all chunks of about one length, none shorter than that
+        chunk = -(-count // max(1, int(count / fewest)))  # all about equally long, and none shorter than that
     return GroupPlan(codec, unit, min(chunk, count, MAX_CHUNK_SAMPLES // size), image_bits, begin_bits)
 
 
 def _trade_off(plan: GroupPlan, count: int) -> str:
-    """The chunk size in words, and what another one would cost."""
+    """What the size of the chunks costs, and what smaller ones would cost."""
     other = max(1, plan.chunk // 4)
     return (
-        f"{count} images by {plan.codec.name} in chunks of {plan.chunk}: to read one image is to decode a chunk, and "
-        f"{100 * plan.share(plan.chunk):.2f} % of the bits go to begin chunks (--chunk {other}: {100 * plan.share(other):.2f} %)"
+        f"{count} images by {plan.codec.name} in chunks of {plan.chunk}: reading an image decodes its chunk, and starting chunks "
+        f"takes {100 * plan.share(plan.chunk):.2f} % of the bits (--chunk {other}: {100 * plan.share(other):.2f} %)"
     )

@@ -1,6 +1,6 @@
-"""ArchiveReader: an archive -> its images, all of them or some, whatever became of the others.
+"""Reading an archive: all of its images, or some of them.
 
-A chunk that is damaged, or whose model is not here, costs its own images and no more.
+A chunk that is damaged, or whose model is not installed, costs its own images and no others.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Image = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Lost:
-    """Images that do not come, by their numbers in the archive, and why."""
+    """Images that cannot be had, by their numbers in the archive, and why."""
 
     images: Sequence[int]
     error: BbansError
@@ -42,13 +42,13 @@ class Lost:
 def open_archive(
     source: str | Path | BinaryIO, *, model: str | Path | SetModel | None = None, threads: int | None = None
 ) -> ArchiveReader:
-    """An archive that is open for reading. Inverse: `bbans.sets.pack`.
+    """Open an archive for reading. Inverse: `bbans.sets.pack`.
 
     Args:
-        source: a path, or an open file that begins with the archive and can seek; the reader does not close that.
-        model: a weight file, or a model, beside the installed ones.
-        threads: at most so many; as many as there are cores if None.
-    Raises: FormatError: no archive, its index is damaged, or it is from a newer version. ValueError. OSError.
+        source: a path, or a file that can seek and begins with the archive. A file stays open when the reader is closed.
+        model: a weight file, or a model, for archives whose model is not installed.
+        threads: the most to use; None for as many as there are cores.
+    Raises: FormatError: not an archive, a damaged index, or a newer version. ValueError: threads. OSError.
     """
     if not isinstance(source, str | Path):
         return ArchiveReader(source, model=model, threads=threads)
@@ -63,24 +63,23 @@ def open_archive(
 
 
 class ArchiveReader:
-    """The images of an archive: a sequence, of which no more is read and decoded than is asked for.
+    """The images of an archive as a sequence, which reads and decodes no more than the chunks it needs.
 
-    ====================  ===============================  ======================================================
+    ====================  ===============================  ===================================
     archive               of an array                      of the files of a folder
-    ====================  ===============================  ======================================================
-    `images[17]`          array (H, W) or (H, W, C)        `bbans.Restored`: bytes and format; "" for no picture
+    ====================  ===============================  ===================================
+    `images[17]`          array (H, W) or (H, W, C)        `bbans.Restored`: a file
     `images["sea.png"]`   KeyError                         the same, by name
-    `images[:100]`        array (n, H, W) or (n, H, W, C)  list of these
+    `images[:100]`        array (n, H, W) or (n, H, W, C)  list of files
     iteration             each image, in order             each file, in order
-    ====================  ===============================  ======================================================
+    ====================  ===============================  ===================================
 
-    Numbers begin with 0, and -1 is the last image. Models are loaded once, and the chunk of the last single image is kept, one for
-    each group. Not thread-safe: give each thread a reader of its own.
+    The `format` of a file that is no picture is empty. Models are loaded once. In each group the last chunk that was decoded for a
+    single image is kept for the next. Not thread-safe: give each thread a reader of its own.
 
     Args:
-        file: begins with the archive, and can seek.
-        model, threads: see `open_archive`.
-    Raises: FormatError: no archive, its index is damaged, or it is from a newer version. ValueError. OSError.
+        file, model, threads: see `open_archive`.
+    Raises: as `open_archive`.
     """
 
     def __init__(self, file: BinaryIO, *, model: str | Path | SetModel | None = None, threads: int | None = None) -> None:
@@ -113,12 +112,12 @@ class ArchiveReader:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the files, with `/` between the parts of their paths; none for an array."""
+        """The paths of the files below their folder, with `/` between the parts. Empty for an array."""
         return self.archive.names
 
     @property
     def surplus_bytes(self) -> int:
-        """So many bytes follow after the last chunk, where none should."""
+        """Bytes after the last chunk: there should be none."""
         return max(0, self.file_bytes - self.head_bytes - self.archive.size)
 
     def __contains__(self, name: object) -> bool:
@@ -136,9 +135,9 @@ class ArchiveReader:
     @overload
     def __getitem__(self, key: slice) -> Images | list[Restored]: ...
     def __getitem__(self, key: str | SupportsIndex | slice) -> Image | Restored | Images | list[Restored]:
-        """An image by number or name, or some by a slice: see the class.
+        """An image by its number or name, or some by a slice: see the class. Negative numbers count from the end.
 
-        Raises: IndexError, KeyError: there is no such image. CorruptDataError, ModelError: it does not come.
+        Raises: IndexError, KeyError: there is no such image. CorruptDataError, ModelError: it cannot be had.
         """
         if isinstance(key, slice):
             numbers = range(len(self))[key]
@@ -150,7 +149,7 @@ class ArchiveReader:
         return image
 
     def __iter__(self) -> Iterator[Image | Restored]:
-        """Each image in order; each chunk is decoded once. Raises: CorruptDataError, ModelError: the next image does not come."""
+        """All images in order. Each chunk is decoded once. Raises: CorruptDataError, ModelError: the next image cannot be had."""
         streams = [self._stream(group) for group in self._groups]
         for group in self.archive.members if self.archive.array is None else repeat(0, len(self)):
             yield next(streams[group])
@@ -168,7 +167,7 @@ class ArchiveReader:
                 yield self._good(image, _file(content, place))
 
     def _list(self, numbers: Iterable[int]) -> list[Restored]:
-        """Files, in that order. Raises: CorruptDataError, ModelError."""
+        """The files with these numbers, in that order. Raises: CorruptDataError, ModelError, IndexError."""
         numbers = self._checked(numbers)
         files = dict(self._files(numbers))
         return [self._good(number, files[number]) for number in numbers]
@@ -179,10 +178,10 @@ class ArchiveReader:
         return file
 
     def array(self, wanted: Iterable[int] | None = None) -> Images:
-        """The array that was packed; or some of its images, in the order of their numbers in `wanted`; -1 is the last.
+        """The array that was packed, (N, H, W) or (N, H, W, C), or the images with these numbers, in that order.
 
-        Raises: CorruptDataError, ModelError: an image does not come. IndexError: there is no such image. ValueError: an archive
-        of files.
+        Raises: CorruptDataError, ModelError: an image cannot be had. IndexError: there is no such image. ValueError: an archive of
+        files.
         """
         images, lost = self.recover(wanted)
         if lost:
@@ -190,7 +189,7 @@ class ArchiveReader:
         return images
 
     def recover(self, wanted: Iterable[int] | None = None) -> tuple[Images, list[Lost]]:
-        """As `array`, but images that do not come are zeros, and listed."""
+        """As `array`, but with zeros for images that cannot be had, and a list of these."""
         spec = self.archive.array
         if spec is None:
             raise ValueError("an archive of files has no array: see `files`")
@@ -215,7 +214,7 @@ class ArchiveReader:
         return samples.reshape(-1, *spec.shape[1:]).view(spec.dtype), lost
 
     def files(self, wanted: Iterable[int] | None = None) -> Iterator[tuple[int, Restored | BbansError]]:
-        """The numbers and files of all that was packed, or of some, as they come; or why one does not come.
+        """Each file with its number, or why it cannot be had: all files, or those with these numbers, group by group.
 
         Raises: IndexError: there is no such file. ValueError: the archive of an array.
         """
@@ -234,7 +233,7 @@ class ArchiveReader:
                     yield image, content if isinstance(content, BbansError) else _file(content, place)
 
     def damage(self) -> list[Lost]:
-        """The chunks that are not as they were written. Reads all of them, but decodes none."""
+        """The images of damaged chunks. Reads all chunks and decodes none."""
         lost = []
         for group in self._groups:
             for part in group.parts():
@@ -250,7 +249,7 @@ class ArchiveReader:
 
     @cached_property
     def _places(self) -> list[int]:
-        """Of each file in its group."""
+        """The place of each file in its group."""
         places = [0] * len(self)
         for images in self.archive.images_by_group():
             for place, image in enumerate(images):
@@ -258,7 +257,7 @@ class ArchiveReader:
         return places
 
     def _checked(self, wanted: Iterable[int]) -> list[int]:
-        """Numbers from 0 on; negative ones count from the end. Raises: IndexError."""
+        """The numbers, with negative ones counted from the end. Raises: IndexError."""
         count, numbers = len(self), list(map(operator.index, wanted))
         for number in numbers:
             if not -count <= number < count:
@@ -270,7 +269,7 @@ class ArchiveReader:
         return type(error)(f"{images_in_words(self.archive, images)}: {error}")
 
     def _read(self, offset: int, size: int) -> bytes:
-        """Bytes of the file: fewer at its end, and nothing is allocated for what is not there."""
+        """Bytes of the file, fewer at its end: a false size allocates nothing."""
         self._file.seek(offset)
         return self._file.read(min(size, max(0, self.file_bytes - offset)))
 

@@ -1,10 +1,10 @@
-"""What is packed, sorted into groups: an array of images, or the files below a folder.
+"""What goes into an archive, sorted into groups: an array of images, or the files below a folder.
 
 ::
 
     array          one group
-    folder         pictures of a shape that a model for sets takes     one group a shape, pixels in memory
-                   all other files                                     read again when they are coded, each on its own
+    folder         pictures of a shape that some model for sets takes     one group for each shape, pixels in memory
+                   all other files                                        coded one by one, read again for that
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from .codec import Shape
 from .model import ModelLoader
 
 Progress = Callable[[str, int, int], None]
-"""(what is done, how many images are done, of how many)"""
+"""(what is going on, images done, images in all)"""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Images of one shape (N, H, W, C), with their numbers in the archive; pictures have a wrapper each."""
+    """Images of one shape (N, H, W, C). `members` are their numbers in the archive; pictures have a wrapper each."""
 
     images: Pixels
     members: range | list[int]
@@ -50,17 +50,14 @@ class Samples:
         return arrays.binary_unit(self.images)
 
     def symbols(self, start: int, stop: int, unit: int) -> Pixels:
-        """What is coded for the images from `start` to `stop`: their samples, in units of so many."""
+        """The symbols of the images from `start` to `stop`: their samples divided by `unit`."""
         part = self.images[start:stop]
         return part if unit == 1 else part // np.uint8(unit)
 
 
 @dataclass(frozen=True)
 class PackSource:
-    """All that goes into an archive.
-
-    ``samples`` are the groups of images of one shape. ``others`` are the numbers of the files that are coded one by one.
-    """
+    """All that goes into an archive: groups of images of one shape, and the numbers of the `others`, which are coded one by one."""
 
     array: ArraySpec | None
     names: list[str]
@@ -71,13 +68,13 @@ class PackSource:
     notes: list[str]
 
     def read(self, number: int) -> bytes:
-        """A file. Raises: OSError."""
+        """The bytes of a file. Raises: OSError, which names it."""
         assert self.folder is not None
         return _read(self.folder, self.names[number])
 
 
 def from_array(array: arrays.Images) -> PackSource:
-    """Raises: UnsupportedImageError: not uint8 or bool, or not (N, H, W) or (N, H, W, C)."""
+    """The images of an array. Raises: UnsupportedImageError: not uint8 or bool, or not (N, H, W) or (N, H, W, C)."""
     fault = arrays.fault_of_images(array.dtype, array.shape)
     if fault:
         raise UnsupportedImageError(fault)
@@ -87,7 +84,7 @@ def from_array(array: arrays.Images) -> PackSource:
 
 
 def from_folder(folder: Path, models: ModelLoader, progress: Progress) -> PackSource:
-    """All files below a folder, sorted by name. What is neither file nor folder, and folders behind links, are left out and noted.
+    """All files below a folder, sorted by name. Links to folders, and what is neither file nor folder, are left out and noted.
 
     Raises: UnsupportedImageError: no files, or names beyond the limits of `bbans.formats.names`. OSError.
     """
@@ -137,7 +134,7 @@ def _files(folder: Path, notes: list[str]) -> Iterator[str]:
             elif entry.is_file():
                 yield name
             else:
-                notes.append(f"{name} is no file: left out")
+                notes.append(f"{name} is not a file: left out")
 
 
 def _picture(data: bytes) -> Picture | None:

@@ -10,12 +10,12 @@ _NAMES = 5  # of many
 
 
 def images_in_words(archive: Archive, images: Sequence[int]) -> str:
-    """The first names of files, or the numbers of images in an array."""
+    """Such as `a.png, b.png` or `images 0-454`: the first names of files, or the numbers of images of an array."""
     return spans(images) if archive.array else first_names([archive.names[image] for image in images])
 
 
 def first_names(names: Sequence[str]) -> str:
-    """Such as `a.png, b.png`, or five of many names and how many more there are."""
+    """The first five names, and how many more there are."""
     more = len(names) - _NAMES
     return ", ".join(names[:_NAMES]) + (f" and {more} more" if more > 0 else "")
 

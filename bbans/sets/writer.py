@@ -1,10 +1,10 @@
-"""pack: images -> an archive.
+"""Writing an archive.
 
 ::
 
     source -> groups -> chunks -codec-> bodies, decoded again and compared -> index | bodies
 
-Bodies wait in a temporary file until the index, which lists them and comes first, can be written.
+The index comes first in the file, but is known last: until then the bodies are in a temporary file.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from .words import first_names
 
 _MEMORY_BYTES = 1 << 26
 
-ModeName = Literal["auto", "stored"]
+PackMode = Literal["auto", "stored"]
 
 
 @dataclass(frozen=True)
 class Packed:
-    """An archive that was written: its index, the size of the file, and what the user should know of how it was done."""
+    """An archive that was written: its index, the size of the file, and notes for the user on how it was coded."""
 
     archive: Archive
     file_bytes: int
@@ -56,7 +56,7 @@ def pack(
     model: str | Path | SetModel | None = None,
     scheme: str | None = None,
     chunk: int | None = None,
-    mode: ModeName = "auto",
+    mode: PackMode = "auto",
     threads: int | None = None,
     verify: bool = True,
     progress: Progress = lambda what, done, total: None,
@@ -66,21 +66,21 @@ def pack(
     Args:
         source: a folder, a file of `bbans.sets.arrays` (`FILE.npz:KEY` for one array of several), or an array (N, H, W[, C]) of
             uint8 or bool.
-        target: a path, which is written whole or not at all, and replaced if it exists; or an open file, which is written from
-            where it is.
-        model: codes all images that it fits: an installed model's id, a weight file, or a model. None: for each shape of images,
-            the one that makes the first of them smallest.
-        scheme: of bits-back coding; None for the model's own.
-        chunk: images in a chunk; None for as few as keep the cost of beginning chunks below `plan.INITIAL_SHARE`.
-        mode: `stored` codes nothing by a model.
-        threads: at most so many; as many as there are cores if None. The bytes do not depend on it.
-        verify: decode everything once, and compare.
-        progress: called with what is done, and how many images of how many are done.
+        target: a path, which is written whole or not at all, and replaced if it exists; or an open file, written from its
+            current position.
+        model: codes all images that it fits: the id of an installed model, a weight file, or a model. None chooses a model for
+            each shape of images, by coding the first of them.
+        scheme: of bits-back coding, such as `bit-swap`; None for the model's own.
+        chunk: images in a chunk; None for as few as keep the cost of starting chunks below `plan.INITIAL_SHARE`.
+        mode: `stored` uses no model.
+        threads: the most to use; None for as many as there are cores. The bytes do not depend on it.
+        verify: decode everything and compare.
+        progress: called with what is going on, images done, and images in all.
     Raises:
         UnsupportedImageError: not an array of images, or a folder without pictures.
-        ModelError: the model is not here, cannot run, or fits none of the images.
-        VerifyError: what was coded does not decode to the same.
-        ValueError: an argument is out of range, or does not go with another.
+        ModelError: the model is not installed, cannot run, or fits none of the images.
+        VerifyError: what was coded does not decode to the same images.
+        ValueError: an argument is out of range, or contradicts another.
         OSError: a file cannot be read or written.
     """
     if mode not in ("auto", "stored"):
@@ -109,7 +109,7 @@ def pack(
 
 @dataclass
 class _OpenGroup:
-    """A group that is being written: its bodies are not in the file yet."""
+    """A group that is being written. Its bodies wait in a temporary file."""
 
     group: Group
     members: Sequence[int]
@@ -162,7 +162,7 @@ class _Writer:
         return Archive(self.source.array, tuple(self.source.names), tuple(members), self.source.source_bytes, groups)
 
     def _add_samples(self, samples: Samples) -> None:
-        """A group of images of one shape, coded in spans, so that memory does not grow with their number."""
+        """Code a group of images of one shape, as many at a time as SPAN_SAMPLES allows."""
         plan, notes = plan_group(samples, self.models, self.chunk)
         self.notes += notes
         codec, chunk, count = plan.codec, plan.chunk, len(samples.images)
@@ -198,7 +198,7 @@ class _Writer:
             raise VerifyError("what was packed unpacks to other images")
 
     def _add_others(self) -> None:
-        """The files that are coded one by one. Raises: UnsupportedImageError: no pictures are among all files."""
+        """Code the files that are coded one by one. Raises: UnsupportedImageError: the folder holds no picture."""
         groups: dict[FileMethod, _OpenGroup] = {}
         members: dict[FileMethod, list[int]] = {}
         for done, number in enumerate(self.source.others):
@@ -216,10 +216,10 @@ class _Writer:
         if len(kept) == len(self.source.names) > 0:
             raise UnsupportedImageError("there are no pictures in this folder")
         if kept:
-            self.notes.append(f"no pictures, kept as they are: {first_names(kept)}")
+            self.notes.append(f"not pictures, kept as they are: {first_names(kept)}")
 
     def _file(self, number: int) -> tuple[FileMethod, bytes, bytes]:
-        """A file on its own: its method, body and check."""
+        """The method, body and check of a file. Raises: VerifyError."""
         data = self.source.read(number)
         try:
             for method in FILE_METHODS:
@@ -232,7 +232,7 @@ class _Writer:
 
 
 def _same(decoded: Content, content: ImagesContent) -> bool:
-    """Whether a chunk is decoded to the images that were coded, and whether those of pictures make the same files."""
+    """Whether a chunk decodes to the same images, and these, if they are pictures, give files that read as the same pictures."""
     if not isinstance(decoded, ImagesContent) or not np.array_equal(decoded.samples, content.samples):
         return False
     pictures = map(content.picture, range(len(content.wrappers)))

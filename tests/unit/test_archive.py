@@ -181,7 +181,7 @@ def test_an_index_that_cannot_be(index: bytes, words: str) -> None:
             Archive(ArraySpec("uint8", (3, 1 << 15, 1 << 15)), (), (), 0, (replace(PACKED, count=3, shape=(1 << 15, 1 << 15, 1)),)),
             "samples",
         ),
-        (replace(MIXED, members=(0,) * 7), "not every picture"),
+        (replace(MIXED, members=(0,) * 7), "not every file"),
         (replace(MIXED, members=(0,) * 8), "more or fewer images"),
         (replace(MIXED, members=(0, 1, 3, 1, 0, 0, 0, 0)), "not there"),
         (Archive(None, ("a", "b"), (0, 0), 0, (replace(FILES, count=2, chunk=2),)), "more than one file"),

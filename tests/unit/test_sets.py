@@ -163,7 +163,7 @@ def test_folder(folder: Path, options: dict[str, object]) -> None:
         assert isinstance(data, Restored)
         assert_same(name, data.data, expected[name])
     assert back.archive.source_bytes == sum(map(len, expected.values()))
-    assert any("no pictures, kept as they are: broken.png, empty, labels.csv" in note for note in done.notes)
+    assert any("not pictures, kept as they are: broken.png, empty, labels.csv" in note for note in done.notes)
     assert packed(folder, **options)[0].getvalue() == file.getvalue()
 
     groups = {name: back.archive.groups[member] for name, member in zip(back.archive.names, back.archive.members, strict=True)}
@@ -198,7 +198,7 @@ def test_folders_that_cannot_be_packed(tmp_path: Path) -> None:
         packed(tmp_path)
     (tmp_path / "a.png").write_bytes(png(digits(1)[0]))
     _, done = packed(tmp_path)
-    assert {"link is no file: left out", "broken is no file: left out"} <= set(done.notes)
+    assert {"link is not a file: left out", "broken is not a file: left out"} <= set(done.notes)
     (tmp_path / "a.png").chmod(0)
     try:
         packed(tmp_path)  # root may

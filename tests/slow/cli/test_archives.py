@@ -87,7 +87,7 @@ def test_array_there_and_back(array: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_folder_there_and_back(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = vaezip(capsys, "pack", "photos/", "--chunk", "2")
-    assert (code, out) == (0, "") and "no pictures, kept as they are: notes.txt" in err and "photos.vaeza: 6 images" in err
+    assert (code, out) == (0, "") and "not pictures, kept as they are: notes.txt" in err and "photos.vaeza: 6 images" in err
     assert vaezip(capsys, "unpack", "-q", "photos.vaeza", "-o", "back") == (0, "", "")
     assert_same_pictures(Path("back"), folder)
     assert vaezip(capsys, "unpack", "-q", "photos.vaeza", "-o", "some", "sub/d.png", "0")[0] == 0
