@@ -46,7 +46,7 @@ class MeanConfig(ImageConfig):
 class MeanVAE(Quantised):
     def __init__(self, config: MeanConfig) -> None:
         super().__init__()
-        self.config, self.noise_size = config, config.latent_count
+        self.config = config
         self.out = QConv(1, config.outputs * config.height * config.width, 1, relu=False)
 
     def forward(self, x: Tensor, noise: Tensor) -> Bits:

@@ -1,19 +1,22 @@
-"""The arithmetic that runs integer layers: one contract, several ways to fulfil it, all with the same bits.
+"""Backends: the arithmetic that runs integer layers. One contract, several implementations, all with the same results.
 
-``reference``
-    float64, every output a matrix product of unfolded patches. Slow and obvious.
-``float32``
-    the library's convolution in float32, channels last: exact by the bound that IntConv checks, as long as the library
-    multiplies and adds (direct or matrix product) and does not transform (Winograd, FFT).
-``float32-unfold``
+`reference`
+    float64, each layer a matrix product of weights and unfolded patches. Slow and obvious.
+`float32`
+    PyTorch's convolution in float32, channels last: exact by the bound that IntConv checks, as long as the library multiplies
+    and adds (directly or as a matrix product) and does not transform (Winograd, FFT).
+`float32-unfold`
     float32 patches times weights as one matrix product, where no library can choose a transform. The fallback.
-``int8``
-    oneDNN's convolution of bytes: uint8 activations times int8 weights, added up in int32, on x86 processors. Without VNNI they
-    add pairs in int16 first, which is exact as well, as 2 * 127 * 127 < 2**15: activations above 127 would break it. What follows
-    the sum is float32 and exact by the same bound: times 2**-e, plus the scaled bias, plus the skip, clamp, round half to even.
+`int8`
+    oneDNN's convolution of bytes on x86 processors: uint8 activations times int8 weights, summed in int32. Processors without
+    VNNI first add pairs in int16, which is exact too, as 2 * 127 * 127 < 2**15; activations above 127 would overflow. What
+    follows the sum is float32 and exact by the same bound: times 2**-e, plus the scaled bias, plus the skip, clamp, round half
+    to even.
 
-Whether a backend keeps the contract on this machine is tested when a model is loaded, on the very shapes that it will run
-(see bbans.models.photo.network), never assumed.
+Whether a backend keeps the contract on this machine is never assumed: it is tested whenever a model is loaded, on the very shapes
+that coding will run (see bbans.exact.selfcheck).
+
+A new backend is a subclass of Layer and its entries in LAYERS and BACKENDS.
 """
 
 from __future__ import annotations
@@ -31,13 +34,12 @@ from bbans.exact.network import ACTIVATION_MAX, IntConv
 
 
 class Layer(ABC):
-    """An IntConv made ready for one backend and device.
+    """An IntConv prepared for one backend and device. Several threads may call it at a time.
 
-    Called with x (N, C_in, H, W) and, relu layers only, perhaps a skip (N, C_out, H', W'), both activations and left as they are;
-    returns (N, C_out, H', W') with H' = H - k + 1: activations (relu) or exact multiples of 2**-exponent (heads). Made once, it
-    may be called by several threads at a time.
+    Takes x (N, C_in, H, W) and, if it is a relu layer, optionally a skip (N, C_out, H', W'); both are activations, and are not
+    changed. Returns (N, C_out, H', W') with H' = H - k + 1: activations (relu) or exact multiples of 2**-exponent (heads).
 
-    Raises: RuntimeError, when made or when called, if the library lacks this arithmetic.
+    Raises: RuntimeError, from the constructor or a call, if the library lacks this arithmetic.
     """
 
     activations: ClassVar[torch.dtype]
@@ -71,7 +73,7 @@ class _FloatLayer(Layer):
 
 
 class Float32(_FloatLayer):
-    """The library's convolution."""
+    """PyTorch's convolution."""
 
     activations = outputs = torch.float32
 
@@ -95,16 +97,16 @@ class Float32Unfold(_FloatLayer):
 
 
 class Reference(Float32Unfold):
-    """The same in float64."""
+    """Float32Unfold in float64."""
 
     activations = outputs = torch.float64
 
 
-_PACKED_FOR = 64  # positions a side: oneDNN packs weights for a shape, and again at each call where another order suits better
+_PACKED_FOR = 64  # side of the inputs: oneDNN packs weights for a shape, and again at each call that another order suits better
 _HEAD = {"output_dtype": torch.float32, "attr": "none", "scalars": [], "algorithm": ""}
-# clamped before it is rounded, which is the same, as the bounds are integers
+# clamped before rounding, which is the same, as the bounds are integers
 _CLAMPED = {"output_dtype": torch.uint8, "attr": "hardtanh", "scalars": [0.0, float(ACTIVATION_MAX)], "algorithm": ""}
-# here the operator knows no clamp but relu; yet sums have the type of what they are added to, and int8 ends at 127
+# here relu is the only clamp, but sums have the type of what they are added to, and int8 ends at 127
 _ONTO_SKIP = {
     "output_dtype": torch.int8,
     "accum_scale": 1.0,
@@ -120,7 +122,7 @@ _ONTO_SKIP = {
 class Int8(Layer):
     """oneDNN's int8 kernels, through the operators that PyTorch lowers quantised graphs to.
 
-    Their arguments go by name, as the order is another one in some versions.
+    Arguments are passed by name, as their order differs between versions.
     """
 
     activations, outputs = torch.uint8, torch.float32
@@ -159,21 +161,21 @@ class Int8(Layer):
 
 
 def _has_int8_kernels() -> bool:
-    """Whether oneDNN has int8 kernels for this processor. For others than x86 it may have plain loops only: right, but slow."""
+    """Whether oneDNN has int8 kernels for this processor. On others than x86 it may have plain loops: correct, but slow."""
     return torch.backends.cpu.get_cpu_capability().startswith("AVX") and hasattr(torch.ops.onednn, "qconv2d_pointwise")
 
 
 LAYERS: dict[str, type[Layer]] = {"int8": Int8, "float32": Float32, "float32-unfold": Float32Unfold, "reference": Reference}
 
-BACKENDS = {  # of a kind of device, in the order of preference
+BACKENDS = {  # by kind of device, the preferred one first
     "cpu": (*(["int8"] if _has_int8_kernels() else []), "float32", "float32-unfold", "reference"),
-    # cuDNN may choose a transform after the self-check has passed, for want of memory: there, no convolution is the library's
+    # no library convolution: cuDNN may switch to a transform after the self-check has passed, when memory is short
     "cuda": ("float32-unfold", "reference"),
 }
 
 
 def layer_class(backend: str) -> type[Layer]:
-    """The layers of a backend by its name. Raises: ModelError when there is none of that name."""
+    """The class of a backend's layers. Raises: ModelError when there is no backend of that name."""
     if backend not in LAYERS:
-        raise ModelError(f"there is no backend '{backend}': there are {', '.join(LAYERS)}")
+        raise ModelError(f"there is no backend '{backend}', only {', '.join(LAYERS)}")
     return LAYERS[backend]

@@ -1,4 +1,4 @@
-"""From trained layers to integer ones, and back."""
+"""Trained layers to integer layers, and back."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from bbans.errors import ModelError
 from bbans.exact.network import ACCUMULATOR_LIMIT, ACTIVATION_MAX, WEIGHT_MAX, IntConv
 from bbans.exact.qat import ACTIVATION_STEP, QConv, weight_exponents
 
-ATTEMPTS = 50  # of keep_exact at one layer, each 1 % further in; one or two are enough unless exponents change
+ATTEMPTS = 50  # of keep_exact for a layer, each 1 % further inside; one or two suffice unless exponents change
 
 
 def export_conv(layer: QConv) -> IntConv:
-    """The integer layer that computes what ``layer`` computes when it is quantised, but for the bias's own rounding.
+    """The integer layer that computes what `layer` computes when quantised, except that the bias is rounded too.
 
     Inverse: import_conv. Raises: ModelError when a channel breaks the bound of exactness.
     """
     weight, bias, exponent = _integers(layer)
     return IntConv(
-        weight=weight.cpu().numpy().astype(np.int8, order="C"),  # of a model that may be channels last
+        weight=weight.cpu().numpy().astype(np.int8, order="C"),  # a model may be channels last
         bias=bias.cpu().numpy().astype(np.int32),
         exponent=exponent.cpu().numpy().astype(np.int8),
         relu=layer.relu,
@@ -31,9 +31,12 @@ def export_conv(layer: QConv) -> IntConv:
 
 @torch.no_grad()
 def import_conv(layer: QConv, integers: IntConv) -> None:
-    """Give ``layer`` the weights and biases of an integer layer. Inverse: export_conv. Raises: ModelError for another shape."""
+    """Set the weights and biases of `layer` to those of an integer layer. Inverse: export_conv.
+
+    Raises: ModelError when the shapes differ.
+    """
     if integers.weight.shape != layer.weight.shape or integers.bias.shape != layer.bias.shape or integers.relu != layer.relu:
-        raise ModelError(f"a layer of shape {tuple(layer.weight.shape)} expected, {integers.weight.shape} found")
+        raise ModelError(f"a layer of shape {tuple(layer.weight.shape)} is expected, not {integers.weight.shape}")
     scale = torch.from_numpy(np.ldexp(1.0, -integers.exponent.astype(np.int32)))
     weight = torch.from_numpy(integers.weight).double() * scale.view(-1, 1, 1, 1)
     centre = layer.centre * ACTIVATION_STEP * weight[:, : layer.centred].sum(dim=(1, 2, 3))
@@ -42,7 +45,7 @@ def import_conv(layer: QConv, integers: IntConv) -> None:
 
 
 def export_layers(model: nn.Module) -> dict[str, IntConv]:
-    """All layers of a trained model by their names in it. Inverse: import_layers. Raises: ModelError when one breaks the bound."""
+    """The layers of a trained model by name. Inverse: import_layers. Raises: ModelError when one breaks the bound of exactness."""
     layers = {}
     for name, module in _convolutions(model):
         try:
@@ -53,7 +56,7 @@ def export_layers(model: nn.Module) -> dict[str, IntConv]:
 
 
 def import_layers(model: nn.Module, layers: Mapping[str, IntConv]) -> None:
-    """Give a model the weights of integer layers. Inverse: export_layers. Raises: ModelError when they are of another model."""
+    """Set a model's weights to those of integer layers. Inverse: export_layers. Raises: ModelError for layers of another model."""
     modules = dict(_convolutions(model))
     if modules.keys() != layers.keys():
         raise ModelError(f"the weights do not fit the model: {', '.join(sorted(modules.keys() ^ layers.keys()))}")
@@ -66,13 +69,14 @@ def import_layers(model: nn.Module, layers: Mapping[str, IntConv]) -> None:
 
 @torch.no_grad()
 def keep_exact(model: nn.Module) -> list[str]:
-    """Project the weights that break the bound of exactness onto it. Returns the names of the layers that were changed.
+    """Project weights that break the bound of exactness onto it. Returns the names of the layers that changed.
 
-    For training: a network that is looked at now and then never drifts to where it cannot be exported. The projection is the
+    For training: a network that is projected now and then never drifts to where it cannot be exported. The projection is the
     nearest point of the l1 ball: every weight of the channel shrinks by the same amount, small ones to zero.
 
-    Raises: ModelError when a channel's bias leaves its weights no room. Source: Duchi et al., "Efficient projections onto the
-    l1-ball for learning in high dimensions", ICML 2008.
+    Raises: ModelError when a channel's bias leaves its weights no room.
+
+    Source: Duchi et al., "Efficient projections onto the l1-ball for learning in high dimensions", ICML 2008.
     """
     changed = []
     for name, layer in _convolutions(model):
@@ -104,7 +108,7 @@ def _integers(layer: QConv) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _onto_l1_ball(x: Tensor, radius: float) -> Tensor:
-    """The nearest point whose magnitudes add up to the radius; x is outside."""
+    """The nearest point whose magnitudes sum to the radius, for x outside the ball."""
     ordered = x.abs().flatten().sort(descending=True).values
     excess = (ordered.cumsum(0) - radius) / torch.arange(1, x.numel() + 1, device=x.device)
     threshold = excess[int((ordered > excess).sum()) - 1]

@@ -1,12 +1,14 @@
-"""Integer convolutions: what a trained layer becomes, and the proof that float32 computes it exactly.
+"""Integer convolutions: what a trained layer becomes, and why float32 computes it exactly.
+
+::
 
     y = clamp(round_half_even((sum w a + b + (skip << e)) * 2**-e), 0, 127)         relu layers
     y = (sum w a + b) * 2**-e, kept at accumulator precision                        heads
 
-``a`` and ``skip`` are activations 0..127, ``w`` weights -127..127, ``b`` an integer, ``e`` an exponent per output channel. If for
-every channel ``sum|w| * 127 + |b| + (127 << e) < 2**24``, every partial sum is an integer that float32 holds exactly, whatever the
-order of summation; scaling all of it by 2**-e is exact as well, so the weights are used as ``w * 2**-e`` and the accumulator
-comes out scaled. The bound is checked when a layer is made, so an inexact layer cannot exist.
+`a` and `skip` are activations 0 .. 127, `w` weights -127 .. 127, `b` an integer, `e` an exponent for each output channel. If for
+every channel `sum|w| * 127 + |b| + (127 << e) < 2**24`, then every partial sum is an integer that float32 holds exactly, in any
+order of summation. Scaling everything by 2**-e is exact too, so weights are used as `w * 2**-e` and the accumulator comes out
+scaled. The constructor checks the bound, so an inexact layer cannot exist.
 
 Source: Ballé, Johnston and Minnen, "Integer Networks for Data Compression with Latent-Variable Models", ICLR 2019.
 """
@@ -29,9 +31,10 @@ ACCUMULATOR_LIMIT = 1 << 24
 
 @dataclass(frozen=True)
 class IntConv:
-    """An integer convolution, stride 1, no padding of its own.
+    """An integer convolution of stride 1, without padding.
 
     Shapes: weight (C_out, C_in, k, k) int8; bias (variants, C_out) int32, in units of the accumulator; exponent (C_out,) int8.
+    relu: whether outputs are activations; else they are a head's.
     Raises: ModelError when a channel could leave the range in which float32 is exact.
     """
 
@@ -61,12 +64,12 @@ class IntConv:
 
     @property
     def macs(self) -> int:
-        """Multiplications per output position."""
+        """Multiply-accumulate operations for each output position."""
         return self.weight.size
 
 
 def to_tensors(layers: Mapping[str, IntConv]) -> dict[str, NDArray[np.generic]]:
-    """Named arrays of a set of layers, for a weight file. Inverse: from_tensors."""
+    """The layers of a model as named arrays, for a weight file. Inverse: from_tensors."""
     tensors: dict[str, NDArray[np.generic]] = {}
     for name, layer in layers.items():
         tensors[f"{name}.weight"] = layer.weight
@@ -77,7 +80,7 @@ def to_tensors(layers: Mapping[str, IntConv]) -> dict[str, NDArray[np.generic]]:
 
 
 def from_tensors(tensors: Mapping[str, NDArray[np.generic]]) -> dict[str, IntConv]:
-    """The layers of ``to_tensors``. Raises: CorruptDataError when a part is missing or of another type."""
+    """The layers of named arrays. Inverse: to_tensors. Raises: CorruptDataError when a part is missing or of another type."""
     layers = {}
     for name in sorted({key.rpartition(".")[0] for key in tensors}):
         try:

@@ -1,13 +1,13 @@
 """Quantisation-aware training modules: float networks that round exactly where the integer networks do.
 
-The integer network (:mod:`bbans.exact.network`) computes, for activations ``a`` in 0..127, weights ``w`` in -127..127 and an
-exponent ``e`` per output channel::
+The integer network (`bbans.exact.network`) computes, for activations `a` in 0 .. 127, weights `w` in -127 .. 127 and an exponent
+`e` for each output channel::
 
     y = clamp(round_half_even((sum w a + b + (skip << e)) * 2**-e), 0, 127)
 
-Here the same numbers are floats on a grid: an activation is ``a * ACTIVATION_STEP``, a weight ``w * 2**-e``. With ``quantised``
-off a module keeps the clamp and drops the rounding, so that training may start in plain float and switch at a stated step.
-Gradients pass the rounding unchanged (straight-through estimator).
+Here the same numbers are floats on a grid: an activation is `a * ACTIVATION_STEP`, a weight `w * 2**-e`. While `quantised` is
+off, a module clamps but does not round, so that training can start in plain float and switch later. Gradients pass the rounding
+unchanged (straight-through estimator).
 
 Source: Ballé, Johnston and Minnen, "Integer Networks for Data Compression with Latent-Variable Models", ICLR 2019.
 """
@@ -27,11 +27,11 @@ REVIVAL = 0.05  # share of an upward gradient that reaches an activation at zero
 
 
 class _Activation(torch.autograd.Function):
-    """Clamp to the activation range and, if asked, round to its grid.
+    """Clamp to the range of activations and, if `quantised`, round to their grid.
 
     Outside the range the gradient would be zero, and a layer whose outputs drifted out would never come back: with plain ReLUs
-    most channels of the photo model died or saturated within 3,000 steps. So above the range a gradient that pulls down passes,
-    and below it a gradient that pulls up passes in part.
+    most channels of the photo model died or saturated within 3,000 steps. So a gradient that pulls down passes above the range,
+    and part of a gradient that pulls up passes below it.
     """
 
     @staticmethod
@@ -51,7 +51,7 @@ class _Activation(torch.autograd.Function):
 
 
 def activation(x: Tensor, quantised: bool) -> Tensor:
-    """ReLU clamped to the range of the integer activations; rounded to their grid when ``quantised``."""
+    """ReLU clamped to the range of the integer activations; rounded to their grid when `quantised`."""
     return cast(Tensor, _Activation.apply(x, quantised))  # type: ignore[no-untyped-call]
 
 
@@ -61,13 +61,13 @@ def round_ste(x: Tensor) -> Tensor:
 
 
 def weight_exponents(weight: Tensor) -> Tensor:
-    """Largest e per output channel such that every weight * 2**e fits -127..127. Shape: (C_out,)."""
+    """For each output channel the largest e for which all its weights * 2**e are in -127 .. 127. Shape: (C_out,)."""
     largest = weight.detach().abs().amax(dim=(1, 2, 3)).clamp(min=1e-9)
     return torch.floor(torch.log2(WEIGHT_MAX / largest)).clamp(0, EXPONENT_MAX)
 
 
 class Quantised(nn.Module):
-    """A module that can round as its integer form does, and starts without."""
+    """A module that can round as its integer form does. It starts without rounding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,15 +75,15 @@ class Quantised(nn.Module):
 
 
 class QConv(Quantised):
-    """Convolution with zero padding whose weights and outputs can be put on the integer grids.
+    """A convolution with zero padding whose weights and outputs can be rounded to the integer grids.
 
     Args:
-        c_in, c_out, kernel: as in ``nn.Conv2d``; stride 1.
-        centre: integer level that is subtracted from the first ``centred`` input channels. The integer network folds it into the
-            bias and sees raw unsigned inputs; training sees centred ones and is better conditioned.
-        variants: number of biases to choose from (one per level of the pyramid, say).
-        gain: variance of a weight times the fan-in at the start; 2 is He's initialisation.
-        relu: clamp and round the output as an activation; else the output stays at accumulator precision.
+        c_in, c_out, kernel: as in `nn.Conv2d`; the stride is 1.
+        centre: integer level that is subtracted from the first `centred` input channels. The integer network has it in the bias
+            and gets raw unsigned inputs; in training the centred inputs are better conditioned.
+        variants: number of biases to choose from, such as one for each level of a pyramid.
+        gain: initial variance of a weight times the fan-in; 2 is He's initialisation.
+        relu: clamp and round the output as an activation; else it stays at accumulator precision.
     """
 
     def __init__(
@@ -122,17 +122,17 @@ class QConv(Quantised):
         return self.bias - self.centre * ACTIVATION_STEP * weight[:, : self.centred].sum(dim=(1, 2, 3))
 
     def forward(self, x: Tensor, skip: Tensor | None = None, variant: int = 0) -> Tensor:
-        """(B, C_in, H, W) -> (B, C_out, H, W); ``skip`` (B, C_out, H, W) is added before the activation."""
+        """(B, C_in, H, W) -> (B, C_out, H, W); `skip` (B, C_out, H, W) is added before the activation."""
         weight, padding = self.grid_weight(), self.kernel // 2
-        if self.centred:  # taken off the inputs: a bias that it were folded into would be too large for bfloat16
+        if self.centred:  # subtracted from the inputs: folded into the bias it would be too large for bfloat16
             x = nn.functional.pad(x, (padding,) * 4) - self.offset
             padding = 0
-        if self.kernel == 1 and x.shape[-2:] == (1, 1):  # the same as a matrix product: on the CPU three times as fast
+        if self.kernel == 1 and x.shape[-2:] == (1, 1):  # as a matrix product it is three times as fast on the CPU
             y = nn.functional.linear(x.flatten(1), weight.flatten(1))[:, :, None, None]
         else:
             y = nn.functional.conv2d(x, weight, padding=padding)
-        # The bias in float32, whatever the convolution ran in: rounded to bfloat16 it would be wrong by up to a quarter of an
-        # activation's step for all inputs alike, and a model that has learned to live with that fails as integers.
+        # The bias is added in float32, whatever the convolution ran in. Rounded to bfloat16 it would be off by up to a quarter
+        # of an activation step, the same for all inputs, and a model that has adapted to that fails as integers.
         total = y.float() + self.bias[variant].view(-1, 1, 1)
         if skip is not None:
             total = total + skip
@@ -140,9 +140,9 @@ class QConv(Quantised):
 
 
 def pool(x: Tensor, block: int, shift: int, quantised: bool) -> Tensor:
-    """Sum of activations over blocks, times 2**-shift, as an activation. (B, C, H, W) -> (B, C, ceil(H/b), ceil(W/b)).
+    """Sums of activations over blocks of b x b, times 2**-shift, as activations. (B, C, H, W) -> (B, C, ceil(H/b), ceil(W/b)).
 
-    Positions beyond the border count as zero, as they do in the convolutions.
+    Positions beyond the border count as zero, as in the convolutions.
     """
     height, width = x.shape[-2:]
     x = nn.functional.pad(x, (0, -width % block, 0, -height % block))
@@ -151,7 +151,7 @@ def pool(x: Tensor, block: int, shift: int, quantised: bool) -> Tensor:
 
 
 def set_quantised(module: nn.Module, quantised: bool) -> None:
-    """Switch the rounding of every layer below ``module`` on or off."""
+    """Switch the rounding of every layer below `module` on or off."""
     for child in module.modules():
         if isinstance(child, Quantised):
             child.quantised = quantised

@@ -23,6 +23,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from bbans.errors import ModelError
+from bbans.exact.selfcheck import Network
 from bbans.models.config import ImageConfig, ModelConfig, PictureConfig, from_json, to_json
 from bbans.models.grids import Samples
 from bbans.models.weights import PHOTO, Weights, pack
@@ -36,13 +37,6 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "bbans.models"
 ELBO_OF_SETS = "bbans.models.elbo:draw"
-
-
-class Network(Protocol):
-    """The integer form of a model on one backend."""
-
-    def digest(self) -> str:
-        """What its stages give for fixed inputs (see bbans.exact.selfcheck)."""
 
 
 class PictureCodec(Protocol):

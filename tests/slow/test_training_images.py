@@ -220,4 +220,4 @@ def test_configs_know_their_noise() -> None:
     for family in SIZES:
         task = task_of(family)
         assert isinstance(task.config, ImageConfig) and isinstance(task.images, ImageSet)
-        assert task.make(None).noise_size == task.config.latent_count == task.batches(QUICK, ONE)[0][1].shape[1]
+        assert task.config.latent_count == task.batches(QUICK, ONE)[0][1].shape[1]

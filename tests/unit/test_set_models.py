@@ -133,7 +133,7 @@ def test_code_length_is_the_training_forms_negative_elbo(name: str, folder: str)
     parts = codec.encode(images, 1).accounting
     net = parts.net_bits - parts.initial_bits
     x = torch.from_numpy(np.repeat(images, 20, 0)).permute(0, 3, 1, 2)
-    noise = torch.rand(len(x), model.noise_size, generator=torch.Generator().manual_seed(1)).clamp(1e-6, 1 - 1e-6)
+    noise = torch.rand(len(x), model.config.latent_count, generator=torch.Generator().manual_seed(1)).clamp(1e-6, 1 - 1e-6)
     with torch.no_grad():
         bits = model(x, noise)
     per_image = (bits.likelihood() + bits.kl()).view(len(images), 20)
@@ -152,12 +152,12 @@ def test_accounting_is_the_message(name: str, folder: str) -> None:
 def test_a_share_of_the_pixels_stands_for_all(name: str) -> None:
     model, config = deepcopy(model_of(name)), CONFIGS[name]
     x = torch.from_numpy(images_of(config, 3)).permute(0, 3, 1, 2)
-    noise = torch.full((3, model.noise_size), 0.5)
+    noise = torch.full((3, model.config.latent_count), 0.5)
     with torch.no_grad():
         whole = model(x, noise).likelihood()
         model.pixel_share, shares = 0.25, []
         for offset in np.arange(config.height * config.width) / (config.height * config.width) + 1e-3:
-            chosen = model._chosen(torch.full((1, 1), float(offset)), config.height * config.width // 4)
+            chosen = model._pixels_of_step(torch.full((1, 1), float(offset)), config.height * config.width // 4)
             assert len(set(chosen.tolist())) == config.height * config.width // 4
             noise[0, 0] = float(offset)
             shares.append(model(x, noise).likelihood()[1:])
@@ -190,7 +190,7 @@ def test_a_widened_model_begins_as_it_was(name: str) -> None:
     wide = widen(pure, wanted)
     set_quantised(wide, True)
     x = torch.from_numpy(images_of(config, 5)).permute(0, 3, 1, 2)
-    noise = torch.rand(5, pure.noise_size, generator=torch.Generator().manual_seed(1)).clamp(0.01, 0.99)
+    noise = torch.rand(5, pure.config.latent_count, generator=torch.Generator().manual_seed(1)).clamp(0.01, 0.99)
     with torch.no_grad():
         before, after = pure(x, noise), wide(x, noise)
     assert wide.config == wanted
@@ -205,7 +205,7 @@ def test_more_context_changes_nothing_at_first(name: str) -> None:
     wide = widen(old, replace(config, context=config.context + 1))
     set_quantised(wide, True)
     x = torch.from_numpy(images_of(config, 3)).permute(0, 3, 1, 2)
-    noise = torch.full((3, old.noise_size), 0.3)
+    noise = torch.full((3, old.config.latent_count), 0.3)
     with torch.no_grad():
         assert torch.allclose(old(x, noise).likelihood(), wide(x, noise).likelihood(), rtol=1e-4)
 
@@ -224,8 +224,8 @@ def test_new_pixel_layers_leave_the_rest(name: str, sizes: dict[str, int]) -> No
 @pytest.mark.parametrize(
     ("name", "sizes", "reason"),
     [
-        ("pure", {"widths": (9, 9)}, "other sizes"),
-        ("pure", {"features": 7}, "these stay"),
+        ("pure", {"widths": (9, 9)}, "no other sizes"),
+        ("pure", {"features": 7}, "keeps these"),
         ("dense", {"features": 2, "context": 1}, "no pixel layers"),
         ("bits", {"features": 3, "context": 1}, "no pixel layers"),
     ],

@@ -14,7 +14,7 @@ from bbans.models.markov.config import PRIOR_INDEX, MarkovConfig
 
 
 class MarkovNetwork(BatchNetwork):
-    """The arrows of a Markov hierarchy. `z` is the latents below or above, (B, n)."""
+    """The arrows of a Markov hierarchy. Shapes: z (B, n), the latents that a distribution depends on."""
 
     config: MarkovConfig
 

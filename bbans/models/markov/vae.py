@@ -5,9 +5,9 @@
     x <- z_1 <- z_2 <- .. <- z_L     p(x|z_1) p(z_1|z_2) .. p(z_L)
     x -> z_1 -> z_2 -> .. -> z_L     q(z_1|x) q(z_2|z_1) ..
 
-Each arrow is a network of one hidden layer. With L = 1 it is the model of the BB-ANS paper. Latents live on the integer grid
-0 .. 127; their distributions are discretised logistics, the top prior a fixed one. Every layer is a QConv on 1x1 images; the
-integer form is `bbans.models.markov.network`.
+Each arrow is a network of one hidden layer. With L = 1 it is the model of the BB-ANS paper. Latents are integers 0 .. 127 with
+discretised logistic distributions; the top prior is fixed. Every layer is a QConv on 1x1 images; the integer form is
+`bbans.models.markov.network`.
 
 Sources: Townsend, Bird, Barber, "Practical lossless compression with latent variables using bits back coding", ICLR 2019; Kingma,
 Abbeel, Ho, "Bit-Swap: recursive bits-back coding for lossless compression with hierarchical latent variables", ICML 2019.
@@ -37,7 +37,7 @@ PRIOR_LOG_SCALE = (PRIOR_INDEX - LOG_SCALE_OFFSET) / 16
 
 
 class Arrow(nn.Module):
-    """(B, n, 1, 1) -> (B, outputs, 1, 1), by one hidden layer."""
+    """(B, n, 1, 1) -> (B, outputs, 1, 1), with one hidden layer."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int, centre: int, gain: float) -> None:
         super().__init__()
@@ -73,13 +73,8 @@ class MarkovVAE(Quantised):
             start_head(pixel, c)
             likelihood[0].out.bias[0] = pixel.view(-1, 1).expand(-1, c.height * c.width).reshape(-1)
 
-    @property
-    def noise_size(self) -> int:
-        """Uniform numbers that the latents of an image take."""
-        return self.config.latent_count
-
     def forward(self, x: Tensor, noise: Tensor) -> Bits:
-        """Bits of a batch. Shapes: x (B, C, H, W) uint8, noise (B, noise_size) uniform in (0, 1)."""
+        """Bits of a batch. Shapes: x (B, C, H, W) uint8, noise (B, latent_count) uniform in (0, 1)."""
         c, q = self.config, self.quantised
         uniforms = torch.split(noise, list(c.latents), 1)
         latents: list[Tensor] = []

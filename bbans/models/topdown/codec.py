@@ -54,12 +54,12 @@ class TopDownCoder:
             return meter.count("likelihood", self._likelihood.codec(features))
 
         def posterior(x: Samples) -> Callable[[Above], Codec[Levels]]:
-            seen = network.up(padded(x))
+            bottom_up = network.up(padded(x))
 
-            def given(above: Above) -> Codec[Levels]:
+            def conditional(above: Above) -> Codec[Levels]:
                 layer, state, prior = above
-                return latent_codec(network.posterior(layer, state, seen, prior).first(batch))
+                return latent_codec(network.posterior(layer, state, bottom_up, prior).first(batch))
 
-            return given
+            return conditional
 
         return top_down(model, posterior)

@@ -1,6 +1,6 @@
 """Sizes of the top-down models. No torch.
 
-Convolutions on grids from coarse to fine; priors and posteriors share the way down; the likelihood of a pixel may look at the
+Convolutions on grids from coarse to fine. Priors and posteriors share the way down; the likelihood of a pixel may look at the
 pixels around that are coded before it (`context`).
 """
 
@@ -15,14 +15,19 @@ from bbans.models.config import SIZE_LIMIT, ImageConfig, Shapes
 
 @dataclass(frozen=True)
 class TopDownConfig(ImageConfig):
-    """Sizes of a top-down model; all tuples by grid, coarse to fine.
+    """Sizes of a top-down model. Tuples have an entry for each grid, coarse to fine.
 
-    `divisors`: image side over grid side, each a multiple of the next; `widths`: channels; `blocks`: residual blocks on the
-    way up, and after each latent layer on the way down (once, where a grid has none); `latents`: channels of each latent layer,
-    the first coded first. `features`: channels that the pixel layers get for each pixel; `hidden`: their width; `depth`: how
-    many there are between the first and the last; `context`: radius of the square of pixels they see, of which those coded
-    before count (0: none, a factorised likelihood). With `features` 0 there are no pixel layers: the last layer on the way down
-    gives the likelihood's parameters.
+    Args:
+        divisors: side of the image over side of the grid, each a multiple of the next.
+        widths: channels.
+        blocks: residual blocks on the way up, and on the way down after each layer of latents (once, where a grid has none).
+        latents: channels of each layer of latents, in coding order.
+        features: channels that the pixel layers get for each pixel. 0: there are no pixel layers, and the last layer on the way
+            down gives the likelihood's parameters.
+        hidden: width of the pixel layers.
+        depth: pixel layers between the first and the last.
+        context: radius of the square of pixels that pixel layers look at, of which those coded before count. 0: none, a likelihood
+            that factorises.
     """
 
     divisors: tuple[int, ...] = (28, 4)
@@ -51,9 +56,11 @@ class TopDownConfig(ImageConfig):
             raise ModelError("a context needs pixel layers, and these need features")
 
     def grid_size(self, grid: int) -> tuple[int, int]:
+        """Rows and columns."""
         return self.height // self.divisors[grid], self.width // self.divisors[grid]
 
     def kernel(self, grid: int) -> int:
+        """Side of the kernels of a grid: on a single position there is nothing around."""
         return 1 if self.grid_size(grid) == (1, 1) else 3
 
     @property
@@ -65,7 +72,7 @@ class TopDownConfig(ImageConfig):
         return self.divisors[grid] // (*self.divisors, 1)[grid + 1]
 
     def leaving(self, grid: int) -> int:
-        """Channels with which the way down leaves a grid: those of all positions that a position becomes."""
+        """Channels of a grid's last layer on the way down: those of all finer positions that a position becomes."""
         finer = self.widths[grid + 1] if grid + 1 < len(self.widths) else self.features or self.outputs
         return finer * self.ratio(grid) ** 2
 
@@ -89,8 +96,8 @@ class TopDownConfig(ImageConfig):
         last = len(self.divisors) - 1
         for grid in reversed(range(last + 1)):
             width, kernel = self.widths[grid], self.kernel(grid)
-            given = self.widths[grid + 1] if grid < last else self.channels
-            layers[f"up.{grid}.enter"] = (width, given * self.ratio(grid) ** 2, kernel if grid == last else 1, 1, True)
+            inputs = self.widths[grid + 1] if grid < last else self.channels
+            layers[f"up.{grid}.enter"] = (width, inputs * self.ratio(grid) ** 2, kernel if grid == last else 1, 1, True)
             for index in range(self.blocks[grid]):
                 block(f"up.{grid}.blocks.{index}", width, kernel)
         layers["start"] = (self.widths[0], math.prod(self.grid_size(0)), 1, 1, True)

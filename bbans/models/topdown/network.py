@@ -17,9 +17,9 @@ from bbans.models.topdown.config import TopDownConfig
 
 
 class TopDownNetwork(BatchNetwork):
-    """The stages of a top-down model: up once, then down layer by layer. Its pixel layers are run by the coder.
+    """The stages of a top-down model: bottom-up once, then down layer by layer. Its pixel layers are run by the coder.
 
-    Layers of latents are numbered through all grids, coarse to fine.
+    Layers of latents are numbered through all grids, coarse to fine. A `state` is that before a layer.
     """
 
     config: TopDownConfig
@@ -29,15 +29,14 @@ class TopDownNetwork(BatchNetwork):
         self.places = [(grid, number) for grid, sizes in enumerate(config.latents) for number in range(len(sizes))]
 
     def up(self, x: Samples) -> list[Tensor]:
-        """What posteriors see of x, by grid. Shapes: x (B, H, W, C) of a padded batch."""
-        c = self.config
-        seen: list[Tensor] = []
+        """What posteriors know of x, by grid. Shapes: x (B, H, W, C) of a padded batch."""
+        states: list[Tensor] = []
         y = self.samples(x)
-        for grid in reversed(range(len(c.divisors))):
-            y = self._run(f"up.{grid}.enter", F.pixel_unshuffle(y, c.ratio(grid)))
+        for grid in reversed(range(len(self.config.divisors))):
+            y = self._run(f"up.{grid}.enter", F.pixel_unshuffle(y, self.config.ratio(grid)))
             y = self._blocks(f"up.{grid}", grid, y)
-            seen.insert(0, y)
-        return seen
+            states.insert(0, y)
+        return states
 
     def start(self, batch: int) -> Tensor:
         """The state before the first layer of latents; `batch` is one of BATCHES."""
@@ -49,11 +48,11 @@ class TopDownNetwork(BatchNetwork):
         """p(z | state)."""
         return logistics(self._run(f"{self._name(layer)}.prior", state))
 
-    def posterior(self, layer: int, state: Tensor, seen: list[Tensor], prior: Latent) -> Latent:
-        """q(z | state, x)."""
+    def posterior(self, layer: int, state: Tensor, bottom_up: list[Tensor], prior: Latent) -> Latent:
+        """q(z | state, x), for what `up` gives of x and the prior of the layer."""
         name, grid = self._name(layer), self.places[layer][0]
-        asked = self._run(f"{name}.seen", torch.cat([state, seen[grid]], 1))
-        return logistics(self._run(f"{name}.posterior", asked), prior)
+        hidden = self._run(f"{name}.seen", torch.cat([state, bottom_up[grid]], 1))
+        return logistics(self._run(f"{name}.posterior", hidden), prior)
 
     def descend(self, layer: int, state: Tensor, z: Levels) -> Tensor:
         """The state after z (B, n): that of the next layer, or in the end features or outputs of every pixel (B, n, H, W)."""
@@ -67,12 +66,12 @@ class TopDownNetwork(BatchNetwork):
 
     def walks(self, x: Samples, draw: Callable[[Latent], Levels]) -> Iterator[Walk]:
         count, x = len(x), padded(x)
-        seen, start = self.up(x), self.start(len(x))
+        bottom_up, start = self.up(x), self.start(len(x))
         while True:
             steps, state = [], start
             for layer in range(len(self.places)):
                 prior = self.prior(layer, state)
-                posterior = self.posterior(layer, state, seen, prior)
+                posterior = self.posterior(layer, state, bottom_up, prior)
                 steps.append(LatentStep(prior, posterior, draw(posterior)))
                 state = self.descend(layer, state, steps[-1].z)
             yield Walk([step.first(count) for step in steps], self.outputs(x, state)[:count])
@@ -114,12 +113,12 @@ class TopDownNetwork(BatchNetwork):
         return f"down.{grid}.layers.{number}"
 
     def _run_stages(self, batch: int) -> list[NDArray[np.generic]]:
-        seen = self.up(probe_images(self.config, batch))
-        arrays: list[NDArray[np.generic]] = [y.to(torch.uint8).numpy() for y in seen]
+        bottom_up = self.up(probe_images(self.config, batch))
+        arrays: list[NDArray[np.generic]] = [y.to(torch.uint8).numpy() for y in bottom_up]
         state = self.start(batch)
         for layer in range(len(self.places)):
             prior = self.prior(layer, state)
-            posterior = self.posterior(layer, state, seen, prior)
+            posterior = self.posterior(layer, state, bottom_up, prior)
             arrays += [prior.mean, prior.scale, posterior.mean, posterior.scale]
             state = self.descend(layer, state, probe_latents(prior.mean.shape[1], batch))
         return [*arrays, state.float().numpy()]

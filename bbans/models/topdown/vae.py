@@ -2,15 +2,15 @@
 
 ::
 
-    x -> up.G -> .. -> up.0          what a posterior sees of x, from the finest grid to the coarsest
-    start -> z, z, .. -> down.0 -> z, .. -> down.G -> features of every pixel -> pixel layers -> p(x|z)
+    bottom-up   x -> up.G -> .. -> up.0              from the finest grid to the coarsest
+    top-down    start -> z, z, .. -> down.0 -> z, .. -> down.G -> features of every pixel -> pixel layers -> p(x|z)
 
-    on the way down, at every latent layer:   p(z | t)  from the state t alone,   q(z | t, x)  from t and up,   t <- t + f(z, t)
+    at every layer of latents:   p(z | t) from the state t alone;   q(z | t, x) from t and the bottom-up pass;   t <- t + f(z, t)
 
-A pixel's likelihood sees its features and, where the config has a `context`, the pixels around that are coded before it. The
-pixel layers are 1x1 convolutions over these, so that a coder can run them pixel by pixel.
+A pixel's likelihood depends on its features and, if the config has a `context`, on the pixels around that are coded before it.
+The pixel layers are 1x1 convolutions over these, so that a coder can run them pixel by pixel.
 
-Latents live on the integer grid 0 .. 127, as discretised logistics. Every layer is a QConv; the integer form is
+Latents are integers 0 .. 127 with discretised logistic distributions. Every layer is a QConv; the integer form is
 `bbans.models.topdown.network`.
 
 Sources: Sønderby et al., "Ladder variational autoencoders", NeurIPS 2016; Maaløe et al., "BIVA", NeurIPS 2019; Child, "Very deep
@@ -42,11 +42,11 @@ from bbans.models.losses import (
 )
 from bbans.models.topdown.config import TopDownConfig
 
-PRIOR_LOG_SCALE = 0.0  # to start from: small, as the bits of a draw from a wide posterior have to be there before
+PRIOR_LOG_SCALE = 0.0  # at the start: small, as a draw from a wide posterior takes many initial bits
 
 
 class Up(nn.Module):
-    """A grid on the way up."""
+    """A grid of the bottom-up pass."""
 
     def __init__(self, enter: QConv, width: int, kernel: int, blocks: int) -> None:
         super().__init__()
@@ -61,12 +61,12 @@ class Up(nn.Module):
 
 
 class LatentLayer(nn.Module):
-    """One z: its prior and posterior given the state, and what it does to the state."""
+    """A layer of latents z: its prior and posterior given the state, and the state after it."""
 
     def __init__(self, size: int, width: int, kernel: int, blocks: int) -> None:
         super().__init__()
         self.prior = QConv(width, 2 * size, 1, relu=False, gain=0.02)
-        self.seen = QConv(2 * width, width, 1)
+        self.seen = QConv(2 * width, width, 1)  # state and bottom-up pass joined; weight files know it by this name
         self.posterior = QConv(width, 2 * size, 1, relu=False, gain=0.1)
         self.inject = QConv(size + width, width, kernel, centre=LATENT_CENTRE, centred=size)
         self.blocks = nn.ModuleList(Residual(width, kernel) for _ in range(blocks))
@@ -75,15 +75,15 @@ class LatentLayer(nn.Module):
             self.inject.weight[:, :size] *= 4
             self.inject.weight[:, size:] *= 0.3
 
-    def logistics(self, state: Tensor, seen: Tensor, quantised: bool) -> tuple[Logistic, Logistic]:
+    def logistics(self, state: Tensor, bottom_up: Tensor, quantised: bool) -> tuple[Logistic, Logistic]:
         """p(z | state) and q(z | state, x); the posterior's parameters are relative to the prior's."""
-        hidden = self.seen(torch.cat([state, seen], 1))
+        hidden = self.seen(torch.cat([state, bottom_up], 1))
         with torch.autocast(state.device.type, enabled=False):
             prior = logistic_of(self.prior(state.float()), quantised)
             return prior, logistic_of(self.posterior(hidden.float()), quantised, prior)
 
     def descend(self, state: Tensor, z: Tensor) -> Tensor:
-        """The state after z."""
+        """The state after z (B, size, h, w)."""
         state = self.inject(torch.cat([latent_input(z), state], 1), skip=state)
         for block in self.blocks:
             state = block(state)
@@ -91,7 +91,7 @@ class LatentLayer(nn.Module):
 
 
 class Down(nn.Module):
-    """A grid on the way down."""
+    """A grid of the top-down pass."""
 
     def __init__(self, config: TopDownConfig, grid: int, leave: QConv) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class TopDownVAE(Quantised):
     def __init__(self, config: TopDownConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or TopDownConfig()
-        # of an image's pixels that the pixel layers look at: less in training, where they take most time; None where there are none
+        # of the pixels that the pixel layers run on: less in training, where they take most of the time; None if there are none
         self.pixel_share = 1.0 if c.features else None
         last = len(c.divisors) - 1
         up, down = [], []
@@ -147,23 +147,18 @@ class TopDownVAE(Quantised):
             with torch.no_grad():
                 down[-1].leave.bias[0] = pixel.repeat_interleave(c.ratio(last) ** 2)
 
-    @property
-    def noise_size(self) -> int:
-        """Uniform numbers that the latents of an image take."""
-        return self.config.latent_count
-
     def forward(self, x: Tensor, noise: Tensor) -> Bits:
-        """Bits of a batch. Shapes: x (B, C, H, W) uint8, noise (B, noise_size) uniform in (0, 1)."""
+        """Bits of a batch. Shapes: x (B, C, H, W) uint8, noise (B, latent_count) uniform in (0, 1)."""
         c, q, noise_of_step = self.config, self.quantised, noise
         samples = sample_input(x, c)
         bits = Bits()
-        seen = self._seen(samples)
+        bottom_up = self._bottom_up(samples)
         state = self.start(self.positions(x))
         for grid, module in enumerate(self.down):
             down = cast(Down, module)
             height, width = c.grid_size(grid)
             for layer, size in zip(cast(list[LatentLayer], list(down.layers)), c.latents[grid], strict=True):
-                prior, posterior = layer.logistics(state, seen[grid], q)
+                prior, posterior = layer.logistics(state, bottom_up[grid], q)
                 uniform, noise = noise[:, : size * height * width], noise[:, size * height * width :]
                 z = posterior.draw(uniform.view(-1, size, height, width))
                 bits.latent(z, prior, posterior)
@@ -176,55 +171,58 @@ class TopDownVAE(Quantised):
                     bits.data.append(sample_bits(x, out, None, c, q))
                 return bits
             state = F.pixel_shuffle(down.leave(state), c.ratio(grid))
-        reference = self._reference(x)
+        bits.data.append(self._pixel_bits(x, samples, state, noise_of_step))
+        return bits
+
+    def _pixel_bits(self, x: Tensor, samples: Tensor, features: Tensor, noise: Tensor) -> Tensor:
+        """-log2 p(x|z) by the pixel layers, (B,): of all pixels, or of some as an estimate for all."""
+        c, reference = self.config, self._reference(x)
         if self.pixel_share is not None and self.pixel_share < 1:
-            chosen = self._chosen(noise_of_step, round(self.pixel_share * c.height * c.width))
-            context = self._context_at(samples, chosen)
-            state, x = (a.flatten(2)[:, :, chosen, None] for a in (state, x))
+            chosen = self._pixels_of_step(noise, round(self.pixel_share * c.height * c.width))
+            context = self._context_of(samples, chosen)
+            features, x = (a.flatten(2)[:, :, chosen, None] for a in (features, x))
             reference = None if reference is None else reference.flatten(2)[:, :, chosen, None]
         else:
             context = self._context(samples)
-        h = self.pixel.enter(torch.cat([context, state], 1))
+        h = self.pixel.enter(torch.cat([context, features], 1))
         for hidden in self.pixel.hidden:
             h = hidden(h, skip=h)
         h = h.float()
         with torch.autocast(h.device.type, enabled=False):
-            out = self.pixel.out(h)
-            bits.data.append(sample_bits(x, out, reference, c, q) * (c.height * c.width / x[0, 0].numel()))
-        return bits
+            bits = sample_bits(x, self.pixel.out(h), reference, c, self.quantised)
+        return bits * (c.height * c.width / x[0, 0].numel())
 
-    def _chosen(self, noise: Tensor, count: int) -> Tensor:
-        """The pixels that a step looks at, about `count`, (n,): spread evenly, each as often as any other over all steps."""
+    def _pixels_of_step(self, noise: Tensor, count: int) -> Tensor:
+        """The pixels that a step is about, (max(1, count),): spread evenly, and over all steps each as often as any other."""
         pixels = self.config.height * self.config.width
         golden = (math.sqrt(5) - 1) / 2
         places = (torch.arange(pixels, device=noise.device, dtype=torch.float64) * golden + noise[0, 0].double()) % 1
         return places.argsort()[: max(1, count)]
 
     def positions(self, x: Tensor) -> Tensor:
-        """An activation that is 1 at a position of the coarsest grid and 0 elsewhere, for each: (B, n, h, w)."""
+        """A channel for each position of the coarsest grid, 1 there and 0 elsewhere: (B, h w, h, w)."""
         height, width = self.config.grid_size(0)
         one = torch.eye(height * width, device=x.device).view(1, -1, height, width)
         return one.expand(len(x), -1, -1, -1)
 
-    def _seen(self, samples: Tensor) -> list[Tensor]:
-        """What posteriors see of x, by grid."""
-        c = self.config
-        seen: list[Tensor] = []
+    def _bottom_up(self, samples: Tensor) -> list[Tensor]:
+        """What posteriors know of x, by grid."""
+        states: list[Tensor] = []
         x = samples
-        for grid in reversed(range(len(c.divisors))):
-            x = self.up[grid](F.pixel_unshuffle(x, c.ratio(grid)))
-            seen.insert(0, x)
-        return seen
+        for grid in reversed(range(len(self.config.divisors))):
+            x = self.up[grid](F.pixel_unshuffle(x, self.config.ratio(grid)))
+            states.insert(0, x)
+        return states
 
     def _context(self, samples: Tensor) -> Tensor:
-        """For each tap the samples seen from every pixel, 0 outside of the image: (B, taps C, H, W), the channels within a tap."""
+        """The samples at each tap of every pixel, 0 outside the image: (B, taps C, H, W), the channels of a tap side by side."""
         r = self.config.context
         height, width = samples.shape[-2:]
         padded = F.pad(samples, (r, r, r, 0))
-        seen = [padded[..., r + dy : r + dy + height, r + dx : r + dx + width] for dy, dx in self.config.taps]
-        return torch.cat(seen, 1) if seen else samples[:, :0]
+        shifted = [padded[..., r + dy : r + dy + height, r + dx : r + dx + width] for dy, dx in self.config.taps]
+        return torch.cat(shifted, 1) if shifted else samples[:, :0]
 
-    def _context_at(self, samples: Tensor, chosen: Tensor) -> Tensor:
+    def _context_of(self, samples: Tensor, chosen: Tensor) -> Tensor:
         """`_context` of some pixels only, (n,) of the flattened image: (B, taps C, n, 1)."""
         r, width = self.config.context, samples.shape[-1]
         padded = F.pad(samples, (r, r, r, 0))
@@ -233,11 +231,11 @@ class TopDownVAE(Quantised):
         taps = [(row + r + dy) * across + column + r + dx for dy, dx in self.config.taps]
         if not taps:
             return samples.flatten(2)[:, :0, chosen, None]
-        seen = padded.flatten(2)[:, :, torch.stack(taps)]  # (B, C, taps, n)
-        return seen.transpose(1, 2).flatten(1, 2).unsqueeze(-1)
+        samples = padded.flatten(2)[:, :, torch.stack(taps)]  # (B, C, taps, n)
+        return samples.transpose(1, 2).flatten(1, 2).unsqueeze(-1)
 
     def _reference(self, x: Tensor) -> Tensor | None:
-        """Twice the pixels at the left and above, at the borders the other or 128: (B, C, H, W), four times a mean."""
+        """Twice the sum of the pixels at the left and above, (B, C, H, W); at a border twice the other, in the corner 128."""
         if not self.config.reference:
             return None
         wide = x.int()
