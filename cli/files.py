@@ -110,8 +110,8 @@ def replacing(target: Path, like: os.stat_result | None, force: bool) -> Iterato
 def staging(target: Path, force: bool) -> Iterator[Path]:
     """A folder to write files and folders into, which then appear below `target`, a folder that may be there already.
 
-    Nothing of it is seen before all is written, and nothing is left of it where that fails. Files are not synchronised to the disk
-    one by one: what they were made of is still there.
+    Nothing of it is seen before all is written, and nothing is left of it where that fails. Of the files only those that replace
+    others are forced to the disk: of the rest, what they were made of is still there.
 
     Args:
         force: replace existing files.
@@ -128,6 +128,9 @@ def staging(target: Path, force: bool) -> Iterator[Path]:
         check_below(target, map(str, made), force=force)
         for path in made:
             (target / path).parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(target / path):
+                with open(temporary / path, "rb") as file:
+                    os.fsync(file.fileno())
             os.replace(temporary / path, target / path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

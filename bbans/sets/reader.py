@@ -223,11 +223,14 @@ class ArchiveReader:
         return self._files(wanted)
 
     def _files(self, wanted: Iterable[int] | None) -> Iterator[tuple[int, Restored | BbansError]]:
-        places: dict[int, list[int]] = {}
-        for number in [] if wanted is None else sorted(set(self._checked(wanted))):
-            places.setdefault(self.archive.members[number], []).append(self._places[number])
-        for number, group in enumerate(self._groups):
-            parts = group.parts() if wanted is None else group.parts_at(places.get(number, []))
+        if wanted is None:
+            selected = [(group, group.parts()) for group in self._groups]
+        else:
+            places: dict[int, list[int]] = {}
+            for number in sorted(set(self._checked(wanted))):
+                places.setdefault(self.archive.members[number], []).append(self._places[number])
+            selected = [(self._groups[group], self._groups[group].parts_at(own)) for group, own in places.items()]
+        for group, parts in selected:
             for part, content in group.contents(parts):
                 for place, image in zip(part.places, part.images, strict=True):
                     yield image, content if isinstance(content, BbansError) else _file(content, place)

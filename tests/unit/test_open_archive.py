@@ -121,7 +121,7 @@ def test_each_chunk_of_files_is_decoded_once(folder: Path, monkeypatch: pytest.M
         assert (sorted(gray.decoded), sorted(rgb.decoded)) == ([1, 2], [2])
 
 
-def test_models_are_loaded_once(array: arrays.Images, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_loaded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: Counter[str] = Counter()
     load_set, load = models.load_set, models.load
 
@@ -143,6 +143,7 @@ def test_models_are_loaded_once(array: arrays.Images, folder: Path, monkeypatch:
     assert loaded == {"gray-1": 1, "rgb-1": 1, "photo": 1}
     loaded.clear()
     images = sets.open_archive(file)
+    assert images["notes.txt"].data == b"no picture" and not loaded
     for number in range(8):
         assert images[number] == images[number]
     assert loaded == {"gray-1": 1, "rgb-1": 1, "photo": 1}
@@ -159,7 +160,7 @@ def test_what_does_not_come(array: arrays.Images) -> None:
             read()
 
 
-def test_a_file_that_does_not_come(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_does_not_come(folder: Path) -> None:
     sets.pack(folder, file := io.BytesIO(), model=FakeCodec("rgb-1", shape=(4, 5, 3)), chunk=2)
     images = sets.open_archive(file, model=GRAY)
     assert images["notes.txt"].data == b"no picture"

@@ -103,6 +103,17 @@ def test_folder_there_and_back(folder: Path, capsys: pytest.CaptureFixture[str])
     assert not list(Path().rglob(".*"))
 
 
+def test_what_replaces_a_file_is_on_the_disk(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vaezip(capsys, "pack", "-q", folder)[0] == 0
+    (folder / "sub" / "c.png").unlink()
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_size) or fsync(file))
+    assert vaezip(capsys, "unpack", "-q", "-f", "photos.vaeza") == (0, "", "")
+    assert sorted(synced) == sorted(len(data) for name, data in files_of(folder).items() if name != "sub/c.png")
+
+
 def test_existing_targets(array: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("set.vaeza").write_bytes(b"mine")
     code, _, err = vaezip(capsys, "pack", array, "-o", "set.vaeza")
