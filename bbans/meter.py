@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -11,24 +12,6 @@ from bbans.codecs import Codec
 from bbans.tables import log2_table
 
 S = TypeVar("S")
-
-
-@dataclass
-class Meter:
-    """Bits that codecs have pushed, in 2**-16 bit, by the names under which they are counted."""
-
-    bits: Counter[str] = field(default_factory=Counter)
-
-    def count(self, name: str, codec: Codec[S]) -> Codec[S]:
-        """The codec with its pushes counted."""
-
-        def push(message: AnyMessage, symbol: S) -> AnyMessage:
-            before = bits_of(message)
-            message = codec.push(message, symbol)
-            self.bits[name] += bits_of(message) - before
-            return message
-
-        return replace(codec, push=push)
 
 
 def bits_of(message: Message | Batch) -> int:
@@ -44,3 +27,22 @@ def head_bits(head: int) -> int:
     entry, fraction = mantissa >> 10 & 1023, mantissa & 1023
     below = int(table[entry])
     return (exponent << 16) + (below + ((int(table[entry + 1]) - below) * fraction >> 10) >> 16)
+
+
+@dataclass
+class Meter:
+    """Bits that codecs have pushed, by the names under which they are counted, in the unit of `measure`: 2**-16 bit."""
+
+    measure: Callable[[Message | Batch], int] = bits_of
+    bits: Counter[str] = field(default_factory=Counter)
+
+    def count(self, name: str, codec: Codec[S]) -> Codec[S]:
+        """The codec with its pushes counted."""
+
+        def push(message: AnyMessage, symbol: S) -> AnyMessage:
+            before = self.measure(message)
+            message = codec.push(message, symbol)
+            self.bits[name] += self.measure(message) - before
+            return message
+
+        return replace(codec, push=push)

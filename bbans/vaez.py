@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bbans.accounting import Accounting
 from bbans.errors import CorruptDataError, FormatError, UnsupportedImageError, UnsupportedVersionError, VerifyError
 from bbans.formats import container, stored, wire
 from bbans.formats.container import Container, Mode, ModelHeader, Section, SectionKind
@@ -73,13 +72,6 @@ def source_of(data: bytes, picture: Picture) -> Source:
 def code(source: Source, picture: Picture, codec: PictureCodec) -> Container:
     """The picture in mode model. Inverse: `decode`."""
     encoded = codec.encode(picture.pixels)
-    bits = encoded.accounting
-    accounting = Accounting(
-        likelihood_bits=round(bits.likelihood_bits),
-        prior_bits=round(bits.prior_bits),
-        posterior_bits=round(bits.posterior_bits),
-        initial_bits=round(bits.initial_bits),
-    )
     metadata = [Section(SectionKind.METADATA, picture.metadata)] if picture.metadata else []
     messages = [Section(SectionKind.MESSAGE, message) for message in encoded.messages]
     return make_container(
@@ -87,7 +79,7 @@ def code(source: Source, picture: Picture, codec: PictureCodec) -> Container:
         mode=Mode.MODEL,
         method=0,
         content=picture.pixels,
-        model=ModelHeader(codec.id, codec.weights_hash, accounting),
+        model=ModelHeader(codec.id, codec.weights_hash, encoded.accounting),
         sections=(*metadata, *messages),
     )
 

@@ -78,13 +78,13 @@ def photo_codec(model: str | models.Weights | None, threads: int | None = None) 
 
 def without_adaptive(codec: PhotoCodec, pixels: NDArray[np.uint8]) -> int:
     """Bytes of a picture's messages when the mixtures are taken as the networks give them."""
-    codec.phases.adaptive = False
+    codec.likelihood.adaptive = False
     try:
         messages = codec.encode(pixels).messages
         if not np.array_equal(codec.decode(messages, *pixels.shape), pixels):
             raise click.ClickException("a picture does not come back as it was without the adaptive stage")
     finally:
-        codec.phases.adaptive = codec.network.config.adaptive
+        codec.likelihood.adaptive = codec.network.config.adaptive
     return sum(len(message) for message in messages)
 
 

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
 from bbans import models
-from bbans.ans import Message
+from bbans.codecs import Codec
+from bbans.errors import CorruptDataError
 from bbans.models.grids import Latent
 from bbans.models.photo.codec import PhotoCodec
 from bbans.models.photo.geometry import Bytes
@@ -45,8 +47,11 @@ class ControlCodec(PhotoCodec):
 
     level_type = ControlLevel
 
-    def _draw(self, level: Level, posterior: Latent, messages: list[Message], z: Bytes) -> bool:
-        return False
+    def latent_codec(self, level: Level, latent: Latent) -> Codec[Bytes]:
+        def pop(_: Any) -> Any:
+            raise CorruptDataError("too few bits for latents, here always")
+
+        return replace(super().latent_codec(level, latent), pop=pop)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def rates_of(codec: PhotoCodec, pictures: Sequence[NDArray[np.uint8]]) -> Rates:
     """Raises: ClickException when a picture does not come back."""
     rates: dict[bool, float] = {}
     for adaptive in (True, False):
-        codec.phases.adaptive = adaptive
+        codec.likelihood.adaptive = adaptive
         size = 0
         for pixels in pictures:
             messages = codec.encode(pixels).messages

@@ -29,10 +29,10 @@ from bbans.models.grids import Samples
 from bbans.models.weights import PHOTO, Weights, pack
 
 if TYPE_CHECKING:
+    from bbans.accounting import Encoded
     from bbans.exact.network import IntConv
     from bbans.exact.qat import Quantised
     from bbans.models.elbo import Draws
-    from bbans.models.photo.codec import Encoded
     from bbans.models.sets import ImageCoder
 
 ENTRY_POINTS = "bbans.models"

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bbans.accounting import Encoded
 from bbans.models.photo import adaptive
 from bbans.models.photo.adaptive import BINS, MOST_FEATURES
-from bbans.models.photo.codec import Encoded, PhotoCodec
+from bbans.models.photo.codec import PhotoCodec
 from bbans.tables import inverse_scales, logistic_table
 from tests.models import TINY, codec, picture
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from bbans import models
+from bbans.accounting import Encoded
 from bbans.ans import Message
 from bbans.errors import CorruptDataError, ModelError
 from bbans.exact.backends import BACKENDS
 from bbans.models.photo import geometry
-from bbans.models.photo.codec import Encoded, PhotoCodec
+from bbans.models.photo.codec import PhotoCodec
 from bbans.models.photo.config import COARSEST
 from bbans.models.photo.network import PhotoNetwork
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weights, write_weight_file

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from bbans import models
-from bbans.ans import Message
+from bbans.ans import Batch
+from bbans.codecs import Codec
 from bbans.errors import InexactBackendError, ModelError
 from bbans.exact.backends import BACKENDS, LAYERS, Float32, Layer
 from bbans.exact.export import export_layers
@@ -123,10 +124,14 @@ def test_code_length_is_the_negative_elbo() -> None:
     drawn: dict[int, np.ndarray] = {}
 
     class Watched(PhotoCodec):
-        def _draw(self, level: Level, posterior: Latent, messages: list[Message], z: np.ndarray) -> bool:
-            done = super()._draw(level, posterior, messages, z)
-            drawn[level.index] = z.copy()
-            return done
+        def latent_codec(self, level: Level, latent: Latent) -> Codec[np.ndarray]:
+            codec = super().latent_codec(level, latent)
+
+            def pop(batch: Batch) -> tuple[Batch, np.ndarray]:
+                batch, drawn[level.index] = codec.pop(batch)
+                return batch, drawn[level.index]
+
+            return Codec(codec.push, pop)
 
     watched = Watched(coder.network, weights(config))
     encoded = watched.encode(pixels)

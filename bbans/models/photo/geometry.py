@@ -225,9 +225,7 @@ def reference(phase: int, x00: Bytes, x11: Bytes) -> NDArray[np.int16]:
 
 
 def near_pixels(phase: int, x11: Bytes, references: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Four times the two pixels of x11 nearest to a phase's positions, less the reference: (2, h, w, 3); none for x11 itself."""
-    if phase == 0:
-        return np.zeros((0, *references.shape), np.int16)
+    """Four times the two pixels of x11 nearest to the positions of x01 or x10, less the reference: (2, h, w, 3)."""
     d = 4 * np.pad(x11.astype(np.int16), ((1, 1), (1, 1), (0, 0)), mode="edge")
     before = d[:-2, 1:-1] if phase == 1 else d[1:-1, :-2]
     return np.stack([d[1:-1, 1:-1], before]) - references

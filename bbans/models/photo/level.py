@@ -37,6 +37,11 @@ class Level:
         self._features: list[Bytes] = []
         self._references: list[NDArray[np.int16]] = []
 
+    def add(self, phase: int, pixels: Bytes) -> None:
+        """Make a phase known, the next one; or say again what is known."""
+        if phase == len(self.phases):
+            self.phases.append(pixels)
+
     def size(self, phase: int) -> tuple[int, int]:
         """Rows and columns of a phase that the picture has."""
         row, column = PHASES[phase]
