@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from PIL import Image
 
 import bbans
 from bbans import api, models, vaez
+from bbans.accounting import Accounting, Encoded
 from bbans.errors import (
     BbansError,
     CorruptDataError,
@@ -40,11 +40,10 @@ class FakeCodec:
         self.id, self.weights_hash, self.fault = id, weights_hash, 0
         self.hash = weights_hash  # it is its own weights
 
-    def encode(self, pixels: np.ndarray) -> SimpleNamespace:
+    def encode(self, pixels: np.ndarray) -> Encoded:
         half = pixels.shape[0] // 2
         messages = [zlib.compress(part.tobytes(), 9) for part in (pixels[:half], pixels[half:])]
-        bits = SimpleNamespace(likelihood_bits=1000.4, prior_bits=20.5, posterior_bits=300.0, initial_bits=0.0)
-        return SimpleNamespace(messages=[*messages, b""], accounting=bits)
+        return Encoded([*messages, b""], Accounting(1000, 20, 300, 0))
 
     def decode(self, messages: Sequence[bytes], height: int, width: int, channels: int) -> np.ndarray:
         try:
@@ -127,7 +126,7 @@ def test_info_of_a_model_file(fake: FakeCodec, tiny_png: bytes) -> None:
     assert info == result.info
     assert (info.mode, info.method, info.model, info.weights_hash) == ("model", None, "fake-1", HASH.hex())
     assert (info.width, info.height, info.channels, info.bit_depth, info.format) == (5, 3, 3, 8, "PNG")
-    assert info.accounting == container.Accounting(1000, 20, 300, 0)
+    assert info.accounting == Accounting(1000, 20, 300, 0)
     assert info.accounting.net_bits == 720
     assert [section.kind for section in info.sections] == ["metadata", "message", "message", "message"]
     assert info.header_bytes + info.metadata_bytes + info.coded_bytes == info.file_bytes == len(result.data)
