@@ -14,7 +14,12 @@ from benchmarks.tutorial.measuring import default
 from benchmarks.tutorial.model import LatentModel, log_prob
 from benchmarks.tutorial.rows import ENTRIES, Entry
 
-ROWS = [pytest.param(entry, way, id=f"{entry.name}-{i}") for entry in ENTRIES for i, way in enumerate(entry.codes)]
+ROWS = [  # those of `particles` are as the typical VAE's and the IWAE's
+    pytest.param(entry, way, id=f"{entry.name}-{i}")
+    for entry in ENTRIES
+    for i, way in enumerate(entry.codes)
+    if entry.name != "particles"
+]
 
 
 def points(data: Data, n: int) -> np.ndarray:

@@ -61,7 +61,7 @@ def main(share: float, points: int, anew: bool, redraw: bool, processes: int | N
     if missing := table.missing(results, weights):
         raise click.UsageError(f"{path}: there is nothing to redraw without {', '.join(missing)}")
     folder.mkdir(parents=True, exist_ok=True)
-    table.draw(results, table.drawn(weights), folder)
+    page.draw(results, table.kept(weights), folder)
     page.write(results, folder)
 
 

@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from torch.distributions import kl_divergence
 
-from bbans import bitsback
 from bbans.codecs import Codec, categorical
 from bbans.tables import quantise_probabilities
 
-from . import mixture
+from . import jensen, mixture
 from .coding import POINTS, PRECISION, Cells, CodeLength, Grid, code, primed, sizes, standard_error, vector
 from .data import Floats, normal_density
 from .measuring import CODED_DRAWS
@@ -27,11 +26,11 @@ from .posteriors import correlated
 SIGMA = 0.5  # the concrete standard deviation of the erratum on Equation 3
 STD = 0.1  # of residuals: an MSE of 0.01
 PIXEL_BITS = 8
+POINTS_CODED = 4000
 CLAIMED_BITS = 7.4  # what the text says that an MSE of 0.01 costs
 EPSILON = 0.05  # of the near-deterministic model in Section 3.3
 AXES = math.radians(30), math.radians(70)  # of the columns of U and of V
 STRETCH = np.array([3.0, 1.0])  # the singular values, D
-CHANCE, RARE = 0.9, 2.0**-10  # Section 6.2's example: a weight of 1 with this chance, else a weight of 2^-10
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Erratum:
     numbers: dict[str, float]
 
 
-def errata(points: int = 4000) -> list[Erratum]:
+def errata(points: int = POINTS_CODED) -> list[Erratum]:
     """All of them, in the tutorial's order. `points` are coded for each code length."""
     return [
         noise_scale(),
@@ -99,16 +98,16 @@ def scale_of_x(points: int) -> Erratum:
 
 def missing_term(points: int) -> Erratum:
     """The ELBO is log p(x) - KL(q(z|x) || p(z|x)); here of the mixture of three normals, with a q that is not p(z|x)."""
-    x = mixture.sample(np.random.default_rng(6), points)
+    x = mixture.THREE.sample(np.random.default_rng(6), points)
     q = rough_posterior(x[:, 0])
-    joint = mixture.joint(x[:, 0])
+    joint = mixture.THREE.joint(x[:, 0])
     evidence = joint.sum(1)
     kl = (q * np.log2(q * evidence[:, None] / joint)).sum(1)
     elbo = (q * np.log2(joint / q)).sum(1)
     cells = np.tile(POINTS.cells(x), (CODED_DRAWS, 1))
     batch = primed(len(cells), words=8)  # a message for each of them, so that each z is drawn from fresh bits
     before = sizes(batch)
-    mixture.codec(rough_posterior).push(batch, cells)
+    mixture.THREE.codec(rough_posterior).push(batch, cells)
     lengths = (sizes(batch) - before).reshape(CODED_DRAWS, points).mean(0) - math.log2(1 / POINTS.step)
     numbers = {
         "nll_bits": -float(np.log2(evidence).mean()),
@@ -130,7 +129,7 @@ def missing_term(points: int) -> Erratum:
 
 def rough_posterior(x: Floats) -> Floats:
     """The square root of p(z|x), made to sum to 1: less sure than p(z|x). (n, 3) of numbers (n,)."""
-    root = np.sqrt(mixture.joint(x))
+    root = np.sqrt(mixture.THREE.joint(x))
     return root / root.sum(1, keepdims=True)
 
 
@@ -203,39 +202,24 @@ def error_of_a_hundredth(points: int) -> Erratum:
 
 
 def signs(points: int) -> Erratum:
-    """A z for which p(x, z) / q(z|x) is 1 with chance 0.9 and 2^-10 else. x is the symbol 0, z is 0 or 1, and q(z|x) = p(z)."""
-    of_logs = -CHANCE * math.log2(1) - (1 - CHANCE) * math.log2(RARE)
-    log_of = -math.log2(CHANCE + (1 - CHANCE) * RARE)
-    evidence = CHANCE + (1 - CHANCE) * RARE
-    exact = [CHANCE / evidence, (1 - CHANCE) * RARE / evidence]
-    by_q, by_posterior = (coded_symbol([CHANCE, 1 - CHANCE], q, points) for q in ([CHANCE, 1 - CHANCE], exact))
+    """The example of `jensen`."""
+    by_q, by_posterior = (jensen.coded(points, q=q) for q in (jensen.Q, jensen.POSTERIOR))
+    numbers = {
+        "of_logs_bits": -jensen.CHANCE * math.log2(1) - (1 - jensen.CHANCE) * math.log2(jensen.RARE),
+        "log_of_bits": -math.log2(jensen.CHANCE + (1 - jensen.CHANCE) * jensen.RARE),
+        "coded_bits": float(by_q.mean()),
+        "error": standard_error(by_q),
+        "exact_coded_bits": float(by_posterior.mean()),
+    }
     return Erratum(
         "Section 6.2",
         "-0.9 log 1 - 0.1 log 2^-10 = -1 and -log(0.9 + 0.1 x 2^-10) = -0.15.",
-        f"They are {of_logs:+.2f} and {log_of:+.2f} bits: lengths, so positive. Coded {points} times by bits-back: "
-        f"{by_q.mean():.2f} ± {standard_error(by_q):.2f} bits with that q, and {by_posterior.mean():.2f} with the true posterior.",
-        {
-            "of_logs_bits": of_logs,
-            "log_of_bits": log_of,
-            "coded_bits": float(by_q.mean()),
-            "exact_coded_bits": float(by_posterior.mean()),
-            "error": standard_error(by_q),
-        },
+        "They are {of_logs_bits:+.2f} and {log_of_bits:+.2f} bits: lengths, so positive. Coded {points} times by bits-back: "
+        "{coded_bits:.2f} ± {error:.2f} bits with that q, and {exact_coded_bits:.2f} with the true posterior.".format(
+            points=points, **numbers
+        ),
+        numbers,
     )
-
-
-def coded_symbol(prior: list[float], q: list[float], points: int) -> Floats:
-    """The bits of x = 0 on messages of their own (points,). p(x = 0 | z) is RARE for z = 1, and 1 for z = 0 but for 2^-20."""
-
-    def table(*shares: float) -> Codec[Any]:
-        return categorical(quantise_probabilities(shares, PRECISION), (points,))
-
-    likelihoods = quantise_probabilities([[1 - 2**-20, 2**-20], [RARE, 1 - RARE]], PRECISION)
-    codec = bitsback.bb_ans(table(*prior), lambda z: categorical(likelihoods[z]), lambda x: table(*q))
-    batch = primed(points, words=8)
-    before = sizes(batch)
-    codec.push(batch, np.zeros(points, np.int64))
-    return sizes(batch) - before
 
 
 def pushed(codec: Codec[Any], symbols: Cells) -> float:

@@ -17,12 +17,15 @@ from bbans.codecs import Codec
 from . import flow
 from .coding import Grid, code, point_codec, primed, sizes, vector
 from .data import Data, Floats
+from .likelihoods import log_mse, plain_mse
 from .measuring import CODED_DRAWS, default, neg_elbo, seeded
 from .model import LatentModel, normal
 
 GAUSSIAN_STD = 1 / 8  # s, of the one Gaussian
 FINE_POINTS = Grid(-1.0, 1.0, 18)
 CELLS_IN_STD = 16
+OPTIMA_POINTS = 2000
+ERROR = 0.1  # of decoded numbers, before it falls
 LEAST_EPSILON = 2.0**-10  # for which FINE_POINTS and flow.LATENTS have 16 cells or more in a standard deviation
 
 
@@ -52,7 +55,7 @@ def bits_on_grid(model: LatentModel, points: Floats, n: int) -> float:
         return code(points, point_codec(model, grid=grid), grid, CODED_DRAWS).bits
 
 
-def two_optima(epsilons: Sequence[float], points: int = 2000) -> list[dict[str, Any]]:
+def two_optima(epsilons: Sequence[float], points: int = OPTIMA_POINTS) -> list[dict[str, Any]]:
     """One Gaussian of one number, N(0, s^2), by linear VAEs with exact posteriors, for every epsilon in (0, 1] the same p(x)::
 
         p(x|z) = N(k s z, epsilon^2 s^2)     q(z|x) = N(k x/s, epsilon^2)     p(z) = N(0, 1)     k^2 = 1 - epsilon^2
@@ -84,6 +87,24 @@ def two_optima(epsilons: Sequence[float], points: int = 2000) -> list[dict[str, 
                 "kl_bits": kl,
             }
         )
+    return rows
+
+
+def gradients(factors: Sequence[float], points: int = 1000) -> list[dict[str, Any]]:
+    """Section 5.1: the gradient of both losses by what the decoder says, in the mean over points, once all errors are c times less.
+
+    That of the plain MSE falls by c, and less and less is left of it beside the KL term's, which knows nothing of errors. That of
+    log MSE grows by c: the variance falls with the errors, and the same share of them counts as much as before.
+    """
+    errors = ERROR * torch.from_numpy(np.random.default_rng(0).standard_normal((points, 2)))
+    rows = []
+    for factor in factors:
+        row: dict[str, Any] = {"factor": factor}
+        for name, loss in (("mse", plain_mse), ("log_mse", log_mse)):
+            said = (errors / factor).requires_grad_()  # the point is 0
+            [gradient] = torch.autograd.grad(loss(said.square()), said)
+            row[f"{name}_gradient"] = float(gradient.norm(dim=-1).mean()) * points
+        rows.append(row)
     return rows
 
 

@@ -48,6 +48,16 @@ class LogisticVAE(LatentModel):
         return lambda before: Logistic(mean[..., before.shape[-1]], 0.5 * std(raw)[..., before.shape[-1]])
 
 
+def plain_mse(squared: Tensor) -> Tensor:
+    """What is trained in nats, but for a constant, from squared errors (B, n): a variance of 1/2."""
+    return squared.sum(-1).mean()
+
+
+def log_mse(squared: Tensor) -> Tensor:
+    """The same with the variance that is best for all of them, as min over v of MSE/v + log v is 1 + log MSE."""
+    return 0.5 * squared.shape[-1] * (math.log(2 * math.pi) + 1 + squared.mean().log())
+
+
 class MeanSquaredError(LatentModel):
     """|x - mean|^2 + KL. The variance that makes this an ELBO, up to a constant, is 1/2."""
 
@@ -74,7 +84,7 @@ class MeanSquaredError(LatentModel):
 
     def loss(self, x: Tensor) -> Tensor:
         squared, kl = self.squared_errors(x)
-        return (squared.sum(-1) + kl).mean()
+        return plain_mse(squared) + kl.mean()
 
     @torch.no_grad()
     def settle(self, points: Points) -> None:
@@ -90,7 +100,7 @@ class MeanSquaredError(LatentModel):
 
 
 class LogMeanSquaredError(MeanSquaredError):
-    """log MSE + KL: the ELBO with the best variance for all points of the batch, as min over v of MSE/v + log v is 1 + log MSE."""
+    """log MSE + KL: the ELBO with the best variance for all points of the batch."""
 
     title = "VAE by log MSE"
 
@@ -100,7 +110,7 @@ class LogMeanSquaredError(MeanSquaredError):
 
     def loss(self, x: Tensor) -> Tensor:
         squared, kl = self.squared_errors(x)
-        return 0.5 * squared.shape[-1] * (math.log(2 * math.pi) + 1 + squared.mean().log()) + kl.mean()
+        return log_mse(squared) + kl.mean()
 
 
 class AutoregressiveDecoder(LatentModel):

@@ -48,6 +48,7 @@ class Row:
         beyond_error: of the difference of code length and `coded_bound_bits`, for these very points: what draws of z leave open.
         flow_bits: of the same points by the flow that the model becomes in the limit.
         plain_bits: their code length without what keeps latents random in all others, see `coding.dithered`.
+        blur: the share of the variance of points that p(x|z) leaves to noise, for z ~ q(z|x).
         reading: what was coded, where the objective is no code length.
     """
 
@@ -73,6 +74,7 @@ class Row:
     reading: str = ""
     flow_bits: float | None = None
     plain_bits: float | None = None
+    blur: float | None = None
 
     def json(self) -> dict[str, Any]:
         return asdict(self)
@@ -105,11 +107,12 @@ def measure(
     particles: int = 1,
     latents: Grid = LATENTS,
     plain: bool = False,
+    blurred: bool = False,
     known_nll: tuple[float, float] | None = None,
 ) -> Row:
     """Everything about a trained model and points (N, 2) that it has not seen. The model is left as it is, in float32.
 
-    Args: plain: whether to find `Row.plain_bits`; known_nll: what `nll` has found for the same model.
+    Args: plain, blurred: whether to measure `Row.plain_bits` and `Row.blur`; known_nll: what `nll` gave for the same model.
     """
     model = copy.deepcopy(model).double().eval()
     nll_bits, nll_error = known_nll or nll(model, data)
@@ -144,6 +147,7 @@ def measure(
             reading=model.reading,
             flow_bits=float(bits(model.flow, x, 1).mean()) if isinstance(model, NearDeterministic) else None,
             plain_bits=code(points, point_codec(model, particles, latents, clean=False), times=times).bits if plain else None,
+            blur=blur(model, x) if blurred else None,
         )
 
 
@@ -195,6 +199,13 @@ def nll(model: LatentModel, data: Data) -> tuple[float, float]:
         halves = [bits(model, x.float(), NLL_PARTICLES // 2).double() for _ in range(2)]
     mean = 1 - torch.logaddexp2(-halves[0], -halves[1])
     return float((weight * mean).sum()), float((weight * (halves[0] - halves[1]) / 2).square().sum().sqrt())
+
+
+def blur(model: LatentModel, x: Tensor) -> float:
+    """Of a model whose p(x|z) is of normals, and points (N, 2): see `Row`."""
+    likelihood = model.likelihood(draw(model.posterior(x), x.shape[:-1], model.latents))
+    left = torch.stack([likelihood(x[..., :d]).variance.mean() for d in range(2)])
+    return float(left.sum() / x.var(0).sum())
 
 
 def active(model: LatentModel, x: Tensor) -> int | None:

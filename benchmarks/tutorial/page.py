@@ -9,14 +9,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from . import figures, pictures
 from .coding import CHAINS, POINTS, PRECISION
 from .data import PLANE
 from .experiments import CELLS_IN_STD
-from .figures import DARK, by_dataset, title_of
+from .figures import by_dataset, title_of
 from .flow import Flow
 from .measuring import CODED_DRAWS, IWAE_PARTICLES, NLL_PARTICLES
 from .model import FREE_BITS, LatentModel
 from .objectives import BetaVAE, Wasserstein
+from .pictures import DARK
 from .posteriors import ImportanceWeighted
 from .rows import STEPS
 
@@ -35,7 +37,8 @@ PUBLISHED: list[dict[str, Any]] = [
 MODULES = (
     *("data", "model", "training", "coding", "measuring", "rows"),
     *("likelihoods", "posteriors", "priors", "objectives", "deterministic", "flow", "mixture"),
-    *("experiments", "errata", "table", "figures", "page"),
+    *("by_hand", "jensen", "channel"),
+    *("experiments", "errata", "table", "figures", "pictures", "page"),
 )
 """Of this folder, in the order in which to read them."""
 
@@ -253,6 +256,14 @@ def write(results: Mapping[str, Any], folder: Path) -> None:
     (folder / "README.md").write_text(text)
 
 
+def draw(results: Mapping[str, Any], models: pictures.Models, folder: Path) -> None:
+    """All figures of the page."""
+    for show in (figures.accuracy, figures.two_optima, figures.particles):
+        show(results, folder / f"{show.__name__}.png")
+    for look in (pictures.density, pictures.latent_space, pictures.noisy_channel):
+        look(models, folder / f"{look.__name__}.png")
+
+
 def _first_line(module: str) -> str:
     doc = import_module(f".{module}", __package__).__doc__
     return doc.splitlines()[0] if doc else ""
@@ -357,22 +368,19 @@ def _verdict(rows: Sequence[Row]) -> str:
 
 def _named(rows: Sequence[Row]) -> str:
     """Models with their data sets, each model once."""
-    found: dict[str, list[str]] = {}
+    datasets: dict[str, list[str]] = {}
     for row in rows:
-        which = {"iwae": f" coded with {row['particles']}", "typical-short": f" of {row['steps']} steps"}.get(row["entry"], "")
-        found.setdefault(row["model"] + which, []).append(title_of(row["dataset"]))
-    return "; ".join(f"{model} ({', '.join(datasets)})" for model, datasets in found.items())
+        datasets.setdefault(figures.name_of(row), []).append(title_of(row["dataset"]))
+    return "; ".join(f"{model} ({', '.join(titles)})" for model, titles in datasets.items())
 
 
 def _measured(rows: Sequence[Row]) -> str:
     """The table of a data set, published rows at its end, and below it what was coded where the objective is no code length."""
     readings = list(dict.fromkeys(row["reading"] for row in rows if row["reading"]))
-    several = {row["model"] for row in rows if row["particles"] > 1}
 
     def name(row: Row) -> str:
-        particles = f", trained with {IWAE_PARTICLES} draws, coded with {row['particles']}" if row["model"] in several else ""
         note = f" <sup>{readings.index(row['reading']) + 1}</sup>" if row["reading"] else ""
-        return f"{row['model']}{particles}{note}"
+        return f"{figures.name_of(row)}{note}"
 
     bounds = {"-ELBO": "neg_elbo_bits", "NLL": "nll_bits", "IWAE": "iwae_bits"}
     columns: dict[str, Callable[[Row], str]] = {

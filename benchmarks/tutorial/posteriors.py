@@ -71,9 +71,13 @@ class InverseAutoregressive(SampledKL):
 class ImportanceWeighted(LatentModel):
     """Trained by the IWAE bound of several draws, which asks less of q(z|x): coded by Monte Carlo bits-back."""
 
-    title = "IWAE"
     source = "Burda, Grosse and Salakhutdinov 2016; Yu 2020, Section 6"
-    particles, batch = 10, 128
+    batch = 128
+
+    def __init__(self, particles: int = 10) -> None:
+        super().__init__()
+        self.particles = particles
+        self.title = f"IWAE ({particles} draws)"
 
     def loss(self, x: Tensor) -> Tensor:
         return -self.bound(x, self.particles).mean()

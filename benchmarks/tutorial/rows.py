@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from . import flow
 from .coding import LATENTS, Grid
+from .data import GAUSSIANS, PLANE, SPIRALS
 from .deterministic import Autoencoder, VectorQuantised
 from .flow import Flow, NearDeterministic
 from .likelihoods import AutoregressiveDecoder, LogisticVAE, LogMeanSquaredError, MeanSquaredError
 from .model import LatentModel
-from .objectives import BetaVAE, Wasserstein
+from .objectives import BetaVAE, SlicedWasserstein, Wasserstein
 from .posteriors import FullCovariance, ImportanceWeighted, InverseAutoregressive
 from .priors import LearnedPrior, ResampledPrior, VampPrior
 
 STEPS = 6000
 EPSILONS = (0.01, 0.003, 0.001)
+LATENT_COUNTS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,42 @@ class Code:
 
 @dataclass(frozen=True)
 class Entry:
-    """A model to train and its rows."""
+    """A model to train and its rows.
+
+    Args:
+        share: of the points that are coded: less where a point takes long.
+        weights: the entry whose trained weights it takes, where it trains none.
+        blur: whether to measure `Row.blur`.
+    """
 
     name: str
     make: Callable[[], LatentModel]
     steps: int = STEPS
     codes: tuple[Code, ...] = (Code(),)
+    datasets: tuple[str, ...] = tuple(PLANE)
+    share: float = 1.0
+    weights: str = ""
+    blur: bool = False
 
 
 def _near(epsilon: float) -> Code:
     return Code(1, flow.LATENTS, lambda model: NearDeterministic(model, epsilon))  # type: ignore[arg-type]
+
+
+def _iwae(particles: int) -> Entry:
+    """Trained with so many draws, and coded with as many."""
+    make = partial(ImportanceWeighted, particles)
+    return Entry(f"iwae-{particles}", make, 6 * STEPS, (Code(particles),), (SPIRALS.name,))
+
+
+def _latents(count: int) -> Entry:
+    return Entry(f"latents-{count}", partial(_with_latents, count), datasets=(GAUSSIANS.name,), share=0.25, blur=True)
+
+
+def _with_latents(count: int) -> LatentModel:
+    model = LatentModel(count)
+    model.title = f"typical VAE, latents: {count}"
+    return model
 
 
 ENTRIES = (
@@ -55,6 +84,9 @@ ENTRIES = (
     Entry("mse", MeanSquaredError, codes=(Code(), Code(of=lambda model: model.read()))),  # type: ignore[operator]
     Entry("log-mse", LogMeanSquaredError),
     Entry("iwae", ImportanceWeighted, 6 * STEPS, tuple(Code(k) for k in (1, 2, 5, 10))),
+    _iwae(2),
+    _iwae(5),
+    Entry("particles", LatentModel, 4 * STEPS, tuple(Code(k) for k in (1, 2, 5, 10, 20, 50)), share=0.25, weights="typical"),
     Entry("full-covariance", FullCovariance),
     Entry("flow", Flow, 2000, tuple(_near(epsilon) for epsilon in EPSILONS)),
     Entry("iaf", InverseAutoregressive),
@@ -63,7 +95,10 @@ ENTRIES = (
     Entry("lars", ResampledPrior),
     Entry("beta", BetaVAE, codes=(Code(plain=True),)),
     Entry("wae", Wasserstein),
+    Entry("wae-w1", SlicedWasserstein),
     Entry("vq", VectorQuantised),
     Entry("autoencoder", Autoencoder),
     Entry("autoregressive", AutoregressiveDecoder),
+    *(_latents(count) for count in LATENT_COUNTS),
 )
+BY_NAME = {entry.name: entry for entry in ENTRIES}

@@ -1,10 +1,11 @@
-"""Train, measure and keep everything that the page shows; see ``__main__`` for the command."""
+"""Train, measure and keep everything that the page shows; see `__main__` for the command."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
 import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,28 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from .. import machine
-from . import errata, experiments, figures, mixture
+from . import channel, errata, experiments, jensen, mixture, pictures
 from .coding import code, standard_error
 from .data import PLANE, SPIRALS, Data
-from .measuring import Row, measure
+from .measuring import Row, bits, measure
 from .model import LatentModel
-from .rows import ENTRIES, Entry
+from .rows import BY_NAME, ENTRIES, Entry
 from .training import fit, points_of
 
 POINTS = 10_000
 TEST_SEED, TRAINING_SEED = 1, 2
-DRAWN = ("typical", "iwae", "beta")  # models that figures need
+KEPT = ("typical", "iwae", "beta")  # entries whose weights are kept, for figures
 ACCURACIES = tuple(range(1, 15))
 ACCURACY_POINTS = 10_000
 EPSILONS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+DRAWS = (1, 2, 5, 10, 20, 50)
+JENSEN_POINTS = 4000
+FACTORS = (1, 2, 4, 8, 16, 32)
+LIMIT_PARTICLES = 500  # of -log2 p(x) of the coded points
 
 Results = dict[str, Any]
+Models = dict[str, dict[str, LatentModel]]  # by entry, by data set
+Mapper = Callable[..., Iterable[Any]]
 
 
 def train(entry: Entry, dataset: str, share: float) -> LatentModel:
@@ -41,43 +48,51 @@ def train(entry: Entry, dataset: str, share: float) -> LatentModel:
 
 
 def rows_of(task: tuple[str, str, float, int, Path]) -> list[dict[str, Any]]:
-    """Train one entry on one data set and measure its rows; weights that figures need are saved."""
+    """Train one entry on one data set and measure its rows; weights that are kept are taken from there, or saved."""
     name, dataset, share, points, weights = task
-    entry = next(entry for entry in ENTRIES if entry.name == name)
-    data = PLANE[dataset]
+    entry, data = BY_NAME[name], PLANE[dataset]
     began = time.perf_counter()
-    model = train(entry, dataset, share)
-    seconds = time.perf_counter() - began
-    if (name, dataset) in shown():
+    if entry.weights:
+        model, seconds = load(weights, entry.weights, dataset), 0.0
+    else:
+        model = train(entry, dataset, share)
+        seconds = time.perf_counter() - began
+    if name in KEPT:
         weights.mkdir(parents=True, exist_ok=True)
         save_file(model.state_dict(), path_of(weights, name, dataset))
-    unseen = data.sample(np.random.default_rng(TEST_SEED), points)
+    unseen = data.sample(np.random.default_rng(TEST_SEED), points)[: count(entry, points)]
     rows: list[dict[str, Any]] = []
     for way in entry.codes:
         coded = way.of(model) if way.of else model
         known = (rows[0]["nll_bits"], rows[0]["nll_error"]) if rows and coded is model else None
-        row = measure(coded, data, unseen, particles=way.particles, latents=way.latents, plain=way.plain, known_nll=known)
+        ways = {"particles": way.particles, "latents": way.latents, "plain": way.plain, "blurred": entry.blur}
+        row = measure(coded, data, unseen, known_nll=known, **ways)  # type: ignore[arg-type]
         rows.append(
             {"entry": name, **row.json(), "steps": round(share * entry.steps), "training_s": round(seconds, 1), "share": share}
         )
     return rows
 
 
+def count(entry: Entry, points: int) -> int:
+    """The points that are coded with an entry's models, of so many that there are."""
+    return max(1, round(entry.share * points))
+
+
 def mixture_row(points: int) -> dict[str, Any]:
     """The row of the model whose posterior is exact: three normals of one number."""
-    x = mixture.sample(np.random.default_rng(TEST_SEED), points)
-    bits = -mixture.log2_density(x[:, 0])
-    error = standard_error(bits)
-    length = code(x, mixture.codec())
+    x = mixture.THREE.sample(np.random.default_rng(TEST_SEED), points)
+    lengths = -mixture.THREE.log2_density(x[:, 0])
+    error = standard_error(lengths)
+    length = code(x, mixture.THREE.codec())
     row = Row(
         dataset=mixture.NAME,
         model="mixture with its exact posterior",
         source="Frey and Hinton 1997",
-        entropy_bits=mixture.entropy(),
-        neg_elbo_bits=float(bits.mean()),
+        entropy_bits=mixture.THREE.entropy(),
+        neg_elbo_bits=float(lengths.mean()),
         neg_elbo_error=error,
-        coded_bound_bits=float(bits.mean()),
-        nll_bits=float(bits.mean()),
+        coded_bound_bits=float(lengths.mean()),
+        nll_bits=float(lengths.mean()),
         nll_error=error,
         iwae_bits=None,
         iwae_error=None,
@@ -85,7 +100,7 @@ def mixture_row(points: int) -> dict[str, Any]:
         particles=1,
         code_length_bits=length.bits,
         code_length_error=length.error,
-        beyond_error=standard_error(length.lengths - bits),
+        beyond_error=standard_error(length.lengths - lengths),
         initial_bits=length.initial_bits,
         points=points,
         decoded_equal=length.decoded_equal,
@@ -107,88 +122,121 @@ def entropies(data: Data, points: int) -> dict[str, Any]:
     }
 
 
+def limits(models: Models, points: int) -> list[dict[str, Any]]:
+    """-log2 p(x) of the points that are coded with several particles: where their bounds tend to."""
+    rows = []
+    for name, of_entry in (("iwae", models["iwae"]), ("particles", models["typical"])):
+        for dataset, model in of_entry.items():
+            x = PLANE[dataset].sample(np.random.default_rng(TEST_SEED), points)[: count(BY_NAME[name], points)]
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(TEST_SEED)
+                mean = float(bits(model, torch.from_numpy(x).float(), LIMIT_PARTICLES).mean())
+            rows.append({"entry": name, "dataset": dataset, "points_nll_bits": mean, "points": len(x)})
+    return rows
+
+
+# Weights
+
+
 def path_of(weights: Path, name: str, dataset: str) -> Path:
     return weights / f"{name}-{dataset}.safetensors"
 
 
-def shown() -> list[tuple[str, str]]:
-    """Entries and data sets of the trained models that figures need."""
-    return [(name, dataset) for name in DRAWN for dataset in PLANE]
+def load(weights: Path, name: str, dataset: str) -> LatentModel:
+    model = BY_NAME[name].make()
+    model.load_state_dict(load_file(path_of(weights, name, dataset)))
+    return model.eval()
+
+
+def kept(weights: Path, datasets: Sequence[str] = tuple(PLANE)) -> Models:
+    """The trained models that figures need."""
+    return {name: {dataset: load(weights, name, dataset) for dataset in datasets} for name in KEPT}
 
 
 def missing(results: Results, weights: Path) -> list[str]:
     """What a page needs and is not there."""
-    parts = ["rows", "entropies", "accuracy", "two_optima", "errata", "dark", "machine"]
-    return [part for part in parts if part not in results] + [
-        path.name for path in (path_of(weights, *key) for key in shown()) if not path.exists()
-    ]
+    parts = ["rows", *EXPERIMENTS, "machine"]
+    files = [path_of(weights, name, dataset) for name in KEPT for dataset in PLANE]
+    return [part for part in parts if part not in results] + [path.name for path in files if not path.exists()]
 
 
-def drawn(weights: Path) -> dict[str, dict[str, LatentModel]]:
-    """The trained models that figures need: by entry, by data set."""
-    found: dict[str, dict[str, LatentModel]] = {}
-    make = {entry.name: entry.make for entry in ENTRIES}
-    for name, dataset in shown():
-        model = make[name]()
-        model.load_state_dict(load_file(path_of(weights, name, dataset)))
-        found.setdefault(name, {})[dataset] = model.eval()
-    return found
+# All of it
+
+
+def accuracy(models: Models, points: int, mapper: Mapper = map) -> list[dict[str, Any]]:
+    unseen = SPIRALS.sample(np.random.default_rng(TEST_SEED), min(points, ACCURACY_POINTS))
+    return experiments.accuracy(models["typical"][SPIRALS.name], SPIRALS, unseen, ACCURACIES, mapper)
+
+
+EXPERIMENTS: dict[str, Callable[[Models, int, Mapper], list[dict[str, Any]]]] = {
+    "entropies": lambda models, points, mapper: [entropies(data, points) for data in PLANE.values()],
+    "mixtures": lambda models, points, mapper: mixture.fits(points, mixture.EM_STEPS),
+    "averages": lambda models, points, mapper: jensen.averages(DRAWS, min(points, JENSEN_POINTS)),
+    "accuracy": accuracy,
+    "two_optima": lambda models, points, mapper: experiments.two_optima(EPSILONS, min(points, experiments.OPTIMA_POINTS)),
+    "gradients": lambda models, points, mapper: experiments.gradients(FACTORS),
+    "limits": lambda models, points, mapper: limits(models, points),
+    "channel": lambda models, points, mapper: channel.means(models),
+    "packing": lambda models, points, mapper: channel.packing(channel.MOST_BITS, channel.TRIALS),
+    "dark": lambda models, points, mapper: [
+        {"dataset": dataset, "model": model.title, "share": pictures.dark_share(model, PLANE[dataset])}
+        for name in ("typical", "iwae")
+        for dataset, model in models[name].items()
+    ],
+    "errata": lambda models, points, mapper: [
+        {"place": erratum.place, "claim": erratum.claim, "computed": erratum.computed}
+        for erratum in errata.errata(min(points, errata.POINTS_CODED))
+    ],
+}
+"""Parts of the results beside the rows, by name: from trained models, the number of points to code, and a map."""
 
 
 def compute(results: Results, share: float, points: int, processes: int, path: Path, weights: Path) -> None:
     """Fill in all of `results`, and save them after each model. Rows that are there are kept."""
-    done = {(row["entry"], row["dataset"]) for row in results["rows"] if row["share"] == share and row["points"] == points}
-    done -= {key for key in shown() if not path_of(weights, *key).exists()}
-    results["rows"] = [row for row in results["rows"] if (row["entry"], row["dataset"]) in done]
-    tasks = [
-        (entry.name, dataset, share, points, weights)
-        for entry in sorted(ENTRIES, key=lambda entry: -entry.steps)
-        for dataset in PLANE
-        if (entry.name, dataset) not in done
-    ]
     about = machine.about()
     results |= about
+    results["rows"] = [row for row in results["rows"] if current(row, share, points)]
     with multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
-        for rows in pool.imap_unordered(rows_of, tasks):
-            results["rows"] += [{**row, "commit": about["commit"]} for row in rows]
-            save(results, path)
-            for row in rows:
-                figures_of_row = f"-ELBO {row['neg_elbo_bits']:7.3f}, coded {row['code_length_bits']:7.3f}"
-                click.echo(f"{row['dataset']:13s} {row['model']:45s} {figures_of_row}", err=True)
-        models = drawn(weights)
-        unseen = SPIRALS.sample(np.random.default_rng(TEST_SEED), ACCURACY_POINTS)
-        results["accuracy"] = experiments.accuracy(models["typical"][SPIRALS.name], SPIRALS, unseen, ACCURACIES, pool.map)
-    if ("mixture", mixture.NAME) not in done:
-        results["rows"].append({**mixture_row(points), "commit": about["commit"]})
-    results["entropies"] = [entropies(data, points) for data in PLANE.values()]
-    results["two_optima"] = experiments.two_optima(EPSILONS)
-    results["errata"] = [
-        {"place": erratum.place, "claim": erratum.claim, "computed": erratum.computed} for erratum in errata.errata()
-    ]
-    results["dark"] = [
-        {"dataset": dataset, "model": model.title, "share": figures.dark_share(model, PLANE[dataset])}
-        for name in ("typical", "iwae")
-        for dataset, model in models[name].items()
-    ]
+        for own in (True, False):  # the second need weights of the first
+            tasks = [
+                (entry.name, dataset, share, points, weights)
+                for entry in sorted(ENTRIES, key=lambda entry: -entry.steps)
+                for dataset in entry.datasets
+                if own == (not entry.weights) and not done(results, entry, dataset, weights)
+            ]
+            for rows in pool.imap_unordered(rows_of, tasks):
+                replaced = {(row["entry"], row["dataset"]) for row in rows}
+                results["rows"] = [row for row in results["rows"] if (row["entry"], row["dataset"]) not in replaced]
+                results["rows"] += [{**row, "commit": about["commit"]} for row in rows]
+                save(results, path)
+                for row in rows:
+                    lengths = f"-ELBO {row['neg_elbo_bits']:7.3f}, coded {row['code_length_bits']:7.3f}"
+                    click.echo(f"{row['dataset']:13s} {row['model']:45s} {lengths}", err=True)
+        if not any(row["entry"] == "mixture" for row in results["rows"]):
+            results["rows"].append({**mixture_row(points), "commit": about["commit"]})
+        models = kept(weights)
+        for name, work in EXPERIMENTS.items():
+            results[name] = work(models, points, pool.map)
     save(results, path)
 
 
+def current(row: dict[str, Any], share: float, points: int) -> bool:
+    """Whether a row is of as much training and of as many points as are asked for, and of an entry that there is."""
+    if row["entry"] == "mixture":
+        return bool(row["points"] == points)
+    entry = BY_NAME.get(row["entry"])
+    return entry is not None and (row["share"], row["points"]) == (share, count(entry, points))
+
+
+def done(results: Results, entry: Entry, dataset: str, weights: Path) -> bool:
+    """Whether all rows of an entry are there, and its weights where they are kept."""
+    rows = [row for row in results["rows"] if (row["entry"], row["dataset"]) == (entry.name, dataset)]
+    there = entry.name not in KEPT or path_of(weights, entry.name, dataset).exists()
+    return there and len(rows) == len(entry.codes)
+
+
 def save(results: Results, path: Path) -> None:
-    datasets, entries = [*PLANE, mixture.NAME], [*(entry.name for entry in ENTRIES), "mixture"]
+    datasets, entries = [*PLANE, mixture.NAME], [*BY_NAME, "mixture"]
     results["rows"].sort(key=lambda row: (datasets.index(row["dataset"]), entries.index(row["entry"]), row["particles"]))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
-
-
-def draw(results: Results, models: dict[str, dict[str, LatentModel]], folder: Path) -> None:
-    """All figures of the page."""
-
-    def by_dataset(*names: str) -> list[tuple[Data, list[LatentModel]]]:
-        return [(PLANE[dataset], [models[name][dataset] for name in names]) for dataset in PLANE]
-
-    figures.density(by_dataset("typical", "iwae"), folder / "density.png")
-    figures.latent_space(by_dataset("typical", "iwae"), folder / "latent_space.png")
-    figures.noisy_channel(by_dataset("typical", "beta"), folder / "noisy_channel.png")
-    figures.accuracy(results["accuracy"], folder / "accuracy.png")
-    figures.two_optima(results["two_optima"], folder / "two_optima.png")
-    figures.particles([row for row in results["rows"] if row["entry"] == "iwae"], folder / "particles.png")

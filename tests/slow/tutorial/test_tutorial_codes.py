@@ -57,10 +57,10 @@ def test_samples_follow_the_density_and_have_its_entropy(data: Data) -> None:
 
 
 def test_the_mixture_of_three_has_its_entropy() -> None:
-    x = mixture.sample(np.random.default_rng(0), 100_000)
-    lengths = -mixture.log2_density(x[:, 0])
-    assert lengths.mean() == pytest.approx(mixture.entropy(), abs=4 * lengths.std() / 100_000**0.5)
-    assert mixture.joint(midpoints(1.0, 1 << 12)).sum() / (1 << 11) == pytest.approx(1)
+    x = mixture.THREE.sample(np.random.default_rng(0), 100_000)
+    lengths = -mixture.THREE.log2_density(x[:, 0])
+    assert lengths.mean() == pytest.approx(mixture.THREE.entropy(), abs=4 * lengths.std() / 100_000**0.5)
+    assert mixture.THREE.joint(midpoints(1.0, 1 << 12)).sum() / (1 << 11) == pytest.approx(1)
 
 
 # Numbers as codes
@@ -257,13 +257,13 @@ def test_the_mixture_takes_its_log_density_point_by_point(
 ) -> None:
     for module in (coding, mixture):
         monkeypatch.setattr(module, "PRECISION", precision)
-    codec, x = mixture.codec(), mixture.sample(np.random.default_rng(1), 200)
+    codec, x = mixture.THREE.codec(), mixture.THREE.sample(np.random.default_rng(1), 200)
     cells = POINTS.cells(x)
     batch, grid = primed(len(x), words=8), math.log2(1 / POINTS.step)
     before = sizes(batch)
     codec.push(batch, cells)
     lengths = sizes(batch) - before - grid
-    excess = lengths + mixture.log2_density(POINTS.middles(cells).numpy()[:, 0])
+    excess = lengths + mixture.THREE.log2_density(POINTS.middles(cells).numpy()[:, 0])
     assert np.abs(excess).max() < most  # the rounding of heads, as above
     assert abs(excess.mean()) < mean
     length = code(x, codec)

@@ -233,6 +233,27 @@ def test_mmd_is_nothing_for_equal_distributions() -> None:
 
 
 @pytest.mark.usefixtures("in_float64")
+def test_sliced_w1_is_the_mean_of_w1_along_lines() -> None:
+    a = torch.randn(500, 2)
+    assert objectives.sliced_w1(a, a[torch.randperm(500)]).item() == pytest.approx(0)
+    moved = objectives.sliced_w1(a, a + torch.tensor([3.0, 0.0]), 5000)  # along a line at angle t by 3 |cos t|
+    assert moved.item() == pytest.approx(3 * 2 / math.pi, rel=0.02)
+    assert objectives.sliced_w1(a, 2 * a).item() == pytest.approx(math.sqrt(2 / math.pi), rel=0.1)
+
+
+def test_wasserstein_auto_encoders_differ_in_their_distance() -> None:
+    x = torch.from_numpy(points(GAUSSIANS, 64)).float()
+    for make, distance in ((objectives.Wasserstein, objectives.mmd), (objectives.SlicedWasserstein, objectives.sliced_w1)):
+        found = make()
+        torch.manual_seed(1)
+        loss = found.loss(x).item()
+        torch.manual_seed(1)
+        z = found.map(x)
+        error = (x - found.decoder(z)).square().sum(-1).mean()
+        assert loss == pytest.approx((error + found.weight * distance(z, torch.randn_like(z))).item())
+
+
+@pytest.mark.usefixtures("in_float64")
 def test_a_flow_is_a_density_and_has_an_inverse() -> None:
     found = Flow().double()
     x, area = latent_grid(2.5, 250)
