@@ -177,11 +177,9 @@ def verify(data: bytes, source: Source, codec: PictureCodec | None) -> None:
 
 def fast_bytes(source: Source, picture: Picture) -> int:
     """About what the stored fallback would take, in a tenth of its time; 0 if that cannot be said."""
-    height, width, _ = picture.pixels.shape
-    if max(height, width) > webp.MAX_SIDE_PX:
+    if max(picture.pixels.shape) > webp.MAX_SIDE_PX:
         return 0
-    fast = webp.encode(np.broadcast_to(picture.pixels, (height, width, 3)), quality=0, method=0)
-    return min(len(fast), len(source.data))
+    return min(len(webp.encode(picture.pixels, quality=0, method=0)), len(source.data))
 
 
 def content_check(content: bytes | Pixels) -> bytes:

@@ -31,7 +31,7 @@ def compress(data: bytes, fitted: bool = False) -> bytes:
     return lzma.compress(data, lzma.FORMAT_RAW, filters=[{**FILTERS[0], "dict_size": dictionary_bytes}])
 
 
-def decompress(stream: bytes, size: int) -> bytes:
+def decompress(stream: bytes | memoryview, size: int) -> bytes:
     """The `size` bytes of a stream; inflates at most one more, whatever the stream holds. Inverse: `compress`.
 
     Raises: CorruptDataError: damaged, or of another size.

@@ -45,7 +45,7 @@ _SIZES = struct.Struct(">IIBI")
 """Height, width, channels, metadata length."""
 
 Pixels = npt.NDArray[np.uint8]
-StreamDecoder = Callable[[bytes, tuple[int, int, int]], Pixels]
+StreamDecoder = Callable[[memoryview, tuple[int, int, int]], Pixels]
 
 
 class Method(IntEnum):
@@ -64,7 +64,7 @@ def encode(data: bytes, picture: Picture | None) -> tuple[Method, bytes]:
         data: the file's bytes.
         picture: what `bbans.images.picture.read` made of them; None if it refused.
     """
-    candidates = {Method.FILE: _crc(data) + data}
+    candidates: dict[Method, bytes] = {}
     if picture is None:
         if len(data) <= SMALL_BYTES or len(lzma2.compress(data[:SMALL_BYTES])) < SMALL_BYTES * 31 // 32:
             candidates[Method.FILE_LZMA] = _encode_file(data)
@@ -76,7 +76,11 @@ def encode(data: bytes, picture: Picture | None) -> tuple[Method, bytes]:
             candidates[Method.WEBP] = _encode_picture(picture, _encode_webp(picture.pixels))
         if picture.pixels.nbytes <= SMALL_BYTES or not fits_webp:
             candidates[Method.LZMA] = _encode_picture(picture, _encode_rows(picture.pixels))
-    return min(candidates.items(), key=lambda candidate: (len(candidate[1]), candidate[0]))
+    best = min(candidates, key=lambda method: (len(candidates[method]), method), default=Method.FILE)
+    # A file as it is needs no copy before it has won.
+    if best not in candidates or len(data) + 4 <= len(candidates[best]):
+        return Method.FILE, _crc(data) + data
+    return best, candidates[best]
 
 
 def decode(method: int, payload: bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> bytes | Picture:
@@ -89,10 +93,10 @@ def decode(method: int, payload: bytes, *, max_pixels: int = MAX_PIXELS, max_byt
     """
     if len(payload) < 4:
         raise CorruptDataError("the stored data is cut short")
-    crc, body = payload[:4], payload[4:]
+    crc, body = payload[:4], memoryview(payload)[4:]
     decoded: bytes | Picture
     if method == Method.FILE:
-        decoded = body
+        decoded = bytes(body)
         found = _crc(body)
     elif method == Method.FILE_LZMA:
         decoded = _decode_file(body, max_bytes)
@@ -112,7 +116,7 @@ def _encode_file(data: bytes) -> bytes:
     return _crc(body, data) + body
 
 
-def _decode_file(body: bytes, max_bytes: int) -> bytes:
+def _decode_file(body: memoryview, max_bytes: int) -> bytes:
     if len(body) < 8:
         raise CorruptDataError("the stored data is cut short")
     size = int.from_bytes(body[:8], "big")
@@ -128,7 +132,7 @@ def _encode_picture(picture: Picture, stream: bytes) -> bytes:
     return _crc(body, picture.pixels) + body
 
 
-def _decode_picture(body: bytes, max_pixels: int, decode_stream: StreamDecoder) -> Picture:
+def _decode_picture(body: memoryview, max_pixels: int, decode_stream: StreamDecoder) -> Picture:
     start = 1 + body[0] if body else 0
     if len(body) < start + _SIZES.size:
         raise CorruptDataError("the stored data is cut short")
@@ -139,17 +143,17 @@ def _decode_picture(body: bytes, max_pixels: int, decode_stream: StreamDecoder) 
     if height * width > max_pixels:
         raise CorruptDataError(f"the stored picture claims {width} x {height} pixels, the limit is {max_pixels}")
     pixels = decode_stream(body[end:], (height, width, channels))
-    return Picture(pixels, body[1:start].decode("latin-1"), body[start + _SIZES.size : end])
+    return Picture(pixels, bytes(body[1:start]).decode("latin-1"), bytes(body[start + _SIZES.size : end]))
 
 
 def _encode_webp(pixels: Pixels) -> bytes:
-    return webp.encode(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    return webp.encode(pixels)
 
 
-def _decode_webp(stream: bytes, shape: tuple[int, int, int]) -> Pixels:
+def _decode_webp(stream: bytes | memoryview, shape: tuple[int, int, int]) -> Pixels:
     height, width, channels = shape
     try:
-        pixels, _ = webp.read(stream, height * width)
+        pixels, _ = webp.read(bytes(stream), height * width)
     except UnsupportedImageError as error:
         raise CorruptDataError(f"the stored picture is damaged: {error}") from error
     if pixels.shape != (height, width, 3) or (channels == 1 and (pixels != pixels[:, :, :1]).any()):
@@ -161,13 +165,13 @@ def _encode_rows(pixels: Pixels) -> bytes:
     return lzma2.compress(png.to_rows(pixels))
 
 
-def _decode_rows(stream: bytes, shape: tuple[int, int, int]) -> Pixels:
+def _decode_rows(stream: bytes | memoryview, shape: tuple[int, int, int]) -> Pixels:
     height, width, channels = shape
     return png.from_rows(lzma2.decompress(stream, height * (1 + width * channels)), shape)
 
 
-def _crc(*parts: bytes | Pixels) -> bytes:
+def _crc(*parts: bytes | memoryview | Pixels) -> bytes:
     crc = 0
     for part in parts:
-        crc = zlib.crc32(part if isinstance(part, bytes) else np.ascontiguousarray(part).data, crc)
+        crc = zlib.crc32(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part, crc)
     return crc.to_bytes(4, "big")

@@ -8,6 +8,8 @@
 `read_picture` takes the pictures that the networks code: 8-bit gray and 8-bit RGB, still, in PNG, lossless WebP, BMP, PPM, PGM.
 Of anything else it says what would be lost. `probe_picture` says whether the bytes are a whole picture of any known kind.
 
+Memory: what is decoded takes about 8 bytes a pixel (a WebP 16), and no more is decoded than headers promise; see `MAX_PIXELS`.
+
 A picture of another layout is never converted. In a PNG, interlacing, filters and compression level are not metadata:
 they come back as the encoder sets them. BMP, PPM and PGM come back byte for byte.
 
@@ -19,15 +21,17 @@ they come back as the encoder sets them. BMP, PPM and PGM come back byte for byt
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
-from bbans.images import chunks, png, raster, webp
-from bbans.images.pillow import open_any, to_pixels
+from bbans.images import apng, chunks, gif, png, raster, webp
+from bbans.images.frames import Animation
+from bbans.images.pillow import check_size, open_any, to_pixels
 
 MAX_PIXELS = 1 << 30
 """The default limit: seven times the largest camera, 3 GiB as RGB. A header that promises more is taken for a bomb."""
@@ -147,35 +151,63 @@ def probe_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> PictureInfo:
     Such a file can be stored as its own bytes, whatever it is: palette, alpha, 16 bits, animated, JPEG.
 
     Args:
-        max_pixels: for all frames together.
+        max_pixels: for all frames together, as their headers have them: nothing is decoded before.
     Raises:
         UnsupportedImageError: no picture, cut short, broken, or larger than `max_pixels`.
     """
-    still: png.PngFile | None = None
     if data.startswith(png.SIGNATURE):
         still = png.parse(data, max_pixels)
-        png.check_stream(still)
-        # Without its metadata: the decoder would refuse faults in chunks that are kept, and not looked at.
-        if not still.animated:
-            data = still.picture
-    with open_any(data, max_pixels) as image:
-        if still:
-            channels, bit_depth, kind = still.channels, still.bit_depth, still.kind
+        frames = 1
+        if still.animated:
+            frames = _probe_animation(apng.parse(still), max_pixels).frames
         else:
-            channels, bit_depth = len(image.getbands()), _bit_depth(image, data)
-            layout = {"LA": "gray and alpha", "RGBA": "RGB and alpha", "P": "palette", "PA": "palette and alpha"}
-            gray = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
-            kind = f"{bit_depth}-bit {'gray' if gray else layout.get(image.mode, image.mode)} {image.format}"
-        name, (width, height), frames, total = str(image.format), image.size, getattr(image, "n_frames", 1), 0
-        for frame in range(frames):
-            image.seek(frame)
-            total += image.width * image.height
-            if total > max_pixels:
-                raise UnsupportedImageError(f"its frames have more than {max_pixels} pixels together")
+            png.check_stream(still)
+            # Without its metadata: the decoder would refuse faults in chunks that are kept, and not looked at.
+            _probe_pages(still.picture, max_pixels)
+        return PictureInfo("PNG", still.width, still.height, still.channels, still.bit_depth, still.kind, frames)
+    animation = gif.parse(data) if data.startswith(gif.SIGNATURES) else webp.animation(data) if webp.is_webp(data) else None
+    return _probe_animation(animation, max_pixels) if animation else _probe_pages(data, max_pixels)
+
+
+def _probe_animation(animation: Animation, max_pixels: int) -> PictureInfo:
+    """What an animation is, after each of its frames was decoded by itself."""
+    check_size(animation.width, animation.height, max_pixels)
+    _check_sizes([(frame.width, frame.height) for frame in animation.frames], max_pixels)
+    infos = []
+    for frame in animation.frames:
+        file = frame.file()
+        if file.startswith(png.SIGNATURE):
+            png.check_stream(png.parse(file, max_pixels))
+        infos.append(_probe_pages(file, max_pixels))
+    count = len(infos)
+    kind = infos[0].kind + f" of {count} frames" * (count > 1)
+    return replace(infos[0], width=animation.width, height=animation.height, kind=kind, frames=count)
+
+
+def _probe_pages(data: bytes, max_pixels: int) -> PictureInfo:
+    """What a still or the pages of a file are, after each was decoded by Pillow, which keeps one at a time."""
+    with open_any(data, max_pixels) as image:
+        (width, height), count = image.size, getattr(image, "n_frames", 1)
+        channels, bit_depth = len(image.getbands()), _bit_depth(image, data)
+        layout = {"LA": "gray and alpha", "RGBA": "RGB and alpha", "P": "palette", "PA": "palette and alpha"}
+        gray = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
+        kind = f"{bit_depth}-bit {'gray' if gray else layout.get(image.mode, image.mode)} {image.format}"
+        sizes = []
+        for page in range(count):
+            image.seek(page)
+            sizes.append((image.width, image.height))
+        _check_sizes(sizes, max_pixels)
+        for page in range(count):
+            image.seek(page)
             image.load()
-    if frames > 1 and not kind.startswith("animated"):
-        kind = f"{kind} of {frames} frames"
-    return PictureInfo(name, width, height, channels, bit_depth, kind, frames)
+        name = str(image.format)
+    return PictureInfo(name, width, height, channels, bit_depth, kind + f" of {count} frames" * (count > 1), count)
+
+
+def _check_sizes(sizes: Sequence[tuple[int, int]], max_pixels: int) -> None:
+    """Raise UnsupportedImageError if frames (width, height) have more than `max_pixels` together."""
+    if sum(width * height for width, height in sizes) > max_pixels:
+        raise UnsupportedImageError(f"its frames have more than {max_pixels} pixels together")
 
 
 def _bit_depth(image: Image.Image, data: bytes) -> int:

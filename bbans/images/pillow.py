@@ -22,6 +22,8 @@ _NOT_TRIED = {"EPS", "FITS", "FLI", "GBR", "MPEG", "BUFR", "GRIB", "HDF5", "WMF"
 """Formats of Pillow that `open_any` leaves out: on EPS it runs Ghostscript, the rest it names without decoding it, or
 they need another program, or are no pictures of today."""
 
+_STRIP_PX = 1 << 18
+
 _LOCK = threading.RLock()
 
 
@@ -86,8 +88,7 @@ def to_pixels(data: bytes, format: str, max_pixels: int) -> npt.NDArray[np.uint8
         image.load()
         if image.mode not in ("L", "RGB"):
             raise UnsupportedImageError(f"8-bit gray or RGB expected, but Pillow decodes it as {image.mode}")
-        pixels = np.array(image, dtype=np.uint8)
-    return pixels.reshape(*pixels.shape[:2], -1)
+        return _samples(image)
 
 
 def to_bits(data: bytes, format: str, max_pixels: int) -> npt.NDArray[np.uint8]:
@@ -100,7 +101,19 @@ def to_bits(data: bytes, format: str, max_pixels: int) -> npt.NDArray[np.uint8]:
         image.load()
         if image.mode != "1":
             raise UnsupportedImageError(f"1-bit gray expected, but Pillow decodes it as {image.mode}")
-        return np.array(image, dtype=np.uint8)[:, :, None]
+        return _samples(image)
+
+
+def _samples(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The samples of an image with 8 bits or 1 bit a band: uint8, shape (H, W, bands)."""
+    # In strips: numpy takes an image as bytes, a copy of all of it.
+    width, height, bands = image.width, image.height, len(image.getbands())
+    pixels = np.empty((height, width, bands), np.uint8)
+    rows = max(1, _STRIP_PX // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = np.asarray(strip).reshape(-1, width, bands)
+    return pixels
 
 
 def to_image(pixels: npt.NDArray[np.uint8]) -> Image.Image:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,7 @@ _COLOUR_TYPES = {  # colour type: (name, channels, bit depths)
     4: ("gray and alpha", 2, (8, 16)),
     6: ("RGB and alpha", 4, (8, 16)),
 }
+_PIECE_BYTES = 1 << 16
 _LENGTHS = {b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"pHYs": 9, b"tIME": 7}
 """Bytes of the chunks that have as many in every PNG."""
 
@@ -58,11 +60,27 @@ class PngFile:
     interlaced: bool
     before: list[chunks.Chunk]
     after: list[chunks.Chunk]
-    picture: bytes
-    """The same PNG with nothing but IHDR, PLTE, IDAT and IEND: what a decoder needs for the samples."""
-    stream: list[bytes]
+    stream: list[memoryview]
     """The data of each IDAT: together one zlib stream."""
     trailing_bytes: int
+    data: bytes
+    """The whole file."""
+
+    @property
+    def picture(self) -> bytes:
+        """The same PNG with nothing but IHDR, PLTE, IDAT and IEND: what a decoder needs for the samples."""
+        if len(self._palette) == len(self.before) and not self.after and not self.trailing_bytes:
+            return self.data
+        return self.still(self.width, self.height, self.stream)
+
+    @property
+    def _palette(self) -> list[chunks.Chunk]:
+        return [chunk for chunk in self.before if chunk[0] == b"PLTE"]
+
+    def still(self, width: int, height: int, stream: list[memoryview]) -> bytes:
+        """A PNG like this one, of another size and stream and without metadata."""
+        header = struct.pack(">IIBBBBB", width, height, self.bit_depth, self.colour_type, 0, 0, self.interlaced)
+        return _file(header, self._palette, stream)
 
     @property
     def channels(self) -> int:
@@ -88,8 +106,8 @@ def parse(data: bytes, max_pixels: int) -> PngFile:
         raise UnsupportedImageError("not a PNG: its signature is missing")
     before: list[chunks.Chunk] = []
     after: list[chunks.Chunk] = []
-    stream: list[bytes] = []
-    picture = [SIGNATURE]
+    stream: list[memoryview] = []
+    view = memoryview(data)
     header = b""
     start = len(SIGNATURE)
     while True:
@@ -102,14 +120,14 @@ def parse(data: bytes, max_pixels: int) -> PngFile:
             raise UnsupportedImageError(f"the PNG is broken: {name!r} is no chunk type")
         if end > len(data):
             raise UnsupportedImageError(f"the PNG is cut short in its {name} chunk")
-        if zlib.crc32(memoryview(data)[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+        if zlib.crc32(view[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             raise UnsupportedImageError(f"the PNG is broken: wrong CRC of its {name} chunk")
         if not header and kind != b"IHDR":
             raise UnsupportedImageError(f"the PNG is broken: its first chunk is {name}, not IHDR")
 
-        body = data[start + 8 : end - 4]
+        body = view[start + 8 : end - 4]
         if kind == b"IHDR" and not header:
-            header = body
+            header = bytes(body)
             if len(header) != 13:
                 raise UnsupportedImageError(f"the PNG is broken: IHDR of {len(header)} bytes, not 13")
         elif kind == b"IDAT" and not after:
@@ -117,13 +135,11 @@ def parse(data: bytes, max_pixels: int) -> PngFile:
         elif kind == b"IEND" and stream and not body:
             break
         elif kind == b"PLTE" and not stream and all(other != b"PLTE" for other, _ in before):
-            before.append((kind, body))
+            before.append((kind, bytes(body)))
         elif kind[0] & 0x20:  # a lower-case first letter: ancillary, a decoder may pass over it
-            (after if stream else before).append((kind, body))
+            (after if stream else before).append((kind, bytes(body)))
         else:
             raise UnsupportedImageError(f"the PNG is broken: {name} chunk out of place or unknown")
-        if not kind[0] & 0x20:
-            picture.append(data[start:end])
         start = end
 
     width, height, bit_depth, colour_type, compression, filtering, interlace = struct.unpack(">IIBBBBB", header)
@@ -140,9 +156,9 @@ def parse(data: bytes, max_pixels: int) -> PngFile:
         interlaced=bool(interlace),
         before=before,
         after=after,
-        picture=b"".join([*picture, _IEND]),
         stream=stream,
         trailing_bytes=len(data) - end,
+        data=data,
     )
 
 
@@ -157,11 +173,13 @@ def check_stream(png: PngFile) -> bool:
     size = 0
     surplus = False
     try:
-        for piece in png.stream:
-            surplus |= inflate.eof and bool(piece)
-            while piece and not inflate.eof and size <= expected:
-                size += len(inflate.decompress(piece, 1 << 20))
-                piece = inflate.unconsumed_tail
+        for part in png.stream:
+            for start in range(0, len(part), _PIECE_BYTES):  # what is left of a piece is copied by each call
+                surplus |= inflate.eof
+                piece: bytes | memoryview = part[start : start + _PIECE_BYTES]
+                while piece and not inflate.eof and size <= expected:
+                    size += len(inflate.decompress(piece, 1 << 20))
+                    piece = inflate.unconsumed_tail
         if not inflate.eof and size <= expected:
             size += len(inflate.flush())  # all input is in: what is left is the end of one match at most
     except zlib.error as error:
@@ -271,7 +289,10 @@ def _with_metadata(image: Image.Image, metadata: bytes) -> bytes:
     # Level 3: with zlib-ng, which Pillow ships, Kodak is as small as at the usual level 6 in two fifths of the time.
     png = _encode(image, level=3)
     ihdr_end, iend = len(SIGNATURE) + 25, len(png) - len(_IEND)
-    return b"".join([png[:ihdr_end], *map(_chunk, before), memoryview(png)[ihdr_end:iend], *map(_chunk, after), png[iend:]])
+    if not metadata:
+        return png
+    picture: list[bytes | memoryview] = [memoryview(png)[ihdr_end:iend]]
+    return b"".join([png[:ihdr_end], *map(_chunk, before), *picture, *map(_chunk, after), png[iend:]])
 
 
 def to_rows(pixels: npt.NDArray[np.uint8]) -> bytes:
@@ -281,7 +302,8 @@ def to_rows(pixels: npt.NDArray[np.uint8]) -> bytes:
     Source: PNG Specification, 9 (filtering) and 12.7 (filter selection).
     """
     png = parse(_encode(to_image(pixels), level=0), max_pixels=pixels.size)
-    return zlib.decompress(b"".join(png.stream))
+    inflate = zlib.decompressobj()
+    return b"".join(map(inflate.decompress, png.stream))
 
 
 def from_rows(rows: bytes, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
@@ -295,11 +317,11 @@ def from_rows(rows: bytes, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]
     height, width, channels = shape
     if len(rows) != height * (1 + width * channels):
         raise CorruptDataError(f"{len(rows)} bytes of rows for {width} x {height} pixels of {channels} samples")
-    stream = zlib.compress(rows, 0)
     header = struct.pack(">IIBBBBB", width, height, 8, {1: 0, 3: 2}[channels], 0, 0, 0)
-    pieces = [(b"IDAT", stream[start : start + (1 << 30)]) for start in range(0, len(stream), 1 << 30)]
+    deflate = zlib.compressobj(0)
+    pieces = (memoryview(rows)[start : start + _PIECE_BYTES] for start in range(0, len(rows), _PIECE_BYTES))
     try:
-        return to_pixels(b"".join([SIGNATURE, *map(_chunk, [(b"IHDR", header), *pieces]), _IEND]), "PNG", height * width)
+        return to_pixels(_file(header, [], [*map(deflate.compress, pieces), deflate.flush()]), "PNG", height * width)
     except UnsupportedImageError as error:
         raise CorruptDataError(f"the rows cannot be decoded: {error}") from error
 
@@ -309,6 +331,14 @@ def _encode(image: Image.Image, level: int) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=level)
     return file.getvalue()
+
+
+def _file(header: bytes, palette: list[chunks.Chunk], stream: Sequence[bytes | memoryview]) -> bytes:
+    """A PNG of IHDR, PLTE, IDATs and IEND."""
+    parts: list[bytes | memoryview] = [SIGNATURE, *map(_chunk, [(b"IHDR", header), *palette])]
+    for data in stream:
+        parts += [struct.pack(">I4s", len(data), b"IDAT"), data, zlib.crc32(data, zlib.crc32(b"IDAT")).to_bytes(4, "big")]
+    return b"".join([*parts, _IEND])
 
 
 def _chunk(chunk: chunks.Chunk) -> bytes:

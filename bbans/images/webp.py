@@ -15,13 +15,16 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
 from bbans.images import chunks
+from bbans.images.frames import Animation, Frame
 from bbans.images.pillow import check_size, to_image, to_pixels
 
 MAX_SIDE_PX = 16383
@@ -36,8 +39,15 @@ class WebpFile:
     height: int
     before: list[chunks.Chunk]
     after: list[chunks.Chunk]
-    stream: bytes
+    stream: memoryview
     """The data of the VP8L chunk."""
+    data: bytes
+    """The whole file."""
+
+    @property
+    def picture(self) -> bytes:
+        """The same WebP with nothing but its picture."""
+        return _file([(b"VP8L", self.stream)]) if self.before or self.after else self.data
 
 
 def is_webp(data: bytes) -> bool:
@@ -52,23 +62,10 @@ def parse(data: bytes, max_pixels: int) -> WebpFile:
     """
     if not is_webp(data):
         raise UnsupportedImageError("not a WebP: its signature is missing")
-    riff_end = 8 + int.from_bytes(data[4:8], "little")
-    if riff_end > len(data):
-        raise UnsupportedImageError("the WebP is cut short")
-    if riff_end < len(data):
-        raise UnsupportedImageError(f"WebP is not supported ({len(data) - riff_end} bytes after its end would be lost)")
-    all_chunks: list[chunks.Chunk] = []
-    start = 12
-    while start < riff_end:
-        if start + 8 > riff_end:
-            raise UnsupportedImageError("the WebP is broken: its chunks do not fill it")
-        kind, length = struct.unpack_from("<4sI", data, start)
-        end = start + 8 + length + length % 2
-        if end > riff_end or any(data[start + 8 + length : end]):
-            raise UnsupportedImageError("the WebP is broken: its chunks do not fill it")
-        all_chunks.append((kind, data[start + 8 : start + 8 + length]))
-        start = end
-
+    body = _body(data)
+    if surplus := len(data) - 12 - len(body):
+        raise UnsupportedImageError(f"WebP is not supported ({surplus} bytes after its end would be lost)")
+    all_chunks = list(_chunks(body, strict=True))
     kinds = [kind for kind, _ in all_chunks]
     flags = next((body[0] for kind, body in all_chunks if kind == b"VP8X" and len(body) == 10), 0)
     if b"ANIM" in kinds or b"ANMF" in kinds or flags & 0x02:
@@ -91,7 +88,60 @@ def parse(data: bytes, max_pixels: int) -> WebpFile:
     if canvas and canvas != [(width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")]:
         raise UnsupportedImageError("the WebP is broken: its picture does not have the size of its canvas")
     check_size(width, height, max_pixels)
-    return WebpFile(width, height, all_chunks[:place], all_chunks[place + 1 :], stream)
+    before, after = ([(kind, bytes(body)) for kind, body in part] for part in (all_chunks[:place], all_chunks[place + 1 :]))
+    return WebpFile(width, height, before, after, stream, data)
+
+
+def animation(data: bytes) -> Animation | None:
+    """The frames of an animated WebP; nothing of them is decoded. None for a still.
+
+    Raises:
+        UnsupportedImageError: broken or cut short.
+    """
+    all_chunks = list(_chunks(_body(data)))
+    if all(kind != b"ANMF" for kind, _ in all_chunks):
+        return None
+    kind, canvas = all_chunks[0]
+    if kind != b"VP8X" or len(canvas) != 10:
+        raise UnsupportedImageError("the WebP is broken: its canvas has no size")
+    width, height = _side(canvas[4:]), _side(canvas[7:])
+    frames = []
+    for kind, body in all_chunks:
+        if kind != b"ANMF":
+            continue
+        left, top, columns, rows = 2 * _side(body) - 2, 2 * _side(body[3:]) - 2, _side(body[6:]), _side(body[9:])
+        if len(body) < 16 or left + columns > width or top + rows > height:
+            raise UnsupportedImageError("the WebP is broken: a frame is not on its canvas")
+        parts = [part for part in _chunks(body[16:]) if part[0] in (b"ALPH", b"VP8 ", b"VP8L")]
+        still = struct.pack("<I", canvas[0] & 0x10) + bytes(body[6:12])
+        frames.append(Frame(columns, rows, partial(_file, [(b"VP8X", still), *parts])))
+    return Animation(width, height, frames)
+
+
+def _body(data: bytes) -> memoryview:
+    """The chunks of a WebP, without what may follow after them. Raises: UnsupportedImageError."""
+    end = 8 + int.from_bytes(data[4:8], "little")
+    if end > len(data):
+        raise UnsupportedImageError("the WebP is cut short")
+    return memoryview(data)[12:end]
+
+
+def _chunks(body: memoryview, strict: bool = False) -> Iterator[tuple[bytes, memoryview]]:
+    """Each chunk's type and data. Raises: UnsupportedImageError; if strict, for padding too that is not zero."""
+    start = 0
+    while start < len(body):
+        kind, length = struct.unpack_from("<4sI", body, start) if start + 8 <= len(body) else (b"", len(body))
+        stop = start + 8 + length
+        end = stop + length % 2
+        if end > len(body) or (strict and any(body[stop:end])):
+            raise UnsupportedImageError("the WebP is broken: its chunks do not fill it")
+        yield kind, body[start + 8 : stop]
+        start = end
+
+
+def _side(field: memoryview) -> int:
+    """The side of a canvas or a frame, from its 24 bits."""
+    return 1 + int.from_bytes(field[:3], "little")
 
 
 def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
@@ -103,7 +153,7 @@ def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
     webp = parse(data, max_pixels)
     if max(webp.width, webp.height) > MAX_SIDE_PX:  # the format allows 16384
         raise UnsupportedImageError(f"WebP with a side over {MAX_SIDE_PX} pixels is not supported (it could not be written again)")
-    pixels = to_pixels(_file([(b"VP8L", webp.stream)]), "WEBP", max_pixels)
+    pixels = to_pixels(webp.picture, "WEBP", max_pixels)
     return pixels, chunks.pack(webp.before, webp.after, b"VP8L")
 
 
@@ -123,17 +173,22 @@ def write(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
 
 
 def encode(pixels: npt.NDArray[np.uint8], *, quality: int = 75, method: int = 4) -> bytes:
-    """A lossless WebP file of `pixels` (H, W, 3), both sides at most MAX_SIDE_PX; `read` is the inverse.
+    """A lossless WebP file of `pixels` (H, W, C), gray as R = G = B, both sides at most MAX_SIDE_PX; `read` is the inverse.
 
     Args:
         quality: how hard the encoder tries, 0 to 100.
         method: the same, 0 to 6. Neither changes the pixels.
     """
     file = io.BytesIO()
-    to_image(pixels).save(file, "WEBP", lossless=True, exact=True, quality=quality, method=method)
+    image = to_image(pixels)
+    (image.convert("RGB") if image.mode == "L" else image).save(
+        file, "WEBP", lossless=True, exact=True, quality=quality, method=method
+    )
     return file.getvalue()
 
 
-def _file(all_chunks: list[chunks.Chunk]) -> bytes:
-    body = b"".join(struct.pack("<4sI", kind, len(data)) + data + b"\0" * (len(data) % 2) for kind, data in all_chunks)
-    return struct.pack("<4sI4s", b"RIFF", 4 + len(body), b"WEBP") + body
+def _file(all_chunks: Sequence[tuple[bytes, bytes | memoryview]]) -> bytes:
+    parts: list[bytes | memoryview] = []
+    for kind, data in all_chunks:
+        parts += [struct.pack("<4sI", kind, len(data)), data, b"\0" * (len(data) % 2)]
+    return b"".join([struct.pack("<4sI4s", b"RIFF", 4 + sum(map(len, parts)), b"WEBP"), *parts])

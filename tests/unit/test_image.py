@@ -1,15 +1,20 @@
 """Every kind of picture file: read exactly, or refused by name and stored as a file, or refused as no picture."""
 
 import io
+import struct
+import tracemalloc
 import warnings
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
-from bbans.images import chunks
+from bbans.images import chunks, png
+from bbans.images import picture as picture_module
 from bbans.images.picture import Picture, PictureInfo, probe_picture, read_picture, write_picture
+from bbans.images.pillow import open_any
 
 RGB = np.random.default_rng(3).integers(0, 256, (13, 11, 3), dtype=np.uint8)
 SMOOTH = np.add.outer(np.arange(48) * 3, np.arange(64)).astype(np.uint8)[..., None] + np.array([0, 20, 40], np.uint8)
@@ -254,6 +259,107 @@ def test_max_pixels_is_for_all_frames_together():
     assert probe_picture(frames("GIF"), max_pixels=3 * 143).frames == 3
     with pytest.raises(UnsupportedImageError, match="together"):
         probe_picture(frames("GIF"), max_pixels=3 * 143 - 1)
+
+
+def gif(size: int, *frames: tuple[int, int]) -> bytes:
+    """A GIF with a canvas of that side and frames (width, height) that hold no data, but one of 1 x 1 pixels."""
+    screen = b"GIF89a" + size.to_bytes(2, "little") * 2 + b"\x80\0\0" + bytes(6)
+    for width, height in frames:
+        data = b"\2\2\x44\1\0" if width == height == 1 else b"\2\0"
+        screen += b"," + bytes(4) + width.to_bytes(2, "little") + height.to_bytes(2, "little") + b"\0" + data
+    return screen + b";"
+
+
+def webp_frames(size: int, *sides: int) -> bytes:
+    """An animated WebP with a canvas of that side and square frames that hold nothing."""
+    canvas = (size - 1).to_bytes(3, "little") * 2
+    body = b"VP8X" + (10).to_bytes(4, "little") + b"\2\0\0\0" + canvas + b"ANIM" + (6).to_bytes(4, "little") + bytes(6)
+    for side in sides:
+        body += b"ANMF" + (16).to_bytes(4, "little") + bytes(6) + (side - 1).to_bytes(3, "little") * 2 + bytes(4)
+    return b"RIFF" + (4 + len(body)).to_bytes(4, "little") + b"WEBP" + body
+
+
+def apng(size: int, *sides: int) -> bytes:
+    """An animated PNG with a canvas of that side and square frames that hold nothing."""
+    control = [(b"fcTL", struct.pack(">IIIII", 2 * n, side, side, 0, 0) + bytes(6)) for n, side in enumerate(sides)]
+    data = [(b"fdAT", struct.pack(">I", 2 * n + 1)) for n in range(len(sides))]
+    header = (b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 0))
+    all_chunks = [header, (b"acTL", struct.pack(">II", len(sides), 0)), (b"IDAT", b"")]
+    all_chunks += [chunk for pair in zip(control, data, strict=True) for chunk in pair]
+    return png.SIGNATURE + b"".join(map(png._chunk, [*all_chunks, (b"IEND", b"")]))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (gif(32767, (32767, 32767), (32767, 32767)), "together"),
+        (gif(9, *[(8000, 8000)] * 17), "together"),
+        (webp_frames(16384, *[16384] * 5), "together"),
+        (apng(32767, 32767), "together"),
+        (gif(65535, (1, 1)), "larger than the limit"),
+    ],
+)
+def test_what_frames_take_together_is_known_before_any_is_decoded(data, message, monkeypatch):
+    """Some hundred bytes that promise gigapixels."""
+    monkeypatch.setattr(picture_module, "open_any", None)  # whoever calls it fails
+    assert len(data) < 1000
+    with pytest.raises(UnsupportedImageError, match=message):
+        probe_picture(data)
+
+
+def test_frames_take_no_canvas(monkeypatch):
+    """Pillow composes frames on the canvas: here a gigapixel of a hundred bytes."""
+    sizes = []
+
+    @contextmanager
+    def open_and_note(data, max_pixels):
+        with open_any(data, max_pixels) as image:
+            sizes.append(image.size)
+            yield image
+
+    monkeypatch.setattr(picture_module, "open_any", open_and_note)
+    info = probe_picture(gif(30000, (1, 1), (1, 1), (1, 1)))
+    assert (info.width, info.height, info.frames) == (30000, 30000, 3)
+    assert sizes == [(1, 1)] * 3
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+def test_frames_of_parts_of_the_canvas(format):
+    """Encoders keep what changes: with other sizes and places, palettes and alpha, in any of the frames."""
+    pictures = [Image.new("RGBA", (40, 30), (9, 99, 199, 255)) for _ in range(4)]
+    pictures[1].paste((255, 0, 0, 255), (3, 4, 11, 12))
+    pictures[2].paste((0, 0, 255, 100), (20, 20, 39, 29))
+    data = save(pictures[0], format, save_all=True, append_images=pictures[1:], duration=[10, 20, 30, 40])
+    info = probe_picture(data)
+    with Image.open(io.BytesIO(data)) as image:
+        assert (info.width, info.height, info.frames) == (40, 30, image.n_frames)
+    for size in range(10, len(data) - 12, 7):
+        with suppress(UnsupportedImageError):  # only a GIF need have no end: it has fewer frames then
+            assert probe_picture(data[:size]).frames < info.frames and format == "GIF"
+
+
+def test_a_default_picture_that_is_no_frame_of_an_animated_png():
+    pictures = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
+    data = save(pictures[0], "PNG", save_all=True, append_images=pictures, default_image=True)
+    with Image.open(io.BytesIO(data)) as image:
+        assert probe_picture(data).frames == image.n_frames == 3
+
+
+def test_reading_takes_the_file_and_the_pixels_once():
+    """Of what Python allocates; Pillow's own image is not counted."""
+    flat = np.full((2000, 2000, 3), 7, np.uint8)
+    noise = np.random.default_rng(11).integers(0, 256, (500, 500, 3), np.uint8)
+    for pixels, format in [(flat, "PNG"), (noise, "PNG"), (flat, "WEBP")]:
+        data = save(pixels, format, **({"lossless": True} if format == "WEBP" else {}))
+        if format == "PNG":
+            parsed = png.parse(data, pixels.size)
+            data = png._file(data[16:29], [], [b"".join(parsed.stream)])  # all in one chunk
+        tracemalloc.start()
+        read_picture(data)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        decoded = pixels.size * 4 // 3 if format == "WEBP" else 0  # what the decoder hands to Pillow
+        assert peak < pixels.size + decoded + (3 << 20)
 
 
 def test_settings_of_the_process_are_put_back(monkeypatch):

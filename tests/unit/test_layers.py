@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"bbans", "bbans.formats", "bbans.images", "bbans.errors", "bbans.files", "bbans._jit", "bbans.accounting"},
     {"bbans.ans", "bbans.tables", "bbans.formats.wire", "bbans.formats.lzma2", "bbans.images.chunks", "bbans.images.pillow"},
-    {"bbans.kernels", "bbans.formats.container", "bbans.formats.blob", "bbans.formats.names"},
-    {"bbans.codecs", "bbans.formats.archive", "bbans.images.png", "bbans.images.raster", "bbans.images.webp"},
-    {"bbans.combinators"},
+    {"bbans.images.frames", "bbans.kernels", "bbans.formats.container", "bbans.formats.blob", "bbans.formats.names"},
+    {"bbans.codecs", "bbans.formats.archive", "bbans.images.gif", "bbans.images.png", "bbans.images.raster", "bbans.images.webp"},
+    {"bbans.combinators", "bbans.images.apng"},
     {"bbans.bitsback", "bbans.craystack", "bbans.meter", "bbans.images.picture", "bbans.results"},
     {"bbans.montecarlo"},
     {"bbans.exact", "bbans.formats.stored"},
