@@ -33,6 +33,7 @@ from bbans import vaez
 from bbans.errors import ModelMissingError
 from bbans.formats import container
 from bbans.formats.container import Container, ModelHeader
+from bbans.models.photo.geometry import is_thin
 from bbans.results import Info, ModeName, Restored, Result
 from bbans.vaez import Source
 
@@ -89,7 +90,10 @@ class Model:
         if mode not in ("auto", "model"):
             raise ValueError(f"mode: a model codes in mode auto or model, not {mode!r}")
         read, note = vaez.read_source(source, mode)
-        if read.picture is None:
+        thin = mode == "auto" and is_thin(read.height, read.width)  # a pixel would cost many times as much
+        if read.picture is None or thin:
+            if read.picture is not None:
+                note = f"a picture of {read.width} x {read.height} pixels is too thin for the model: stored without it"
             return _finish(vaez.store(read), read, None, verify, note)
         codec = self._own_codec()
         coded = vaez.code(read, read.picture, codec)
@@ -173,9 +177,9 @@ def compress(
 
     Args:
         source: the bytes of a picture file.
-        mode: `model` codes the pixels by the model, or raises; `stored` never does; `auto` is the smaller of
-            both, and keeps what the model does not code as it is. A JPEG goes through the model only if asked for by name:
-            its pixels are kept then, not its file.
+        mode: `model` codes the pixels by the model, or raises; `stored` never does; `auto` is the smaller of both. It keeps
+            what the model does not code as its file, and stores pictures that are too thin for the model. A JPEG goes through
+            the model in mode `model` alone: its pixels are kept then, not its file.
         model: id of an installed model, path of a weight file, or a `Model`; the default model if None.
         threads: at most so many; as many as there are cores if None. The bytes do not depend on it, nor on `device`.
         device: cpu, as for None, or cuda.

@@ -188,6 +188,17 @@ def test_auto_spares_the_fallback_when_the_model_is_far_ahead(
     assert api.compress(tiny_png).info.mode == "model"
 
 
+@pytest.mark.parametrize("size", [(1, 600), (600, 1), (7, 129)])
+def test_auto_stores_thin_pictures_without_the_model(fake_models: FakeModels, size: tuple[int, int]) -> None:
+    """A pixel of theirs costs many times what it costs in others."""
+    data = save(np.arange(size[0] * size[1]).astype(np.uint8).reshape(size), "PNG")
+    result = api.compress(data)
+    assert (result.info.mode, fake_models.loads) == ("stored", 0)
+    assert result.note is not None and "too thin" in result.note
+    assert read_picture(api.decompress(result.data).data) == read_picture(data)
+    assert api.compress(data, mode="model").info.mode == "model"
+
+
 @pytest.mark.parametrize("fault", [1, 255])
 def test_verification_finds_a_wrong_decoder(fake: FakeCodec, tiny_png: bytes, fault: int) -> None:
     fake.fault = fault
