@@ -23,6 +23,8 @@ from bbans.images.picture import Picture, write_picture
 from bbans.results import Restored
 
 Pixels = npt.NDArray[np.uint8]
+Shape = tuple[int, int, int]
+"""(H, W, C)"""
 
 MAX_WRAPPERS_BYTES = 1 << 28
 """Limit for the wrappers of a chunk."""

@@ -19,7 +19,7 @@ from bbans.accounting import Accounting, Encoded
 from bbans.formats import lzma2
 from bbans.formats.archive import Filter, Group, GroupMethod
 
-from .chunk import Pixels
+from .chunk import Pixels, Shape
 
 CHUNK_SAMPLES = 1 << 20
 """LZMA finds little more in longer chunks, and reads one of these in a tenth of a second."""
@@ -27,9 +27,9 @@ CHUNK_SAMPLES = 1 << 20
 
 @dataclass(frozen=True)
 class LzmaCodec:
-    """A `bbans.sets.codec.SamplesCodec`. The filter is part of the group's header."""
+    """A `bbans.sets.methods.SamplesCodec`. The filter is part of the group's header."""
 
-    shape: tuple[int, int, int]
+    shape: Shape
     filter: Filter
     name = "LZMA"
     binary = True

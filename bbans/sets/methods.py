@@ -14,19 +14,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from bbans import api
+from bbans.accounting import Accounting, Encoded
 from bbans.errors import CorruptDataError, UnsupportedImageError, VerifyError
 from bbans.formats.archive import ArraySpec, Filter, Group, GroupMethod
 from bbans.formats.blob import pack_blob, unpack_blob
 from bbans.formats.wire import ByteReader
 from bbans.results import Restored
 
-from .chunk import Content, FileContent, ImagesContent, digest, unpack_samples
-from .codec import SamplesCodec, Shape
+from .chunk import Content, FileContent, ImagesContent, Pixels, Shape, digest, unpack_samples
 from .lzma import LzmaCodec
 from .model import ModelCodec, ModelLoader
 
@@ -35,6 +35,38 @@ MAX_FILE_BYTES = 1 << 32
 
 Decoder = Callable[[Sequence[bytes], Sequence[int]], Sequence[Content]]
 """(bodies of chunks, number of images in each) -> what they hold. Raises: BbansError: one of them cannot be decoded."""
+
+
+class SamplesCodec(Protocol):
+    """Codes chunks of images of one shape."""
+
+    @property
+    def name(self) -> str:
+        """Such as `LZMA` or `mnist-1 (bb-ans)`."""
+
+    @property
+    def shape(self) -> Shape:
+        """(H, W, C) of the images."""
+
+    @property
+    def binary(self) -> bool:
+        """Whether samples that are 0 or 255 are to be coded as 0 and 1."""
+
+    @property
+    def chunk(self) -> int | None:
+        """The best number of images in a chunk; None if that depends on what a chunk costs besides its images."""
+
+    def encode(self, images: Pixels, chunk: int) -> Encoded:
+        """Messages of `chunk` images (N, H, W, C) each; the last may hold fewer."""
+
+    def decode(self, messages: Sequence[bytes], counts: Sequence[int]) -> Pixels:
+        """The images (N, H, W, C) of messages that hold so many each. Inverse: `encode`. Raises: CorruptDataError."""
+
+    def cost_bits(self, images: Pixels) -> tuple[float, float]:
+        """Bits for an image, and bits that each chunk takes besides its images: estimated by coding these images."""
+
+    def group(self, count: int, chunk: int, unit: int, accounting: Accounting) -> Group:
+        """A group that this codec codes, without its chunks."""
 
 
 class ArchiveMethod(ABC):

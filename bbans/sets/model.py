@@ -6,18 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from bbans import api
+from bbans import api, models
 from bbans.accounting import Accounting, Encoded
 from bbans.errors import ModelError
 from bbans.formats.archive import Group, GroupMethod, ModelInfo
+from bbans.models import Weights
 
-from .chunk import Pixels
-from .codec import Shape
-
-if TYPE_CHECKING:
-    from bbans.models import Weights
+from .chunk import Pixels, Shape
 
 TRIAL_CHUNK = 8
 """Images in a chunk where a model is tried: few, so that many chunks are coded at a time, which networks do best; but several, so
@@ -54,7 +51,7 @@ class SetModel(Protocol):
 
 @dataclass(frozen=True)
 class ModelCodec:
-    """A `bbans.sets.codec.SamplesCodec`: the messages of a model."""
+    """A `bbans.sets.methods.SamplesCodec`: the messages of a model."""
 
     model: SetModel
     chunk = None
@@ -96,7 +93,7 @@ class ModelLoader:
         scheme: to encode by; None for the model's own.
         threads: the most to use; None for as many as there are cores.
         stored: use no model.
-    Raises: ValueError: threads.
+    Raises: ValueError: threads. TypeError: model.
     """
 
     def __init__(
@@ -107,6 +104,10 @@ class ModelLoader:
         threads: int | None = None,
         stored: bool = False,
     ) -> None:
+        if isinstance(model, api.Model):
+            raise TypeError(
+                "model: a bbans.Model codes pictures of any size; bbans.models.load_set loads models for sets of images"
+            )
         self.stored = stored
         self.default_photo = api.Model(threads=threads)
         """Codes pictures of any size."""
@@ -116,8 +117,6 @@ class ModelLoader:
     @cached_property
     def only(self) -> SetModel | None:
         """The model that the user named, if he did. Raises: ModelError."""
-        from bbans import models
-
         if self._model is None or not isinstance(self._model, str | Path):
             return self._model
         return self._load(models.read(self._model), self._scheme)
@@ -159,20 +158,14 @@ class ModelLoader:
     @cached_property
     def _installed(self) -> list[Weights]:
         # read once: a folder may hold pictures of many shapes
-        from bbans import models
-
         return [] if self.stored else [models.read(id) for id in models.installed()]
 
     def _weights(self, id: str, weights_hash: bytes) -> Weights:
         """The weights that a file names. Raises: ModelMissingError, ModelMismatchError."""
-        from bbans import models
-
         also = self._model if isinstance(self._model, str | Path) and models.read(self._model).id == id else None
         return models.find(id, weights_hash, also=also)
 
     def _load(self, weights: Weights, scheme: str | None) -> SetModel:
-        from bbans import models
-
         key = weights.id, weights.hash, scheme
         if key not in self._loaded:
             model = models.load_set(weights, scheme=scheme, threads=self._threads)

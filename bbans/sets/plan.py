@@ -8,8 +8,7 @@ from bbans.errors import UnsupportedImageError
 from bbans.formats.archive import MAX_CHUNK_SAMPLES
 from bbans.formats.wire import CHECK_BYTES
 
-from .codec import SamplesCodec
-from .methods import SAMPLES_METHODS
+from .methods import SAMPLES_METHODS, SamplesCodec
 from .model import ModelLoader
 from .source import Samples
 

@@ -23,8 +23,7 @@ from bbans.formats.names import fault_of_names
 from bbans.images.picture import Picture, read_picture
 
 from . import arrays
-from .chunk import Pixels, Wrapper
-from .codec import Shape
+from .chunk import Pixels, Shape, Wrapper
 from .model import ModelLoader
 
 Progress = Callable[[str, int, int], None]

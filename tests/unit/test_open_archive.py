@@ -211,3 +211,8 @@ def test_arguments_that_cannot_be(array: arrays.Images, tmp_path: Path, options:
     with pytest.raises(ValueError, match=words):
         sets.pack(array, tmp_path / "set.vaeza", **options)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_of_the_other_kind(array: arrays.Images) -> None:
+    with pytest.raises(TypeError, match="model: a bbans.Model codes pictures of any size"):
+        sets.pack(array, io.BytesIO(), model=api.Model())  # type: ignore[arg-type]
