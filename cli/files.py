@@ -95,7 +95,7 @@ def replacing(target: Path, like: os.stat_result | None, force: bool) -> Iterato
     """A file to write, which gets its name when all is written: never a part of it, whatever happens in between.
 
     Args:
-        like: of the source, that gives its mode and times.
+        like: the status of the source, which gives its mode and times.
         force: replace an existing target.
     Raises: Refused, OSError: nothing was written.
     """
@@ -110,8 +110,8 @@ def replacing(target: Path, like: os.stat_result | None, force: bool) -> Iterato
 def staging(target: Path, force: bool) -> Iterator[Path]:
     """A folder to write files and folders into, which then appear below `target`, a folder that may be there already.
 
-    Nothing of it is seen before all is written, and nothing is left of it where that fails. Of the files only those that replace
-    others are forced to the disk: of the rest, what they were made of is still there.
+    Nothing appears before all is written, and nothing is left where that fails. Only files that replace others are forced to the
+    disk: the source of the rest is still there.
 
     Args:
         force: replace existing files.
@@ -121,12 +121,12 @@ def staging(target: Path, force: bool) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        made = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if not path.is_dir())
-        if made and not os.path.lexists(target):
+        written = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if not path.is_dir())
+        if written and not os.path.lexists(target):
             os.rename(temporary, target)
             return
-        check_below(target, map(str, made), force=force)
-        for path in made:
+        check_below(target, map(str, written), force=force)
+        for path in written:
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             if os.path.lexists(target / path):
                 with open(temporary / path, "rb") as file:

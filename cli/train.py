@@ -235,7 +235,7 @@ def check(options: Options) -> tuple[Schedule, str]:
 
 
 def check_outputs(out: Path, force: bool) -> None:
-    """Raises Refused, if files of others are in the way. What a checkpoint stands beside is its run's own."""
+    """Raises Refused, if other files are in the way. Where there is a checkpoint, they are its run's own."""
     outputs = Outputs(out)
     files.check_target(out, files.PIPE, force=force)
     if not outputs.checkpoint.exists():

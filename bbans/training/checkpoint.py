@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bbans.errors import CorruptDataError, TrainingError
+from bbans.errors import CorruptDataError, ModelError, TrainingError
 from bbans.files import write_whole
 from bbans.models.config import from_json
 from bbans.models.registry import families
@@ -39,10 +39,10 @@ def load(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     state = read(path)
-    differences = list(_differences({name: state[name] for name in IDENTITY}, identity))
+    differences = _differences(state, identity)
     if differences:
         raise TrainingError(
-            f"{path} is of another run ({'; '.join(differences[:4])}): delete it to start afresh, or give another --out"
+            f"{path} is of another run ({'; '.join(differences[:4])}): delete it to start afresh, or write to another file"
         )
     return state
 
@@ -73,21 +73,24 @@ def read(path: Path) -> dict[str, Any]:
 def export_checkpoint(path: Path, id: str) -> bytes:
     """The weight file of a checkpoint's averaged model.
 
-    Raises: CorruptDataError for a file that is no checkpoint; ModelError when a layer breaks the bound of exactness; OSError.
+    Raises: CorruptDataError for a file that is no checkpoint; ModelError for one of a family that is not here, or when a layer
+    breaks the bound of exactness; OSError.
     """
     state = read(path)
-    family = families()[state["family"]]
+    family = families().get(state["family"])
+    if family is None:
+        raise ModelError(f"{path} is of the family '{state['family']}', which is not installed")
     model = family.make(from_json(family.config_class, state["config"], id))
     model.load_state_dict(state["average"])
     return family.export(model, id)
 
 
-def _differences(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    """Such as ``rate 0.001 there, 0.002 here``; hashes are not shown."""
+def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """Such as `rate 0.001 there, 0.002 here`; hashes are not shown."""
     words = {"data": "its pictures are others", "start": "it started from other weights"}
     lines = []
     for name in IDENTITY:
-        there, here = found[name], asked[name]
+        there, here = theirs[name], ours[name]
         if isinstance(there, dict) and isinstance(here, dict):
             for key in sorted(there.keys() | here.keys()):
                 if there.get(key) != here.get(key):

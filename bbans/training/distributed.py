@@ -1,7 +1,7 @@
 """Several processes that train one model: each its part of every batch, all the same step.
 
-The gradients of all layers travel as one vector, and with them what else the processes must agree on: the losses and whether to
-stop. Every process then makes the same step, so weights are never sent again.
+The gradients of all layers travel as one vector, and with them what else the processes must agree on: the losses, whether to
+stop, what the clock of the first one says. Every process then makes the same step, so weights are never sent again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Processes:
-    """The processes of a run, seen from one of them. With one process nothing is sent."""
+    """The processes of a run, as one of them knows them. With one process nothing is sent."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
@@ -30,11 +30,11 @@ class Processes:
         """Whether this is the one that reports and writes."""
         return self.rank == 0
 
-    def average(self, gradients: Sequence[Tensor], beside: Tensor) -> Tensor:
-        """Replace the gradients by their means over all processes; returns the mean of ``beside`` (N,)."""
+    def average(self, gradients: Sequence[Tensor], others: Tensor) -> Tensor:
+        """Replace the gradients by their means over all processes; returns the mean of the other numbers (N,)."""
         if self.size == 1:
-            return beside
-        flat = torch.cat([*(gradient.flatten() for gradient in gradients), beside.to(torch.float32)])
+            return others
+        flat = torch.cat([*(gradient.flatten() for gradient in gradients), others.to(torch.float32)])
         dist.all_reduce(flat)
         flat /= self.size
         start = 0
@@ -43,8 +43,8 @@ class Processes:
             start += gradient.numel()
         return flat[start:]
 
-    def of_first(self, make: Callable[[], T]) -> T:
-        """What the first process makes, in all of them; and what it raises."""
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What a function returns or raises in the first process, in all of them."""
         if self.size == 1:
             return make()
         box: list[Any] = [None, None]
@@ -65,7 +65,7 @@ class Processes:
 
 
 def device_of(name: str) -> torch.device:
-    """The device of this process: ``cuda`` is the one of torchrun's local rank. Raises: ModelError when it is not there."""
+    """The device of this process: `cuda` is the one of torchrun's local rank. Raises: ModelError when it is not there."""
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)
     try:
         torch.zeros(1, device=device)

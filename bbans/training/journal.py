@@ -1,7 +1,7 @@
-"""The record of a run: JSON lines and the curve of its rates, beside its weights.
+"""The record of a run: JSON lines and the curve of its rates, kept with its weights.
 
-Rows of the kind ``report`` hold nothing but what follows from seed, pictures and settings: a run that was cut has the same ones.
-Times, machines and plans are in rows of other kinds.
+Rows of the kind `report` hold nothing but what follows from seed, pictures and settings, or from the clock where that limits the
+run: a run of steps that was cut has the same ones. Times and machines are in rows of other kinds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Journal:
     """The rows of a run so far, kept in a file of JSON lines, and drawn.
 
     Args:
-        path: of the file, and ``curve`` of the drawing; None keeps none, as in all processes but the first.
+        path: of the file, and `curve` of the drawing; None for neither, as in all processes but the first.
     """
 
     def __init__(self, path: Path | None = None, curve: Path | None = None) -> None:

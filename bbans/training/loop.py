@@ -28,26 +28,26 @@ from bbans.training.time_budget import Pace, make_budget
 from bbans.training.trainer import Trainer
 
 CHECKPOINT_SECONDS = 600.0  # between two checkpoints, where reports are rarer
-COMPILE_MINUTES, COMPILE_MINUTES_CUDA = 20.0, 5.0  # a run as long is compiled: that takes 2 minutes for each form on 2 cores
-COMPILE_WORK = 3000 * 16 * 64**2  # pixels; a run with given steps counts as long from here on
+# Compiling takes two minutes on two cores, with rounding and without: it pays in runs of so many minutes, or of so many pixels.
+COMPILE_MINUTES, COMPILE_MINUTES_CUDA, COMPILE_PX = 20.0, 5.0, 3000 * 16 * 64**2
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How a run is computed. It decides over time, and over the last digits."""
+    """How a run is computed: this changes how long it takes, and the last digits of its numbers."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     float32: bool = False
     compiled: bool | None = None  # None: when the run is long enough to pay for it
     workers: int = 1  # processes that make batches
 
-    def pays_to_compile(self, schedule: Schedule) -> bool:
-        """Whether to compile. It follows from the settings alone, so that a run that is done again computes the same."""
+    def pays_to_compile(self, schedule: Schedule, sample_px: int) -> bool:
+        """Whether to compile. It follows from the settings and the size of a sample alone: a repeated run computes the same."""
         if self.compiled is not None:
             return self.compiled
         if schedule.steps is None:
             return schedule.minutes >= (COMPILE_MINUTES_CUDA if self.device.type == "cuda" else COMPILE_MINUTES)
-        return schedule.steps * schedule.batch * schedule.side**2 >= COMPILE_WORK
+        return schedule.steps * schedule.batch * sample_px >= COMPILE_PX
 
 
 def train(
@@ -116,13 +116,15 @@ class _Run:
     def prepare(self) -> None:
         """Make or restore all that the steps need."""
         schedule, machine = self.schedule, self.machine
-        saved = self.processes.of_first(lambda: checkpoints.load(self.checkpoint, self.identity()))
+        saved = self.processes.from_first(lambda: checkpoints.load(self.checkpoint, self.identity()))
         torch.manual_seed(schedule.seed)
         self.trainer = Trainer(
             self.task.make(self.start).to(machine.device, memory_format=torch.channels_last),  # type: ignore[call-overload]
             schedule,
             float32=machine.float32,
-            compiled=saved["compiled"] if saved and machine.compiled is None else machine.pays_to_compile(schedule),
+            compiled=saved["compiled"]
+            if saved and machine.compiled is None
+            else machine.pays_to_compile(schedule, self.task.sample_px(schedule)),
             processes=self.processes,
             note=self.callbacks.note,
         )

@@ -47,9 +47,9 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
                 update = parameter.grad.lerp(state["momentum"], group["momentum"]).flatten(1)  # Nesterov's
                 by_shape.setdefault(tuple(update.shape), []).append((parameter, update))
-            for (rows, columns), found in by_shape.items():  # all matrices of a shape at once
+            for (rows, columns), alike in by_shape.items():  # all matrices of a shape at once
                 rate = group["lr"] * group["scale"] * max(rows, columns) ** 0.5
-                for (parameter, _), update in zip(found, orthogonal(torch.stack([u for _, u in found])), strict=True):
+                for (parameter, _), update in zip(alike, orthogonal(torch.stack([u for _, u in alike])), strict=True):
                     parameter.sub_(update.view_as(parameter), alpha=rate)
 
 
@@ -69,7 +69,7 @@ def orthogonal(x: Tensor) -> Tensor:
 
 
 class Optimiser:
-    """The optimisers of a model's parameters, as one. Each has its share of the rate that `step` is given."""
+    """The optimisers of a model's parameters, as one. Each takes its share of the rate."""
 
     def __init__(self, parts: list[tuple[torch.optim.Optimizer, float]]) -> None:
         self.parts = parts

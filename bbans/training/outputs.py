@@ -2,7 +2,7 @@
 
 ::
 
-    out.safetensors   integer weights of the averaged model, for ``vaezip compress --model``
+    out.safetensors   integer weights of the averaged model, for `vaezip compress --model`
     out.ckpt          checkpoint: the same call goes on from it
     out.jsonl         what was reported (bbans.training.journal), and in the end the size of each file
     out.png           the curve

@@ -26,8 +26,8 @@ class Trainer:
         model: on its device, channels last. The average starts as a copy.
         schedule: for optimiser, moving average and clipping.
         float32: compute in it throughout; else in bfloat16 where autocast does.
-        compiled: let torch.compile join the operations of a step; where it cannot, `note` gets a line and the step runs without.
-        processes: the others with which the batches are shared.
+        compiled: let torch.compile fuse the operations of a step; where it cannot, `note` gets a line and the step runs without.
+        processes: those that share the batches.
     Raises: TrainingError when the schedule trains no layer of the model, or a share of the pixels of one without pixel layers.
     """
 
@@ -79,11 +79,11 @@ class Trainer:
             parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        beside = torch.stack([loss.detach(), (likelihood + kl).detach(), kl.detach(), *loss.new_tensor(signals)])
-        beside = self.processes.average(gradients, beside)
+        means = torch.stack([loss.detach(), (likelihood + kl).detach(), kl.detach(), *loss.new_tensor(signals)])
+        means = self.processes.average(gradients, means)
         if torch.isfinite(nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)):
             self.optimiser.step(rate)
-            self.sums += beside[:3]
+            self.sums += means[:3]
             self.summed += 1
         else:
             self.skipped += 1
@@ -91,7 +91,7 @@ class Trainer:
         with torch.no_grad():
             weight = 1 - min(self.schedule.ema, (self.step + 1) / (self.step + 20))
             torch._foreach_lerp_(list(self.average.parameters()), self.parameters, weight)
-        return list(signals) if self.processes.size == 1 else (self.processes.size * beside[3:]).tolist()
+        return list(signals) if self.processes.size == 1 else (self.processes.size * means[3:]).tolist()
 
     @property
     def compiled(self) -> bool:
@@ -135,7 +135,7 @@ class Trainer:
             torch.cuda.set_rng_state(state["generators"]["cuda"], self.device)
 
     def _losses(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean bits/dim of the batch: of the pixels given z, and of the KL term."""
+        """Mean bits/dim of the batch: -log2 p(x|z), and the KL term."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.autocast):
             bits: Bits = self.model(x, noise)
         dims = x[0].numel()

@@ -185,8 +185,8 @@ def test_starting_from_weights(tmp_path: Path) -> None:
     assert same.config == task.config
     wider = read_image_task([bits], [], "topdown", {"context": 2}, **read_on)  # type: ignore[arg-type]
     assert isinstance(wider.config, TopDownConfig) and wider.config.context == 2
-    made = wider.make(start)
-    assert wider.evaluate(made, False) == pytest.approx(same.evaluate(same.make(start), False), rel=1e-6)
+    widened = wider.make(start)
+    assert wider.evaluate(widened, False) == pytest.approx(same.evaluate(same.make(start), False), rel=1e-6)
     with pytest.raises(ModelError, match="'plain' is for other images than 8x8x1 with 256 values"):
         read_image_task([save(tmp_path / "gray.npy", drawings(9))], [], "topdown", {}, start=start)
     with pytest.raises(ModelError, match="of the family 'topdown', not 'markov'"):

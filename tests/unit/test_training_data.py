@@ -296,9 +296,9 @@ def test_processes_share_a_batch(sampled: bool | None) -> None:
 @pytest.mark.parametrize("batches", [CropBatches(Crops(PIXELS, 16, 0), 3, 5), ImageBatches(drawings(30), 3, 5, 5, True)])
 def test_batches_do_not_depend_on_who_makes_them(batches: CropBatches | ImageBatches, workers: int) -> None:
     state = torch.get_rng_state()
-    with closing(batches_from(batches, 4, CPU, workers)) as made:
+    with closing(batches_from(batches, 4, CPU, workers)) as ahead:
         for step in (4, 5, 6):
-            x, noise = next(made)
+            x, noise = next(ahead)
             assert x.is_contiguous(memory_format=torch.channels_last)
             assert torch.equal(x, batches[step][0].permute(0, 3, 1, 2)) and torch.equal(noise, batches[step][1])
     assert torch.equal(torch.get_rng_state(), state)

@@ -211,7 +211,13 @@ def test_checkpoints_with_a_plan_of_steps() -> None:
     ],
 )
 def test_what_is_compiled(compiled: bool | None, steps: int | None, minutes: float, expected: bool) -> None:
-    assert Machine(compiled=compiled).pays_to_compile(Schedule(steps=steps, minutes=minutes)) == expected
+    assert Machine(compiled=compiled).pays_to_compile(Schedule(steps=steps, minutes=minutes), 64**2) == expected
+
+
+def test_small_samples_are_not_compiled() -> None:
+    """So many steps on images of 28 x 28 take less time than the compiler."""
+    assert not Machine().pays_to_compile(Schedule(steps=1900, batch=128), 28**2)
+    assert Machine().pays_to_compile(Schedule(steps=2000, batch=128), 28**2)
 
 
 def test_no_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,11 +226,11 @@ def test_no_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch, "compile", lambda function: fail)
     notes: list[str] = []
-    made = trainer.Trainer(random_vae(), Schedule(), float32=True, compiled=True, note=notes.append)
+    compiled = trainer.Trainer(random_vae(), Schedule(), float32=True, compiled=True, note=notes.append)
     x = torch.from_numpy(picture(32, 32)).permute(2, 0, 1)[None]
     for _ in range(2):
-        made.advance(x, torch.full((1, 2), 0.5), quantised=False, rate=1e-3, kl_weight=1.0)
-    assert made.summed == 2 and not made.compiled
+        compiled.advance(x, torch.full((1, 2), 0.5), quantised=False, rate=1e-3, kl_weight=1.0)
+    assert compiled.summed == 2 and not compiled.compiled
     assert notes == [
         "compiling the step without rounding: that takes a minute or two",
         "torch.compile does not work here, so the steps run without it (no compiler)",

@@ -52,6 +52,9 @@ class ImageTask:
     def counts(self) -> dict[str, int]:
         return {"pictures": len(self.images), "held_out": len(self.valid)}
 
+    def sample_px(self, schedule: Schedule) -> int:
+        return self.config.height * self.config.width
+
     def make(self, start: Weights | None) -> Quantised:
         return families()[self.family].make(self.config, start)
 
@@ -73,7 +76,7 @@ class ImageTask:
     def measure(
         self, model: Quantised, weights: Path, *, threads: int | None, device: str, callbacks: Callbacks
     ) -> Iterator[Measured]:
-        """Archives of some training images and of all that is held out, on the CPU. The model's negative ELBO beside them."""
+        """Archives of some training images and of all that are held out, on the CPU; and the model's negative ELBO of them."""
 
         def progress(what: str, done: int, total: int) -> None:
             callbacks.check()

@@ -46,6 +46,9 @@ class PhotoTask:
     def counts(self) -> dict[str, int]:
         return {"pictures": len(self.photos), "held_out": len(self.valid)}
 
+    def sample_px(self, schedule: Schedule) -> int:
+        return schedule.side**2
+
     def make(self, start: Weights | None) -> Quantised:
         return families()[self.family].make(self.config, start)
 

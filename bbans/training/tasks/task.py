@@ -48,6 +48,9 @@ class Task(Protocol):
     def counts(self) -> dict[str, int]:
         """Of `pictures` to train on and those `held_out`, for the journal."""
 
+    def sample_px(self, schedule: Schedule) -> int:
+        """Pixels of a sample of a batch."""
+
     def make(self, start: Weights | None) -> Quantised:
         """The model, to begin with or as these weights have it. Raises: ModelError for weights of another config."""
 
