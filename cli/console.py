@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from types import FrameType
@@ -48,19 +49,31 @@ class Interruption:
 
 
 class Console(Callbacks):
-    """Progress on stderr: one line that changes where that is a terminal; elsewhere a line for each report, and each minute."""
+    """Progress on stderr: one line that changes where that is a terminal; elsewhere a line for each report, and each minute.
+
+    As a context it says so too when nothing new comes for long, as while a step is compiled.
+    """
 
     def __init__(self, interruption: Interruption, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self.interruption, self.quiet, self.clock = interruption, quiet, clock
         self.line = Line(quiet, patience_seconds=0.0, pause_seconds=1.0, clock=clock)
         self.valid: float | None = None
-        self._silence, self._noted_at = SILENCE_SECONDS[0], clock()
+        self._silence = SILENCE_SECONDS[0]
+        self._last, self._said_at, self._shown_at = "", clock(), clock()  # what was said last that was new, when, and any line
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Console:
+        threading.Thread(target=self._keep_saying, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        with self._lock:
+            self.line.clear()
 
     def note(self, message: str) -> None:
-        self.line.clear()
-        self._noted_at = self.clock()
-        if not self.quiet:
-            output.note(message)
+        self._say(message)
 
     def progress(self, what: str, done: int, total: int) -> None:
         self._show(lambda: f"{what}: {done} of {total}")
@@ -74,24 +87,53 @@ class Console(Callbacks):
 
     def report(self, row: Mapping[str, Any], status: Status) -> None:
         self.valid = row.get("valid_neg_elbo")
-        line = describe(status, row, self.valid)
+        text = describe(status, row, self.valid)
         if self.line.wanted:
-            self.line.show(line)
+            self._show(lambda: text)
         else:
-            self.note(line)
+            self._say(text)
 
     def stop(self) -> bool:
         return self.interruption.number != 0
 
+    def still(self) -> None:
+        """Say that the last thing goes on, if there has been no line for long."""
+        with self._lock:
+            text = f"{self._last}: {duration(self.clock() - self._said_at)} so far"
+            if self.line.wanted and self.clock() - self._shown_at >= SILENCE_SECONDS[0]:
+                self.line.show(text)
+            elif not self.line.wanted and self.clock() - self._shown_at >= SILENCE_SECONDS[1]:
+                self._say(text, new=False)
+
     def _show(self, text: Callable[[], str | None]) -> None:
         """Change the line, or write one if there has been none for some time."""
-        late = not self.line.wanted and not self.quiet and self.clock() - self._noted_at >= self._silence
+        late = not self.line.wanted and not self.quiet and self.clock() - self._shown_at >= self._silence
         shown = text() if self.line.due or late else None
         if shown and late:
-            self.note(shown)
+            self._say(shown)
             self._silence = min(2 * self._silence, SILENCE_SECONDS[1])
         elif shown:
-            self.line.show(shown)
+            with self._lock:
+                self.line.show(shown)
+                self._remember(shown)
+
+    def _say(self, message: str, new: bool = True) -> None:
+        """Write a line that stays."""
+        with self._lock:
+            self.line.clear()
+            if new:
+                self._remember(message)
+            self._shown_at = self.clock()
+            if not self.quiet:
+                output.note(message)
+
+    def _remember(self, message: str) -> None:
+        self._last, self._said_at = message, self.clock()
+        self._shown_at = self._said_at
+
+    def _keep_saying(self) -> None:
+        while not self._ended.wait(1.0):
+            self.still()
 
 
 def describe(status: Status, means: Mapping[str, Any], valid: float | None) -> str:

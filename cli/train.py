@@ -177,21 +177,18 @@ def command(**options: Any) -> int:
     schedule, name = check(wanted)
     out = wanted.out
     with Interruption() as interruption:
-        console = Console(interruption, wanted.quiet)
         try:
             check_outputs(out, wanted.force)
-            rates = train(wanted, name, schedule, console)
+            with Console(interruption, wanted.quiet) as console:
+                rates = train(wanted, name, schedule, console)
         except Stopped as stopped:
-            console.line.clear()
             if os.environ.get("RANK", "0") == "0":  # of several processes one says it
                 output.error(interrupted(stopped, out))
             return 128 + interruption.number
         except Exception as error:
-            console.line.clear()
             output.error(f"{output.cause(error)}. {left(out)}")
             output.traceback(wanted.verbose > 1)
             return jobs.exit_code(error)
-    console.line.clear()
     if rates and not wanted.quiet:
         click.echo(table(rates))
     return 0

@@ -136,8 +136,8 @@ class _Run:
             self.seconds_before = saved["seconds"]
         self.budget = make_budget(schedule, self.seconds, self.pace, saved)
         self.saved_at = self.clock()
-        left = f"{schedule.steps} steps" if schedule.steps else f"{schedule.minutes:g} minutes, loading included"
-        self.callbacks.note(f"{f'going on after step {self.trainer.step}' if saved else 'training'}: {left} in all")
+        limit = f"{schedule.steps} steps" if schedule.steps else f"{schedule.minutes:g} minutes"
+        self.callbacks.note(f"{f'going on after step {self.trainer.step}' if saved else 'training'}: {limit} in all")
 
     def go(self) -> None:
         """All steps that are left."""

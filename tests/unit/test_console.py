@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -94,6 +95,38 @@ def test_on_a_terminal_one_line_changes(monkeypatch: pytest.MonkeyPatch) -> None
         assert stderr.getvalue() == "\r\x1b[Kreading pictures: 1 of 20\r\x1b[Kstep 7/90, 52 min 10 s to go:"  # 29 columns
         console.note("a note")
     assert stderr.getvalue().endswith("\r\x1b[Kvaezip: a note\n")
+
+
+def test_what_takes_long_is_said_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """While a step is compiled nothing calls the console."""
+    clock = Clock()
+    console = Console(Interruption(), quiet=False, clock=clock)
+    console.note("compiling")
+    assert capsys.readouterr().err == "vaezip: compiling\n"
+    said = {}
+    for second in range(1, 200):
+        clock.now = float(second)
+        console.still()
+        said[second] = capsys.readouterr().err
+    assert {second: text for second, text in said.items() if text} == {
+        60: "vaezip: compiling: 1 min 00 s so far\n",
+        120: "vaezip: compiling: 2 min 00 s so far\n",
+        180: "vaezip: compiling: 3 min 00 s so far\n",
+    }
+    with terminal(monkeypatch) as stderr:
+        console = Console(Interruption(), quiet=False, clock=clock)
+        console.note("compiling")
+        for _ in range(7):
+            clock.now += 1
+            console.still()
+    assert stderr.getvalue() == "vaezip: compiling\n" + "".join(f"\r\x1b[Kcompiling: {n} s so far" for n in (5, 6, 7))
+
+
+def test_a_thread_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = threading.Event()
+    monkeypatch.setattr(Console, "still", lambda self: called.set())
+    with Console(Interruption(), quiet=True):
+        assert called.wait(60)
 
 
 def test_ticker(monkeypatch: pytest.MonkeyPatch) -> None:
