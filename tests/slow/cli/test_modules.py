@@ -7,7 +7,7 @@ import pytest
 from vaezip_cli import compress, decompress, demo, files, jobs, main, output
 
 from bbans import errors, models
-from bbans.models.weights import read
+from bbans.models.store import read
 from tests.models import codec, weights, write_weight_file
 
 
@@ -128,10 +128,11 @@ def test_traceback_only_on_request(capsys: pytest.CaptureFixture[str]) -> None:
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of the models that were loaded; a tiny one is the default."""
     loaded: list[str] = []
+    tiny = codec()
 
     def load(model: models.Weights, **options: object) -> object:
         loaded.append(model.id)
-        return codec()
+        return tiny
 
     monkeypatch.setattr(models, "load", load)
     monkeypatch.setattr(models, "read", lambda model=None: weights() if model is None else read(model))
