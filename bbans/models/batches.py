@@ -1,8 +1,7 @@
 """Networks of the models for sets: layers that run on batches of images.
 
-Batches are padded to one of BATCHES, and `BatchNetwork.digest` runs these very shapes: its value is stored with the weights, so a
-backend that rounds anywhere is found out before it codes anything. All arithmetic is exact, so what an image gives does not depend
-on the batch that it is in.
+Batches are padded to one of BATCHES, and the self-check runs these very shapes. All arithmetic is exact, so what an image gives
+does not depend on the batch that it is in.
 
 Shapes: B images; activations are tensors (B, C, h, w) of the backend's own type, distributions int64 arrays.
 """
@@ -52,12 +51,10 @@ class Walk(NamedTuple):
 
 
 class BatchNetwork:
-    """The layers of a model on one backend.
+    """The layers of a model on one backend. A family adds the stages that its coder runs.
 
-    A family adds the stages that its coder runs, and what they give for fixed inputs.
-
-    Raises: ModelError when the layers are not those of the config or there is no such backend; RuntimeError when the
-    library lacks the backend's arithmetic.
+    Raises: ModelError when the layers are not those of the config, or there is no such backend; RuntimeError when torch lacks the
+    backend's arithmetic.
     """
 
     def __init__(self, config: ImageConfig, layers: Mapping[str, IntConv], backend: str) -> None:
@@ -77,14 +74,11 @@ class BatchNetwork:
         return torch.from_numpy(z.astype(np.uint8)).view(len(z), -1, height, width).to(self._activations)
 
     def walks(self, x: Samples, draw: Callable[[Latent], Levels]) -> Iterator[Walk]:
-        """Ways through the model from images (B, H, W, C) of at most a batch, without end; `draw` chooses z given its posterior."""
+        """Endless ways through the model for images (B, H, W, C), at most a batch; `draw` takes a z from each posterior."""
         raise NotImplementedError
 
     def digest(self) -> str:
-        """What every stage gives for fixed inputs in the largest batch (see bbans.exact.selfcheck).
-
-        "" if a smaller batch gives anything else.
-        """
+        """See bbans.exact.selfcheck: of the largest batch; "" if a smaller one gives anything else."""
         whole = self._run_stages(MAX_BATCH)
         for size in BATCHES[:-1]:
             if not all(np.array_equal(part, all[:size]) for part, all in zip(self._run_stages(size), whole, strict=True)):
@@ -92,7 +86,7 @@ class BatchNetwork:
         return selfcheck.digest(whole)
 
     def _run_stages(self, batch: int) -> list[NDArray[np.generic]]:
-        """What every stage gives for the first images of a fixed set."""
+        """What every stage gives for the first `batch` images of a fixed set."""
         raise NotImplementedError
 
     def _run(self, name: str, x: Tensor, skip: Tensor | None = None) -> Tensor:
@@ -103,12 +97,12 @@ class BatchNetwork:
 
 
 def batch_size(images: int) -> int:
-    """The one of BATCHES that so many images are padded to."""
+    """To how many images a batch is padded: one of BATCHES."""
     return next(size for size in BATCHES if size >= images)
 
 
 def padded(array: NDArray[Number]) -> NDArray[Number]:
-    """An array (B, ..) with zeros for as many images as one of BATCHES has."""
+    """An array (B, ..) with zeros for further images, up to a size of BATCHES."""
     size = batch_size(len(array))
     if size == len(array):
         return array

@@ -1,6 +1,6 @@
 """Configs: the sizes that make a model, and how weight files keep them. No torch.
 
-A family of models has a frozen dataclass of sizes, and a training and an integer form that both have the layers it names.
+The config of a family is a frozen dataclass. It names the layers that the family's training form and integer form both have.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bbans.errors import ModelError
 from bbans.exact.network import IntConv
 
 Shapes = dict[str, tuple[int, int, int, int, bool]]
-"""Layers by name: channels out and in, kernel, biases to choose from, relu."""
+"""Layers by name: channels out and in, kernel, number of biases to choose from, relu (see IntConv.form)."""
 
 SIZE_LIMIT = 1 << 12  # of any size
 BINARY_LEVEL = 32  # activation of a binary sample that is 1
@@ -25,7 +25,7 @@ Config = TypeVar("Config", bound="ModelConfig")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Base of all configs: fields are integers, bools, or tuples of integers or of such tuples, and all have a default."""
+    """Base of all configs. Fields are integers, bools, or tuples of integers or of such tuples, and all have a default."""
 
     def layers(self) -> Shapes:
         """The layers of the model."""
@@ -34,7 +34,7 @@ class ModelConfig:
     def check_layers(self, layers: Mapping[str, IntConv]) -> None:
         """Raises: ModelError for other layers than these."""
         if self.layers() != {name: layer.form for name, layer in layers.items()}:
-            raise ModelError("the model's layers are not those that its configuration asks for")
+            raise ModelError("the model's layers are not those of its config")
 
 
 @dataclass(frozen=True)
@@ -84,20 +84,20 @@ class ImageConfig(ModelConfig):
 
     @property
     def outputs(self) -> int:
-        """Head outputs for each pixel: a logit; K logits, means and log scales; or for colours all three by colour (G, R, B), then
-        K slopes R|G, K B|G, K B|R."""
+        """A head's outputs for each pixel: a logit; or K logits, K means and K log scales; or these by colour (G, R, B), then K
+        slopes R|G, K B|G and K B|R."""
         if self.binary:
             return 1
         return 3 * self.components if self.channels == 1 else 12 * self.components
 
     @property
     def reference(self) -> bool:
-        """Whether the means of colours are relative to the pixels at the left and above; else they are to 128."""
+        """Whether the means of colours are relative to the pixels at the left and above, not to 128."""
         return False
 
     @property
     def latent_count(self) -> int:
-        """Latents of an image, each a number."""
+        """How many numbers the latents of an image are."""
         raise NotImplementedError
 
 

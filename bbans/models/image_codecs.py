@@ -44,9 +44,10 @@ class ImageLikelihood:
     def codec(self, known: NDArray[np.float32]) -> Codec[Samples]:
         """The codec of images (B, H, W, C), one on each message of a batch.
 
-        Shapes: known (B, n, H * W), outputs or the features that pixel layers get, of each pixel.
+        Shapes: known (B, n, H * W), the head's outputs of each pixel, or the features that pixel layers get.
         """
         shape = len(known), *self._shape
+        by_pixel = np.ascontiguousarray(known.transpose(0, 2, 1))
 
         def push(message: AnyMessage, x: Samples) -> AnyMessage:
             def push_one(own: Message, pixels: Samples, row: NDArray[np.float32]) -> None:
@@ -54,7 +55,7 @@ class ImageLikelihood:
                 own.head[0], size = kernels.push_samples(own.head[0], own.words, own.size, pixels, row, *self._rest)
                 own.resize(size)
 
-            _rows(message).map(push_one, x, known)
+            _rows(message).map(push_one, x, by_pixel)
             return message
 
         def pop(message: AnyMessage) -> tuple[AnyMessage, Samples]:
@@ -64,11 +65,11 @@ class ImageLikelihood:
                 own.head[0], size = kernels.pop_samples(own.head[0], own.words, own.size, pixels, row, *self._rest)
                 own.resize(size)
 
-            _rows(message).map(pop_one, x, known)
+            _rows(message).map(pop_one, x, by_pixel)
             return message, x
 
         def log_freqs(x: Samples, rows: bool) -> IntArray:
-            sums = [kernels.log_freqs_of_samples(own, row, *self._rest) for own, row in zip(x, known, strict=True)]
+            sums = [kernels.log_freqs_of_samples(own, row, *self._rest) for own, row in zip(x, by_pixel, strict=True)]
             return np.asarray(sums if rows else sum(sums), np.int64)
 
         return Codec(push, pop, log_freqs)

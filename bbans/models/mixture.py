@@ -2,9 +2,10 @@
 
 A pixel's row of parameters has, for K components and C colours in coding order (G, R, B; or gray alone)::
 
-    C K logits in 1/16 nat | C K means in 1/64, relative to the reference | C K scale indices | 3 K slopes in 1/64: R|G, B|G, B|R
+    C K logits in 1/16 nat | C K means in 1/64, relative to the reference | C K scales | 3 K slopes in 1/64: R|G, B|G, B|R
 
-without slopes for gray. Where they are rounded and clamped is up to the network: these functions take integers.
+without slopes for gray. All are integers; who makes the row rounds and clamps them, and decides what stands for a scale: its index,
+or the inverse scale of that index.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -14,8 +15,8 @@ from bbans.tables import weights_from_logits
 
 
 @jit
-def fill_mixture(row, reference, colours, colour, green, red, logits, means, indices, weights, exponentials):
-    """Fill means, scale indices and weights (K,) with the mixture of one sample.
+def fill_mixture(row, reference, colours, colour, green, red, logits, means, scales, weights, exponentials):
+    """Fill means, scales and weights (K,) with the mixture of one sample.
 
     `reference` is four times a sample value; `colour` counts in coding order; `green`, `red`: four times the residuals of those
     colours, which only later ones look at.
@@ -23,7 +24,7 @@ def fill_mixture(row, reference, colours, colour, green, red, logits, means, ind
     k = len(means)
     for i in range(k):
         logits[i] = row[colour * k + i]
-        indices[i] = row[(2 * colours + colour) * k + i]
+        scales[i] = row[(2 * colours + colour) * k + i]
         mean = 16 * reference + row[(colours + colour) * k + i]
         if colour == 1:
             mean += (row[9 * k + i] * green + 2) >> 2

@@ -1,13 +1,13 @@
 """Compiled loops that push and pop the samples of one image on one message.
 
-Two kinds of likelihood share them. Either a head's outputs are known for all pixels, or pixel layers give them, which run here,
-pixel by pixel, as they may look at pixels that a decoder has only just popped: weights and activations are integers in float32,
-which is exact (see bbans.exact.network), and an input that is zero costs nothing.
+Two kinds of likelihood share them. Either a network has given the head's outputs for all pixels, or pixel layers give them. These
+run here, pixel by pixel, as they may look at pixels that a decoder has only just popped. Their weights and activations are
+integers in float32, which is exact (see bbans.exact.network), and zeros cost nothing.
 
 A message is a stack, so pushing runs in two steps: the first walks through the image as the decoder will and notes every symbol's
 interval, the second pushes the intervals backwards. Samples go in reading order, colours G, R, B.
 
-Shapes: pixels (H, W, C) uint8; known (outputs, H * W) float32, or (features, H * W) with `layers`: enter (inputs, hidden) weights
+Shapes: pixels (H, W, C) uint8; known (H * W, outputs) float32, or (H * W, features) with `layers`: enter (inputs, hidden) weights
 and (hidden,) bias, hidden (depth, hidden, hidden) and (depth, hidden), out (hidden, outputs) and (outputs,), all scaled by
 2**-exponent. A pixel's row of parameters is that of `bbans.models.mixture`.
 All arrays are contiguous: numba would compile a version of these functions for every other layout.
@@ -53,7 +53,7 @@ def _activate(values):
 
 
 @jit
-def _pixel_layers(pixels, y, x, radius, binary, known, place, layers, inputs, first, second, values):
+def _pixel_layers(pixels, y, x, radius, binary, features, layers, inputs, first, second, values):
     """Fill `values` (outputs,) with the head's outputs for a pixel."""
     enter, enter_bias, hidden, hidden_bias, out, out_bias = layers
     _, width, colours = pixels.shape
@@ -68,8 +68,8 @@ def _pixel_layers(pixels, y, x, radius, binary, known, place, layers, inputs, fi
                     level = pixels[row, column, colour] * BINARY_LEVEL if binary else pixels[row, column, colour] >> 1
                 inputs[count] = np.float32(level)
                 count += 1
-    for i in range(len(known)):
-        inputs[count] = known[i, place]
+    for i in range(len(features)):
+        inputs[count] = features[i]
         count += 1
     _dense(inputs, count, enter, enter_bias, first)
     _activate(first)
@@ -98,15 +98,16 @@ def _reference(pixels, y, x, channel, relative):
 
 
 @jit
-def _fill_row(values, colours, row):
-    """Round and clamp a head's outputs (outputs,) to a pixel's row of parameters."""
-    k = len(row) // (3 if colours == 1 else 12)
-    for i in range(colours * k):
+def _fill_row(values, colours, inverse_scales, row):
+    """Round and clamp a head's outputs (outputs,) to a pixel's row of parameters, with inverse scales."""
+    n = len(row) // (3 if colours == 1 else 4)
+    for i in range(n):
         row[i] = _rounded(values[i], LOGIT_LIMIT)
-        row[colours * k + i] = _rounded(64 * values[colours * k + i], MEAN_LIMIT)
-        index = _rounded(values[2 * colours * k + i], SCALES) + LOG_SCALE_OFFSET
-        row[2 * colours * k + i] = min(max(index, 0), SCALES - 1)
-    for i in range(3 * colours * k, len(row)):
+    for i in range(n, 2 * n):
+        row[i] = _rounded(64 * values[i], MEAN_LIMIT)
+    for i in range(2 * n, 3 * n):
+        row[i] = inverse_scales[min(max(_rounded(values[i], SCALES) + LOG_SCALE_OFFSET, 0), SCALES - 1)]
+    for i in range(3 * n, len(row)):
         row[i] = _rounded(4 * values[i], SLOPE_LIMIT)
 
 
@@ -121,19 +122,17 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, known, layers, rad
     binary = components == 0
     outputs = 1 if binary else (3 if colours == 1 else 12) * components
     logits, means = np.empty(components, np.int64), np.empty(components, np.int64)
-    indices, scales, weights = np.empty(components, np.int64), np.empty(components, np.int64), np.empty(components, np.int64)
-    values, row = np.empty(outputs, np.float32), np.empty(outputs, np.int64)
+    scales, weights = np.empty(components, np.int64), np.empty(components, np.int64)
+    head_outputs, row = np.empty(outputs, np.float32), np.empty(outputs, np.int64)
     inputs = np.empty(layers[0].shape[0], np.float32)
     first, second = np.empty(len(layers[1]), np.float32), np.empty(len(layers[1]), np.float32)
     n = 0
     for y in range(height):
         for x in range(width):
-            place = y * width + x
-            if radius < 0:
-                for i in range(outputs):
-                    values[i] = known[i, place]
-            else:
-                _pixel_layers(pixels, y, x, radius, binary, known, place, layers, inputs, first, second, values)
+            values = known[y * width + x]
+            if radius >= 0:
+                _pixel_layers(pixels, y, x, radius, binary, values, layers, inputs, first, second, head_outputs)
+                values = head_outputs
             if binary:
                 edge = bernoulli_start(_rounded(4 * values[0], _BINARY_LOGIT_LIMIT), table)
                 if decoding:
@@ -150,14 +149,12 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, known, layers, rad
                     starts[n], freqs[n] = start, freq
                 n += 1
                 continue
-            _fill_row(values, colours, row)
+            _fill_row(values, colours, inverse_scales, row)
             green, red = np.int64(0), np.int64(0)
             for colour in range(colours):
                 channel = 0 if colours == 1 else COLOURS[colour]
                 reference = _reference(pixels, y, x, channel, relative)
-                fill_mixture(row, reference, colours, colour, green, red, logits, means, indices, weights, exponentials)
-                for i in range(components):
-                    scales[i] = inverse_scales[indices[i]]
+                fill_mixture(row, reference, colours, colour, green, red, logits, means, scales, weights, exponentials)
                 if decoding:
                     symbol, start, freq = mixture_search(peek_one(head, PRECISION), 256, means, scales, weights, table)
                     head, size = pop_one(head, words, size, start, freq, PRECISION)

@@ -50,7 +50,7 @@ class TopDownCoder:
                 prior = network.prior(layer, state)
                 z = yield meter.count("prior", latent_codec(prior.first(batch))), (layer, state, prior)
                 state = network.descend(layer, state, padded(z))
-            features = state[:batch].flatten(2).float().contiguous().numpy()
+            features = state[:batch].flatten(2).float().numpy()
             return meter.count("likelihood", self._likelihood.codec(features))
 
         def posterior(x: Samples) -> Callable[[Above], Codec[Levels]]:
