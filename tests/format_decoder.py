@@ -169,9 +169,9 @@ class Adaptation:
         if not self.on:
             return
         self.own[c, y, x] = m.res(64 * symbol - m.centre)
-        rest = clamp((64 * symbol - m.centre - self.shift) * m.unit >> 18, -16384, 16384)
-        self.errors[c, y, x] = min(abs(rest), 1536)
-        z = clamp(rest * FACTOR[self.step] >> 16, -4088, 4088)
+        deviation = clamp((64 * symbol - m.centre - self.shift) * m.unit >> 18, -16384, 16384)
+        self.errors[c, y, x] = min(abs(deviation), 1536)
+        z = clamp(deviation * FACTOR[self.step] >> 16, -4088, 4088)
         gradient = (int(L[512 + (z >> 3)]) - 2**23) >> 11
         stretch = min((z * gradient >> 8) - 4096, 12288)
         rate = 6711 + 15099600 // (300 + self.count("weights", c, m.k))

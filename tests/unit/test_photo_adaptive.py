@@ -45,11 +45,11 @@ def test_it_costs_nothing_where_pixels_tell_nothing_of_each_other(coders: tuple[
 def random_map(seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     edges = np.arange(BINS + 1, dtype=np.int64) << 20
-    for seen in range(1, 400):
+    for times in range(1, 400):
         low, high = np.sort(rng.integers(0, TOTAL + 1, 2))
         if seed % 3 == 0:
             high = low
-        adaptive.learn_map(edges, low, high, seen)
+        adaptive.learn_map(edges, low, high, times)
     return edges
 
 
@@ -65,8 +65,8 @@ def test_maps_keep_their_ends_and_their_order(seed: int) -> None:
 
 def test_a_map_learns_where_symbols_fall() -> None:
     edges = np.arange(BINS + 1, dtype=np.int64) << 20
-    for seen in range(1, 3000):
-        adaptive.learn_map(edges, 3 << 20, 4 << 20, seen)
+    for times in range(1, 3000):
+        adaptive.learn_map(edges, 3 << 20, 4 << 20, times)
     assert edges[3] < 0.05 * TOTAL and edges[4] > 0.95 * TOTAL
 
 
@@ -88,8 +88,8 @@ def test_search_finds_the_interval_that_holds_cf(mixture: list[tuple[int, int, i
 def test_weights_stay_in_bounds_however_wrong_they_are() -> None:
     weights, features = np.zeros(MOST_FEATURES, np.int32), np.full(MOST_FEATURES, 1536, np.int32)
     for sign in (1, -1):
-        for seen in range(1, 4000):
-            adaptive.learn_shift(features, 27, weights, sign * 4096, seen)
+        for times in range(1, 4000):
+            adaptive.learn_shift(features, 27, weights, sign * 4096, times)
         assert np.all(weights[:27] == sign * (1 << 26)) and not weights[27:].any()
         shift = adaptive.predicted_shift(features, 27, weights, sign << 21, 1 << 21)
         assert abs(shift) < 1 << 32
@@ -100,29 +100,29 @@ def test_least_mean_squares_finds_the_weights() -> None:
     true, weights = np.array([0.5, -0.3, 0.2, 0.0]), np.zeros(MOST_FEATURES, np.int32)
     features = np.zeros(MOST_FEATURES, np.int32)
     _, _, factors = adaptive.adaptive_tables()
-    for seen in range(1, 20_000):
+    for times in range(1, 20_000):
         features[:4] = np.clip(rng.normal(0, 256, 4), -1536, 1536)
         target = int(features[:4] @ true + rng.logistic(0, 64))
         shift = adaptive.predicted_shift(features, 4, weights, 0, 1024) * 4  # spread 1: 64ths to 256ths
         gradient, _ = adaptive.likelihood_slope(target - shift, 0, logistic_table(), factors)
-        adaptive.learn_shift(features, 4, weights, gradient, seen)
+        adaptive.learn_shift(features, 4, weights, gradient, times)
     assert np.allclose(weights[:4] / 2**24, true, atol=0.06)
 
 
-@pytest.mark.parametrize(("rest", "sign"), [(2000, 1), (-2000, -1), (0, 0)])
-def test_likelihood_slope_is_that_of_the_logistic(rest: int, sign: int) -> None:
+@pytest.mark.parametrize(("deviation", "sign"), [(2000, 1), (-2000, -1), (0, 0)])
+def test_likelihood_slope_is_that_of_the_logistic(deviation: int, sign: int) -> None:
     _, _, factors = adaptive.adaptive_tables()
     for step in (-64, -10, 0, 10, 64):
-        gradient, stretch = adaptive.likelihood_slope(rest, step, logistic_table(), factors)
-        z = float(np.clip(rest / 256 * np.exp(-step / 16), -4088 / 256, 4088 / 256))
+        gradient, stretch = adaptive.likelihood_slope(deviation, step, logistic_table(), factors)
+        z = float(np.clip(deviation / 256 * np.exp(-step / 16), -4088 / 256, 4088 / 256))
         assert gradient / 4096 == pytest.approx(np.tanh(z / 2), abs=0.02) and np.sign(gradient) == sign
         assert stretch / 4096 == pytest.approx(min(z * np.tanh(z / 2) - 1, 3), abs=0.2)
 
 
 @pytest.mark.parametrize(("offset", "least"), [(3, 328), (50, 131)])
 def test_falling_rate_is_what_the_specification_says(offset: int, least: int) -> None:
-    for seen in range(1, 2000):
-        assert adaptive.falling_rate(seen, offset, least) == max(least, 65536 // (seen + offset))
+    for times in range(1, 2000):
+        assert adaptive.falling_rate(times, offset, least) == max(least, 65536 // (times + offset))
 
 
 def test_classes_are_octaves_of_the_spread() -> None:

@@ -90,7 +90,7 @@ def test_integers_are_those_of_the_training_form(config: PhotoConfig, backend: s
 
 
 def check_head(params: np.ndarray, out: np.ndarray, k: int) -> None:
-    """``out``: the head's outputs in units of 1/16, as an accumulator scaled by its exponent."""
+    """`out`: the head's outputs in units of 1/16, as an accumulator scaled by its exponent."""
     logits, means, scales, slopes = np.split(out, [3 * k, 6 * k, 9 * k], axis=2)
     expected = [
         np.rint(logits).clip(-16383, 16383),

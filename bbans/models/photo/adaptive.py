@@ -1,23 +1,22 @@
-"""The adaptive stage of the photo model: what the pixels of a phase teach about those that follow, in integers.
+"""The adaptive stage of the photo model: each pixel of a phase is coded with what those before it have taught, in integers.
 
-The networks give every symbol of a phase a mixture of logistics without looking at the other symbols of that phase. Coder and
-decoder then meet the symbols one by one, and before each correct its mixture by what the ones before it have shown::
+The networks give every symbol of a phase a mixture of logistics without looking at the other symbols of that phase. Encoder and
+decoder then go through the symbols one by one, and correct each mixture by what the symbols before it have shown::
 
-    mean    + a linear function of known residuals         online least mean squares, a set of weights per class of spread
-            + a bias                                       per pattern of the signs of five neighbours' residuals
-    scale   x a factor                                     per class of spread and of the neighbours' actual errors
-    shares  mapped by a monotone piecewise linear function so that the shares of actual symbols are evenly spread
+    mean    + a linear function of residuals       online least mean squares, a set of weights for each class of spread
+            + a bias                               for each pattern of the signs of five neighbours' residuals
+    scale   x a factor                             for each class of spread and of the neighbours' actual errors
+    shares  mapped by a monotone piecewise linear function, so that the shares of actual symbols are evenly spread
 
 A residual is the distance of a pixel from the mean of its network's mixture, in units of that mixture's spread: so pictures,
 colours and places of different noise teach the same weights. The gradients are those of the logistic log-likelihood.
 
-State belongs to one strip of one phase and starts from nothing, so strips stay independent of each other. Numbers: residuals and
-features are in spreads with 8 fractional bits, biases in spreads with 20, weights have 24, slopes of the likelihood 12, and the
+State belongs to one strip of one phase and starts from nothing, so strips stay independent of each other. Residuals and features
+are in spreads with 8 fractional bits, biases in spreads with 20; weights have 24 fractional bits, slopes of the likelihood 12; the
 corrections of scales are in sixteenths of a nat with 16.
 
 Sources: linear prediction by least mean squares on the coded past with context mixing of scales, as in TMW (Meyer and Tischer,
-1997) and Monkey's Audio; secondary estimation of probabilities, PAQ (Mahoney, 2005). FORMAT.md, section 5.6, is the
-specification.
+1997) and Monkey's Audio; secondary estimation of probabilities, PAQ (Mahoney, 2005). FORMAT.md, section 5.6, specifies it.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -37,23 +36,23 @@ SPREAD_CLASSES = 8  # octaves of the spread, from a quarter of a pixel value
 ENERGY_CLASSES = 16  # quarter octaves of the neighbours' errors
 PATTERNS = 3**5
 BINS = 16
-MOST_FEATURES = 32  # room for; 27 are used at most
+MOST_FEATURES = 32  # of which 27 are used at most
 
 _ONE = 256  # a residual of one spread
 RESIDUAL_LIMIT = 6 * _ONE
-_REST_LIMIT = 64 * _ONE
+_DEVIATION_LIMIT = 64 * _ONE
 _WEIGHT_LIMIT = 1 << 26
 _BIAS_RATE = 5243  # 0.005
 _BIAS_LIMIT = 1 << 21
 _STEP_LIMIT = 64  # of a scale's correction, in sixteenths of a nat
-_RATE = 6711  # of the weights in the long run, 0.0004
-_RATE_START = 50332  # and how much more at the start, 0.003, falling to half
-_RATE_HALF = 300  # after so many symbols
+_RATE = 6711  # 0.0004: of the weights, in the long run
+_RATE_START = 50332  # 0.003: how much more it is at the start
+_RATE_HALF = 300  # symbols after which that has halved
 _BIN_BITS = PRECISION - 4
 assert BINS << _BIN_BITS == 1 << PRECISION
 _TOTAL = 1 << PRECISION
 
-# Where a residual is looked up: of the same colour and phase; of the other colours; of the phases before, as (phase, row, column).
+# Where x11, x01 and x10 look at residuals of the phases before them, as (phase, row, column).
 EARLIER = (
     (),
     ((0, 0, 0), (0, -1, 0), (0, 0, 1), (0, -1, 1), (0, 0, -1), (0, -1, -1)),
@@ -65,8 +64,8 @@ EARLIER = (
 def adaptive_tables() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """(spreads, energy classes, factors), read-only.
 
-    spreads: round(1024 exp(i / 16 - 3)), (128,), scales in 1/1024 of a pixel value. Energy classes: of a mean error in 1/256 of a
-    spread, (1537,). Factors: round(2**16 exp((64 - i) / 16)), (129,), what a step of i - 64 divides residuals by.
+    Spreads (128,): round(1024 exp(i / 16 - 3)), scales in 1/1024 of a pixel value. Energy classes (1537,): that of a mean error in
+    1/256 of a spread. Factors (129,): round(2**16 exp((64 - i) / 16)), by which a step of i - 64 divides residuals.
     """
     with decimal.localcontext(DECIMAL):
         sixteenth = (decimal.Decimal(1) / 16).exp()
@@ -78,8 +77,8 @@ def adaptive_tables() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.
     return frozen(spreads), frozen(classes), frozen(factors)
 
 
-# Compiled. All integers are int64, weights are stored as int32. Names: ``centre`` is the mean of a mixture in 1/64 of a pixel
-# value, ``spread`` its spread in 1/1024, ``inverse`` 2**30 // spread.
+# Compiled. All integers are int64, weights are stored as int32. Names: `centre` is the mean of a mixture in 1/64 of a pixel
+# value, `spread` its spread in 1/1024, `inverse` 2**30 // spread.
 
 
 @jit
@@ -104,11 +103,11 @@ def residual(distance, inverse):
 @jit
 def spread_class(spread):
     """Octave of the spread: 0 below a quarter of a pixel value, 7 from 16."""
-    found, edge = 0, np.int64(256)
-    while found < SPREAD_CLASSES - 1 and spread >= edge:
-        found += 1
+    octave, edge = 0, np.int64(256)
+    while octave < SPREAD_CLASSES - 1 and spread >= edge:
+        octave += 1
         edge <<= 1
-    return found
+    return octave
 
 
 @jit
@@ -130,7 +129,7 @@ def new_state():
 
 @jit
 def pattern(features):
-    """The signs of the first five features, those within half a spread being none, as a number to the base of 3."""
+    """The signs of the first five features, where less than half a spread counts as 0, as a number to the base of 3."""
     number = 0
     for i in range(5):
         number = 3 * number + (0 if features[i] < -_ONE // 2 else (2 if features[i] > _ONE // 2 else 1))
@@ -139,7 +138,7 @@ def pattern(features):
 
 @jit
 def predicted_shift(features, count, weights, bias, spread):
-    """What to add to the means, in 1/64 of a pixel value. Shapes: features, weights (MOST_FEATURES,)."""
+    """What is added to the means, in 1/64 of a pixel value. Shapes: features, weights (MOST_FEATURES,)."""
     total = bias
     for i in range(count):
         total += np.int64(features[i]) * (weights[i] >> 12)
@@ -147,9 +146,9 @@ def predicted_shift(features, count, weights, bias, spread):
 
 
 @jit
-def learn_shift(features, count, weights, gradient, seen):
-    """A step of least mean squares, after ``seen`` symbols of this class."""
-    rate = _RATE + _RATE_START * _RATE_HALF // (_RATE_HALF + seen)
+def learn_shift(features, count, weights, gradient, times):
+    """A step of least mean squares, after `times` symbols of this class."""
+    rate = _RATE + _RATE_START * _RATE_HALF // (_RATE_HALF + times)
     scaled = gradient * rate >> 12
     for i in range(count):
         weight = np.int64(weights[i]) + (scaled * features[i] >> 8)
@@ -157,12 +156,12 @@ def learn_shift(features, count, weights, gradient, seen):
 
 
 @jit
-def likelihood_slope(rest, step, table, factors):
+def likelihood_slope(deviation, step, table, factors):
     """(gradient, stretch): slopes of the logistic log-likelihood by the mean and by the log scale, 12 fractional bits.
 
-    For z the distance from the corrected mean in units of the corrected spread: tanh(z / 2), and z tanh(z / 2) - 1 up to 3.
+    With z the distance from the corrected mean in units of the corrected spread: tanh(z / 2), and z tanh(z / 2) - 1, at most 3.
     """
-    z = min(max(rest * factors[step + _STEP_LIMIT] >> 16, -4088), 4088)
+    z = min(max(deviation * factors[step + _STEP_LIMIT] >> 16, -4088), 4088)
     gradient = (table[512 + (z >> 3)] - (_TOTAL >> 1)) >> 11
     return gradient, min((z * gradient >> 8) - 4096, 3 * 4096)
 
@@ -175,9 +174,9 @@ def mapped(share, edges):
 
 
 @jit
-def distance_from(distance, shift, inverse):
+def deviation_from(distance, shift, inverse):
     """A distance from the corrected mean in units of the spread, less tightly clamped than a residual."""
-    return min(max((distance - shift) * inverse >> 18, -_REST_LIMIT), _REST_LIMIT)
+    return min(max((distance - shift) * inverse >> 18, -_DEVIATION_LIMIT), _DEVIATION_LIMIT)
 
 
 @jit
@@ -187,22 +186,22 @@ def learned_bias(bias, gradient):
 
 
 @jit
-def learned_step(step, stretch, seen):
-    """The correction of a scale, with its 16 fractional bits, after ``seen`` symbols of its classes."""
+def learned_step(step, stretch, times):
+    """The correction of a scale, with its 16 fractional bits, after `times` symbols of its classes."""
     limit = np.int64(_STEP_LIMIT) << 16
-    return min(max(step + (stretch * falling_rate(seen, 3, 328) >> 9), -limit), limit)
+    return min(max(step + (stretch * falling_rate(times, 3, 328) >> 9), -limit), limit)
 
 
 @jit
-def falling_rate(seen, offset, least):
-    """max(least, 2**16 // (seen + offset)), mostly without the division."""
-    return np.int64(least) if (seen + offset) * least >= 65536 else 65536 // (seen + offset)
+def falling_rate(times, offset, least):
+    """max(least, 2**16 // (times + offset)), mostly without the division."""
+    return np.int64(least) if (times + offset) * least >= 65536 else 65536 // (times + offset)
 
 
 @jit
-def learn_map(edges, low, high, seen):
-    """Move the map towards one under which the shares low..high, those of the symbol that came, are all there is."""
-    rate = falling_rate(seen, 50, 131)
+def learn_map(edges, low, high, times):
+    """Move the map towards one that gives everything to the shares low..high, those of the symbol that came."""
+    rate = falling_rate(times, 50, 131)
     inverse = (np.int64(1) << 40) // max(high - low, 1)
     for b in range(1, BINS):
         edge = np.int64(b) << _BIN_BITS

@@ -1,4 +1,4 @@
-"""What the training form and the integer form of the photo model share: sizes, constants, the order of things. No torch."""
+"""What the training form and the integer form of the photo model share: sizes, constants, the order of phases. No torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bbans.models.config import SIZE_LIMIT, PictureConfig, Shapes
 LEVELS_OF_BIAS = 4  # the first layer has a bias for the levels 0, 1, 2 and one for all coarser ones
 COARSEST = 4  # a level is split as long as a side is longer than this; what is left is coded flat, 8 bits each
 BLOCK = 16  # positions of a phase, per side, that share one latent vector
-POOL_SHIFT = 5  # the latent nets see sums over a block times 2**-5, i.e. 8 times the mean
+POOL_SHIFT = 5  # the networks of latents see sums over a block times 2**-5, which is 8 times the mean
 PIXEL_CENTRE = 64  # of the plane x >> 1
 PHASES = ((1, 1), (0, 1), (1, 0))  # row and column offset, in coding order
 
@@ -21,12 +21,12 @@ class PhotoConfig(PictureConfig):
 
     width: int = 64
     blocks: int = 2  # residual blocks per phase
-    carried: int = 16  # channels handed up from the coarser level
+    carried: int = 16  # channels that a level takes from the coarser one
     head: int = 64
     components: int = 3  # logistics in a mixture
     latents: int = 8  # channels of z
     latent_width: int = 32
-    adaptive: bool = True  # the coder corrects the mixtures by what the pixels before have shown; training does not know of it
+    adaptive: bool = True  # mixtures are corrected by what the pixels before have shown; training leaves that out
 
     def __post_init__(self) -> None:
         if not all(0 <= size < SIZE_LIMIT for size in asdict(self).values()):

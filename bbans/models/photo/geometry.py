@@ -105,7 +105,7 @@ class Tile:
         self._store(values, array, self.row // BLOCK, self.column // BLOCK)
 
     def load_blocks(self, array: Array) -> Array:
-        """The tile's part of an array (block rows, block columns, C), filled up by zeros where it has no such blocks."""
+        """The tile's part of an array (block rows, block columns, C), with zeros for blocks that the grid does not have."""
         row, column = self.row // BLOCK, self.column // BLOCK
         part = array[row : row + self.blocks[0], column : column + self.blocks[1]]
         missing = [(0, whole - there) for whole, there in zip(self.blocks, part.shape[:2], strict=True)]
@@ -149,7 +149,7 @@ def block_counts(height: int, width: int) -> tuple[int, int]:
 
 
 def grid_size(height: int, width: int) -> tuple[int, int]:
-    """Of the phases of a level."""
+    """Rows and columns of the grid of a level with a picture of this size."""
     return (height + 1) // 2, (width + 1) // 2
 
 
@@ -188,7 +188,7 @@ def _step(size: int) -> int:
 
 
 def message_count(height: int, width: int) -> int:
-    """How many messages hold a picture of this size: for each region one, and one for each strip of its levels of several."""
+    """How many messages hold a picture of this size: one for each region, and one for each strip of its levels with several."""
     return sum(
         rows * columns * _messages_of_region(h, w)
         for h, rows in _side_counts(height).items()
@@ -214,7 +214,7 @@ def pixel_planes(x: Bytes) -> Bytes:
 
 
 def reference(phase: int, x00: Bytes, x11: Bytes) -> NDArray[np.int16]:
-    """Sum of the four nearest known pixels of a phase's positions, borders repeated: four times a pixel. (h, w, 3)."""
+    """Sum of the four nearest pixels in the phases before, borders repeated: four times a pixel. (h, w, 3)."""
     a, d = (np.pad(x.astype(np.int16), ((1, 1), (1, 1), (0, 0)), mode="edge") for x in (x00, x11))
     here, right, below = a[1:-1, 1:-1], a[1:-1, 2:], a[2:, 1:-1]
     if phase == 0:

@@ -1,13 +1,21 @@
 """Compiled loops that push and pop the pixels of a phase.
 
-One symbol after another on a one-lane message, in reading order, G before R before B; nothing is allocated per symbol. The
-adaptive stage learns in that order. A message is a stack, so pushing runs in two steps: the first walks through the phase as the
-decoder will and notes every symbol's interval, the second pushes the intervals backwards.
+Symbols are on a message of one lane in reading order, G before R before B, and the adaptive stage learns in that order. A message
+is a stack, so pushing takes two steps: the first goes through the phase as the decoder will and notes every symbol's interval, the
+second pushes the intervals backwards. Nothing is allocated for a symbol.
 
-Shapes: pixels (h, w, 3) uint8 of a phase, in RGB; references (h, w, 3) int16, four times a pixel; near (n, h, w, 3) int16, four
-times a pixel that is known, less the reference; params (h, w, 12 K) int16 as PhotoNetwork.head gives them; colours 3, or 1 for
-gray pictures, whose R and B are G; earlier (phases, H + 2, W + 2, 3) int16, the residuals of the phases before on the whole grid
-with a border of zeros, colours in coding order, of which this strip begins at row ``top``; places (n, 3) where to look in them.
+Args of all::
+
+    pixels      (h, w, 3) uint8                     of a strip of a phase, in RGB
+    references  (h, w, 3) int16                     four times a pixel
+    near        (n, h, w, 3) int16                  four times a pixel of x11, less the reference
+    params      (h, w, 12 K) int16                  those of PhotoNetwork.head
+    colours                                         3, or 1 for gray pictures, whose R and B are G
+    earlier     (phases, H + 2, W + 2, 3) int16     residuals of the phases before, on the whole grid with a border of zeros,
+                                                    colours in coding order
+    top                                             the row of the grid at which the strip begins
+    places      (n, 3)                              where to look in them: see adaptive.EARLIER
+
 All arrays are contiguous: numba would compile a version of these functions for every other layout.
 """
 
@@ -22,7 +30,7 @@ from bbans.models.photo.adaptive import (
     MOST_FEATURES,
     RESIDUAL_LIMIT,
     describe,
-    distance_from,
+    deviation_from,
     learn_map,
     learn_shift,
     learned_bias,
@@ -47,8 +55,8 @@ def _channel(colour):
 
 
 @jit
-def _gather(features, own, y, x, colour, earlier, row, places, reference, rests, near, channel, centre, inverse):
-    """Fill the features of a symbol; returns how many. (y, x) is its place in ``own``, ``row`` its row in ``earlier``."""
+def _gather(features, own, y, x, colour, earlier, row, places, reference, offsets, near, channel, centre, inverse):
+    """Fill the features of a symbol; returns how many. (y, x) is its place in `own`, `row` its row in `earlier`."""
     features[0] = own[y, x - 1, colour]
     features[1] = own[y - 1, x, colour]
     features[2] = own[y - 1, x - 1, colour]
@@ -70,7 +78,7 @@ def _gather(features, own, y, x, colour, earlier, row, places, reference, rests,
     features[count] = residual(16 * reference - centre, inverse)
     count += 1
     for other in range(colour):
-        features[count] = residual(16 * rests[other], inverse)
+        features[count] = residual(16 * offsets[other], inverse)
         count += 1
     for i in range(len(near)):
         features[count] = residual(16 * np.int64(near[i, y - 2, x - 2, channel]), inverse)
@@ -80,9 +88,9 @@ def _gather(features, own, y, x, colour, earlier, row, places, reference, rests,
 
 @jit
 def _energy(errors, y, x, colour, earlier, row, places):
-    """The mean error of the symbols around, in 1/256 of a spread. ``errors`` has a row and a column of 256 around.
+    """The mean error of the symbols around, in 1/256 of a spread. `errors` has a border of 256.
 
-    Of the phases before, it is the distance from the networks' mixtures that counts, and the two nearest count twice.
+    Symbols of earlier phases count with their residuals, which are distances from the networks' mixtures, the two nearest twice.
     """
     total = 2 * errors[y, x - 1, colour] + 2 * errors[y - 1, x, colour] + errors[y - 1, x - 1, colour]
     if colour == 0:
@@ -108,10 +116,10 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, 
     logits, means, indices = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
     scales, weights = np.empty(k, np.int64), np.empty(k, np.int64)
     features = np.zeros(MOST_FEATURES, np.int32)
-    rests = np.zeros(3, np.int64)
+    offsets = np.zeros(3, np.int64)  # 4 * pixel - reference, of the colours here
     own = np.zeros((pixels.shape[0] + 2, pixels.shape[1] + 4, 3), np.int32)  # residuals, with zeros above and at the sides
     errors = np.full((pixels.shape[0] + 1, pixels.shape[1] + 2, 3), 256, np.int64)
-    linear, linear_seen, biases, steps, steps_seen, maps, maps_seen = new_state()
+    linear, linear_counts, biases, steps, step_counts, maps, map_counts = new_state()
     shift, step, count, signs, kind, energy = 0, 0, 0, 0, 0, 0
     n = 0
     for y in range(pixels.shape[0]):
@@ -120,13 +128,13 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, 
             for colour in range(colours):
                 channel = _channel(colour)
                 reference = np.int64(references[y, x, channel])
-                fill_mixture(row, reference, 3, colour, rests[0], rests[1], logits, means, indices, weights, exponentials)
+                fill_mixture(row, reference, 3, colour, offsets[0], offsets[1], logits, means, indices, weights, exponentials)
                 centre, spread = describe(means, indices, weights, spreads)
                 inverse = (1 << 30) // spread
                 kind = spread_class(spread)
                 edges = maps[colour, kind]
                 if adaptive:
-                    count = _gather(features, own, y + 2, x + 2, colour, earlier, top + y + 1, places, reference, rests, near,
+                    count = _gather(features, own, y + 2, x + 2, colour, earlier, top + y + 1, places, reference, offsets, near,
                                     channel, centre, inverse)  # fmt: skip
                     signs = pattern(features)
                     energy = energies[_energy(errors, y + 1, x + 1, colour, earlier, top + y + 1, places)]
@@ -148,21 +156,21 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, 
                     high, stop = mapped_cf(symbol + 1, means, scales, weights, edges, table)
                     starts[n], freqs[n] = start, stop - start
                     n += 1
-                rests[colour] = 4 * symbol - reference
+                offsets[colour] = 4 * symbol - reference
                 if not adaptive:
                     continue
                 distance = 64 * symbol - centre
                 own[y + 2, x + 2, colour] = residual(distance, inverse)
-                rest = distance_from(distance, shift, inverse)
-                errors[y + 1, x + 1, colour] = min(abs(rest), RESIDUAL_LIMIT)
-                gradient, stretch = likelihood_slope(rest, step, table, factors)
-                linear_seen[colour, kind] += 1
-                learn_shift(features, count, linear[colour, kind], gradient, linear_seen[colour, kind])
+                deviation = deviation_from(distance, shift, inverse)
+                errors[y + 1, x + 1, colour] = min(abs(deviation), RESIDUAL_LIMIT)
+                gradient, stretch = likelihood_slope(deviation, step, table, factors)
+                linear_counts[colour, kind] += 1
+                learn_shift(features, count, linear[colour, kind], gradient, linear_counts[colour, kind])
                 biases[colour, signs] = learned_bias(biases[colour, signs], gradient)
-                steps_seen[colour, kind, energy] += 1
-                steps[colour, kind, energy] = learned_step(steps[colour, kind, energy], stretch, steps_seen[colour, kind, energy])
-                maps_seen[colour, kind] += 1
-                learn_map(edges, low, high, maps_seen[colour, kind])
+                step_counts[colour, kind, energy] += 1
+                steps[colour, kind, energy] = learned_step(steps[colour, kind, energy], stretch, step_counts[colour, kind, energy])
+                map_counts[colour, kind] += 1
+                learn_map(edges, low, high, map_counts[colour, kind])
             if colours == 1:
                 pixels[y, x, _RED] = pixels[y, x, _GREEN]
                 pixels[y, x, _BLUE] = pixels[y, x, _GREEN]
@@ -183,7 +191,7 @@ def push_pixels(head, words, size, pixels, references, near, params, colours, ea
 
 @jit
 def pop_pixels(head, words, size, pixels, references, near, params, colours, earlier, top, places, adaptive, tables):
-    """(head, size) after popping a phase's pixels into ``pixels``; size -1 when the message ran dry. Inverse: push_pixels."""
+    """(head, size) after popping a phase's pixels into `pixels`; size -1 when the message ran dry. Inverse: push_pixels."""
     none = np.empty(0, np.int32)
     return _walk(True, head, words, size, none, none, pixels, references, near, params, colours, earlier, top, places,
                  adaptive, tables)  # fmt: skip
@@ -196,14 +204,16 @@ def residuals(pixels, references, params, colours, tables):
     _, exponentials, _, spreads, _, _ = tables
     k = params.shape[2] // 12
     logits, means, indices = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
-    weights, rests = np.empty(k, np.int64), np.zeros(3, np.int64)
+    weights, offsets = np.empty(k, np.int64), np.zeros(3, np.int64)
     for y in range(pixels.shape[0]):
         for x in range(pixels.shape[1]):
             for colour in range(colours):
                 symbol = np.int64(pixels[y, x, _channel(colour)])
                 reference = np.int64(references[y, x, _channel(colour)])
-                fill_mixture(params[y, x], reference, 3, colour, rests[0], rests[1], logits, means, indices, weights, exponentials)
+                fill_mixture(
+                    params[y, x], reference, 3, colour, offsets[0], offsets[1], logits, means, indices, weights, exponentials
+                )
                 centre, spread = describe(means, indices, weights, spreads)
                 out[y, x, colour] = residual(64 * symbol - centre, (1 << 30) // spread)
-                rests[colour] = 4 * symbol - reference
+                offsets[colour] = 4 * symbol - reference
     return out

@@ -1,4 +1,4 @@
-"""A level of a region while it is coded: the pixels that are known, and what the networks say of the others."""
+"""A level of a region while it is coded: the phases that are known, and the networks' outputs for the others."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Level:
     """A level of which x00 is known, and more phases as they are added.
 
     A phase (x11, x01, x10) is an array (height, width, 3) on the whole grid; where the picture has no such pixel, it holds x00's.
-    Networks run when their outputs are first asked for, on what is known by then: x11's trunk and the prior need x00 alone, a later
-    trunk the phases before it, the posterior x11 and x01.
+    Networks run when their outputs are first needed: the trunk of x11 and the prior need x00 alone, the trunks of x01 and x10 the
+    phases before them, the posterior x11 and x01.
 
     Args:
         network: the networks.
         index: of the level, 0 the finest.
         height, width: of the level's picture.
         x00: every second pixel of every second row: the whole picture of the next coarser level.
-        coarser: that level, all of whose pixels are known when the networks run; None if it is the coarsest, which has no networks.
+        coarser: that level, whose features this one takes; None above the coarsest pixels, which need no networks.
     """
 
     def __init__(self, network: PhotoNetwork, index: int, height: int, width: int, x00: Bytes, coarser: Level | None) -> None:
@@ -38,7 +38,7 @@ class Level:
         self._references: list[NDArray[np.int16]] = []
 
     def add(self, phase: int, pixels: Bytes) -> None:
-        """Make a phase known, the next one; or say again what is known."""
+        """Add the next phase. Does nothing where it is known, as when encoding."""
         if phase == len(self.phases):
             self.phases.append(pixels)
 
@@ -63,7 +63,7 @@ class Level:
         return phases
 
     def joined(self) -> Bytes:
-        """The level's whole picture, all phases being known. Inverse: `split`."""
+        """The level's picture, once all phases are known. Inverse: `split`."""
         x = np.empty((self.height, self.width, 3), np.uint8)
         x[::2, ::2] = self.x00
         for phase, (row, column) in enumerate(PHASES):
@@ -72,13 +72,13 @@ class Level:
         return x
 
     def features(self, phase: int) -> Bytes:
-        """The trunk buffer of a phase."""
+        """The trunk's outputs for a phase, a buffer of the grid."""
         while len(self._features) <= phase:
             done = len(self._features)
             if done == 0:
                 coarse = (self._coarser.features(2), self._coarser.grid) if self._coarser else (None, None)
                 source, planes = self.network.first_input(self.grid, pixel_planes(self.x00), *coarse), None
-                self._coarser = None  # not needed any more: its buffers are large
+                self._coarser = None  # its buffers are large, and not needed any more
             else:
                 source, planes = self._features[-1], self.grid.buffer(6)
                 self.grid.inner(planes)[...] = pixel_planes(self.phases[done - 1])
@@ -86,7 +86,7 @@ class Level:
         return self._features[phase]
 
     def references(self, phase: int) -> NDArray[np.int16]:
-        """Four times what the nearest known pixels say of a phase: (height, width, 3)."""
+        """Sums of the four nearest pixels in phases before: (height, width, 3), four times a pixel."""
         while len(self._references) <= phase:
             done = len(self._references)
             self._references.append(reference(done, self.x00, self.phases[0] if done else self.x00))

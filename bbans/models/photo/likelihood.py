@@ -84,8 +84,8 @@ class PhaseLikelihood:
     def _residuals(self, level: Level, phase: int, colours: int, z: Bytes | None) -> Residuals:
         """The residuals of the phases before one, on the whole grid with a border of zeros: (phases, h + 2, w + 2, 3).
 
-        They are those under the `z` of this phase: x10 is pushed before z is drawn, so it learns from x11 and x01 as seen under
-        the posterior's mode.
+        They are those under the `z` of this phase: x10 is pushed before z is drawn, so for x10 they are those under the posterior's
+        mode.
         """
         residuals = np.zeros((phase if self.adaptive else 0, level.grid.height + 2, level.grid.width + 2, 3), np.int16)
         for before, out in enumerate(residuals):
@@ -94,7 +94,7 @@ class PhaseLikelihood:
         return residuals
 
     def _fill(self, out: Residuals, level: Level, phase: int, params: Params, colours: int) -> None:
-        """The residuals of a known phase into `out` (h, w, 3)."""
+        """Write the residuals of an earlier phase to `out` (h, w, 3)."""
 
         def fill(rows: slice) -> None:
             inside = level.inside(phase, rows)

@@ -1,16 +1,16 @@
 """The photo model as integers: the stages that a coder runs, tile by tile.
 
-A level's phases live on one grid of positions. Arrays over it are uint8 buffers with a border of HALO zeros, so that a tile
-with its halo is a plain slice, and what lies outside the picture is zero in every layer, as in training::
+The phases of a level share one grid of positions. Arrays on it are uint8 buffers with a border of HALO zeros, so that a tile with
+its halo is a plain slice, and what lies outside the picture is zero in every layer, as in training::
 
-    +-----------------------------+      trunk tile: reads (T + 2 HALO)^2, writes T^2; each 3x3 layer eats a ring of one
+    +-----------------------------+      trunk tile: reads (T + 2 HALO)^2, writes T^2; each 3x3 layer loses a border of one
     |  halo (zeros)               |      head tile:  reads and writes T^2
     |   +--------+--------+       |
     |   | T x T  | T x T  |  ...  |      Because all arithmetic is exact, tiles and whole pictures give the same integers.
     |   +--------+--------+       |
 
-A library may choose its arithmetic by the shape, so each is tried before a byte is coded: tiles come in few sizes. Squares of the
-sides TILES are in `PhotoNetwork.digest`, whose value is stored with the weights. Thinner ones are compared with those.
+A library may choose its arithmetic by the shape, so tiles have few shapes, and each is tried before a byte is coded. The squares
+are part of `PhotoNetwork.digest`, whose value is stored with the weights; thin tiles are compared with squares.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Params = NDArray[np.int16]
 
 
 class PhotoNetwork:
-    """The integer photo model on one backend (see bbans.exact.backends) and device.
+    """The integer photo model on one backend (see `bbans.exact.backends`) and device.
 
     Tiles are shared among `threads`. Torch itself must run on one thread (see `bbans.exact.runtime.coding`): where its own threads
     divide a tile, they wait for each other after every layer, which on a busy machine costs far more than the arithmetic.
@@ -92,7 +92,7 @@ class PhotoNetwork:
             list(self._pool.map(lambda item: alone(*item), items))
 
     def first_input(self, grid: Grid, planes: Bytes, coarse: Bytes | None, coarse_grid: Grid | None) -> Bytes:
-        """The buffer (.., 6 + carried) of phase x11's trunk: pixels of x00, and what the coarser level hands up.
+        """The input of x11's trunk, a buffer (.., 6 + carried): pixels of x00, and what is carried from the coarser level.
 
         Shapes: planes (height, width, 6); coarse the last trunk buffer of the coarser level.
         """
@@ -109,9 +109,11 @@ class PhotoNetwork:
         return buffer
 
     def trunk(self, phase: int, level: int, grid: Grid, features: Bytes, planes: Bytes | None = None) -> Bytes:
-        """The trunk buffer (.., width) of a phase from that of the phase before and the pixels just coded.
+        """The trunk's outputs for a phase, a buffer (.., width), from those for the phase before and the pixels just coded.
 
-        `features` is that of `first_input` for phase 0 (then `planes` is None). Shapes: planes a buffer (.., 6).
+        Args:
+            features: for phase 0, the output of `first_input`.
+            planes: a buffer (.., 6) of the phase before; None for phase 0.
         """
         out = grid.buffer(self.config.width)
         inner = grid.inner(out)
@@ -136,8 +138,10 @@ class PhotoNetwork:
         return out
 
     def head(self, phase: int, grid: Grid, features: Bytes, z: Bytes | None) -> Params:
-        """Integer parameters of the mixtures of a phase. Shapes: z (block rows, block columns, Z) or None for the centre;
-        returns (height, width, 12 K) int16: logits in 1/16 nat, means in 1/64 beyond the reference, scale indices, slopes in 1/64.
+        """Integer parameters of the mixtures of a phase: (height, width, 12 K) int16.
+
+        They are logits in 1/16 nat, means in 1/64 beyond the reference, scale indices, slopes in 1/64. Shapes: z (block rows, block
+        columns, Z), or None for the centre.
         """
         out = np.empty((grid.height, grid.width, self.config.outputs), np.int16)
 
@@ -153,7 +157,7 @@ class PhotoNetwork:
         return out
 
     def prior(self, grid: Grid, features: Bytes) -> tuple[Latent, Bytes]:
-        """p(z | x00), and the summary that the posterior starts from. `features`: the trunk of phase x11."""
+        """p(z | x00), and the summary that the posterior starts from. `features`: the trunk's outputs for x11."""
         latent = self._empty_latent(grid)
         summary = np.empty((*grid.blocks, self.config.latent_width), np.uint8)
 
@@ -166,7 +170,7 @@ class PhotoNetwork:
         return latent, summary
 
     def posterior(self, grid: Grid, features: Bytes, residuals: Bytes, summary: Bytes, prior: Latent) -> Latent:
-        """q(z | x00, x11, x01). `features`: the trunk of phase x10; `residuals`: a buffer (.., 6) of |pixel - reference|."""
+        """q(z | x00, x11, x01). `features`: the trunk's outputs for x10; `residuals`: a buffer (.., 6) of |pixel - reference|."""
         latent = self._empty_latent(grid)
 
         def work(tile: Tile) -> None:

@@ -11,11 +11,11 @@
 
 The trunk (residual blocks) sees pixels only and is carried from phase to phase and from level to level. The latents z, one
 vector for 16x16 positions of a phase (32x32 pixels), enter the head of each phase. The prior of z sees x00, the posterior all
-but x10: so the coder can push x10 first and draw z from its bits, and no picture needs initial bits. The head of x10 is given
-the posterior's mode in z's place, which the decoder knows as well by then.
+but x10: so the encoder can push x10 first and draw z from its bits, and no picture needs initial bits. The head of x10 takes
+the posterior's mode in place of z; by then the decoder knows it as well.
 
-All levels share one set of weights, but for the first layer's bias. Every layer is a `bbans.exact.qat.QConv`; the
-integer form that codes files is `bbans.models.photo.network`.
+All levels share one set of weights, but for the first layer's bias. Every layer is a `bbans.exact.qat.QConv`; the integer form
+that codes files is `bbans.models.photo.network`.
 
 Sources: bits-back with the initial bits of an autoregressive part, ArIB-BPS (CVPR 2024) and SHVC (CVPR 2022); mixtures with
 linear terms between colours, PixelCNN++ (ICLR 2017).
@@ -44,7 +44,7 @@ def planes(x: Tensor) -> Tensor:
 
 
 def references(x00: Tensor, x11: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums of the four nearest known pixels of x11, x01 and x10, borders repeated. (B, 3, h, w) each, 4 times a pixel."""
+    """References of x11, x01 and x10: sums of their four nearest pixels in phases before, borders repeated. (B, 3, h, w) each."""
     right = torch.cat([x00[..., 1:], x00[..., -1:]], -1)
     below = torch.cat([x00[..., 1:, :], x00[..., -1:, :]], -2)
     corner = torch.cat([right[..., 1:, :], right[..., -1:, :]], -2)
@@ -78,7 +78,7 @@ class PhotoVAE(Quantised):
 
     @torch.no_grad()
     def _start(self) -> None:
-        """Start as a plausible code: interpolation with a scale of e^2, colours tied to green, z ignored."""
+        """Start as a plausible model: interpolation with a scale of e^2, colours tied to green, z without effect."""
         c, k = self.config, self.config.components
         for out in self.out:
             head = cast(QConv, out)
@@ -126,12 +126,12 @@ class PhotoVAE(Quantised):
                 f = self.inject[phase - 1](planes(targets[phase - 1]), skip=f)
             f = self.trunk[phase](f)
             features.append(f)
-        given: tuple[Tensor, ...] = ()
+        latents: tuple[Tensor, ...] = ()
         if c.latents:
             z, mode, noise = self._latents(features, targets, refs, noise, bits)
-            given = (z, z, mode)
+            latents = (z, z, mode)
         for phase in range(3):
-            h = torch.cat([given[phase], features[phase]], 1) if c.latents else features[phase]
+            h = torch.cat([latents[phase], features[phase]], 1) if c.latents else features[phase]
             h = self.hidden[phase](h).float()
             with torch.autocast(h.device.type, enabled=False):
                 out = self.out[phase](h)
@@ -146,21 +146,23 @@ class PhotoVAE(Quantised):
         noise: Tensor,
         bits: Bits,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw z ~ q(z | x00, x11, x01). Returns z and the mode of q, each (B, Z, h, w) on the activation grid, and the rest of
-        the noise. Phases smaller than a block have no latents: z is the centre there."""
+        """Draw z ~ q(z | x00, x11, x01): (z, mode of q, noise that is left), the first two (B, Z, h, w) on the activation grid.
+
+        Grids smaller than a block have no latents: z is the centre there.
+        """
         c = self.config
         batch, _, height, width = features[0].shape
         if min(height, width) < BLOCK:
             centre = features[0].new_full((batch, c.latents, height, width), LATENT_CENTRE * ACTIVATION_STEP)
             return centre, centre, noise
         q = self.quantised
-        seen = self.prior_hidden(pool(self.prior_in(features[0]), BLOCK, POOL_SHIFT, q))
-        rests = [((4 * targets[i].int() - refs[i]).abs() >> 1).clamp(max=127) * ACTIVATION_STEP for i in range(2)]
-        asked = pool(self.posterior_in(torch.cat([features[2], *rests], 1)), BLOCK, POOL_SHIFT, q)
-        asked = self.posterior_hidden(torch.cat([seen, asked], 1))
-        with torch.autocast(seen.device.type, enabled=False):
-            prior = logistic_of(self.prior_out(seen.float()), q)
-            posterior = logistic_of(self.posterior_out(asked.float()), q, prior)
+        summary = self.prior_hidden(pool(self.prior_in(features[0]), BLOCK, POOL_SHIFT, q))
+        residuals = [((4 * targets[i].int() - refs[i]).abs() >> 1).clamp(max=127) * ACTIVATION_STEP for i in range(2)]
+        pooled = pool(self.posterior_in(torch.cat([features[2], *residuals], 1)), BLOCK, POOL_SHIFT, q)
+        hidden = self.posterior_hidden(torch.cat([summary, pooled], 1))
+        with torch.autocast(summary.device.type, enabled=False):
+            prior = logistic_of(self.prior_out(summary.float()), q)
+            posterior = logistic_of(self.posterior_out(hidden.float()), q, prior)
             count = posterior.mean[0].numel()
             uniform, noise = noise[:, :count].view(posterior.mean.shape), noise[:, count:]
             z, mode = posterior.draw(uniform), posterior.mode()
