@@ -34,8 +34,6 @@ Source: J. Duda, "Asymmetric numeral systems", arXiv 1311.2540; F. Giesen, "Inte
 bbans.craystack).
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -44,7 +42,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bbans._jit import jit
+from bbans._core.codecs import pop_lanes, push_lanes
 from bbans.errors import CorruptDataError
 
 HEAD_MIN = 1 << 31  # heads live in [HEAD_MIN, HEAD_MIN << 32)
@@ -261,7 +259,7 @@ def push(message: Message, starts: npt.ArrayLike, freqs: npt.ArrayLike, precisio
     """
     start, freq = _intervals(message, starts, freqs, precision)
     message.reserve(start.size)
-    message.resize(_push_lanes(message.head, message.words, message.size, start, freq, precision))
+    message.resize(push_lanes(message.head, message.words, message.size, start, freq, precision))
     return message
 
 
@@ -274,7 +272,7 @@ def pop(message: Message, starts: npt.ArrayLike, freqs: npt.ArrayLike, precision
     cf = peek(message, precision)
     if np.any(cf < start) or np.any(cf >= start + freq):
         raise ValueError("an interval does not hold what peek says")
-    message.resize(_pop_lanes(message.head, message.words, message.size, start, freq, precision))
+    message.resize(pop_lanes(message.head, message.words, message.size, start, freq, precision))
     return message
 
 
@@ -294,51 +292,3 @@ def _intervals(
     if np.any(start < 0) or np.any(freq < 1) or np.any(start + freq > 1 << precision):
         raise ValueError(f"an interval is empty or leaves [0, 2**{precision})")
     return start, freq
-
-
-# Compiled. Only `push_one` and `pop_one` change heads. Loops around them keep head and size in local variables, reserve words
-# beforehand (one for each push) and look at the size afterwards: -1 means that the message ran dry.
-
-
-@jit
-def push_one(head, words, size, start, freq, precision):
-    """(head, size) after pushing the symbol of interval [start, start + freq). Needs words.size > size."""
-    freq = np.uint64(freq)
-    if head >= freq << np.uint64(63 - precision):
-        words[size] = np.uint32(head)
-        size += 1
-        head >>= np.uint64(32)
-    quotient = head // freq
-    return (quotient << np.uint64(precision)) + (head - quotient * freq) + np.uint64(start), size
-
-
-@jit
-def pop_one(head, words, size, start, freq, precision):
-    """(head, size) after popping the symbol whose interval holds `peek_one`; size -1 once the message has run dry."""
-    head = np.uint64(freq) * (head >> np.uint64(precision)) + np.uint64(peek_one(head, precision) - start)
-    if head < np.uint64(1 << 31):
-        if size <= 0:
-            return head, -1
-        size -= 1
-        head = head << np.uint64(32) | np.uint64(words[size])
-    return head, size
-
-
-@jit
-def peek_one(head, precision):
-    """The cf of a head, int64."""
-    return np.int64(head & ((np.uint64(1) << np.uint64(precision)) - np.uint64(1)))
-
-
-@jit
-def _push_lanes(heads, words, size, starts, freqs, precision):
-    for lane in range(len(heads) - 1, -1, -1):  # backwards, so that pop takes the words of low lanes first, as craystack's does
-        heads[lane], size = push_one(heads[lane], words, size, starts[lane], freqs[lane], precision)
-    return size
-
-
-@jit
-def _pop_lanes(heads, words, size, starts, freqs, precision):
-    for lane in range(len(heads)):
-        heads[lane], size = pop_one(heads[lane], words, size, starts[lane], freqs[lane], precision)
-    return size

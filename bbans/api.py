@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -226,16 +225,6 @@ def inspect(file: bytes) -> Info:
         FormatError: no file of ours, damaged, or of a newer version.
     """
     return vaez.describe(container.unpack(file), len(file))
-
-
-def before_first_compile(listener: Callable[[], None]) -> None:
-    """Have `listener` called once, before this process compiles a part of the coder that no cache holds yet.
-
-    That takes some seconds, in the first run after an installation.
-    """
-    from bbans import _jit
-
-    _jit.before_first_compile(listener)
 
 
 def _model(model: StrPath | Model | None, threads: int | None, device: str | None) -> Model:

@@ -35,7 +35,8 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bbans import kernels, tables
+from bbans import tables
+from bbans._core import codecs as core
 from bbans.ans import HEAD_MIN, MAX_PRECISION, AnyMessage, Batch, Message, peek
 from bbans.tables import PRECISION, IntArray
 
@@ -115,10 +116,10 @@ def uniform(n: int | IntArray, shape: tuple[int, ...] = ()) -> ArrayCodec:
     # Each bit halves what the rounding of freqs costs and doubles what the head loses by division; 12 make both
     # invisible. The precision of an array is fixed, so that a row is coded alike whatever the other rows are.
     if isinstance(n, np.ndarray):
-        return _compiled(n, n.shape, MAX_PRECISION, _UNIFORM, _flat(_integers(n, "sizes")), 1, MAX_PRECISION)
+        return _compiled(n, n.shape, MAX_PRECISION, core.UNIFORM, _flat(_integers(n, "sizes")), 1, MAX_PRECISION)
     n = int(n)
     precision = n.bit_length() - 1 if n & (n - 1) == 0 else min(n.bit_length() + 12, MAX_PRECISION)
-    return _compiled(n, shape, precision, _UNIFORM, np.array([n]), 0, precision)
+    return _compiled(n, shape, precision, core.UNIFORM, np.array([n]), 0, precision)
 
 
 def categorical(freqs: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> ArrayCodec:
@@ -143,7 +144,7 @@ def categorical(freqs: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> A
     rows = np.ascontiguousarray(starts.reshape(-1, starts.shape[-1]))
     step = 0 if len(rows) == 1 else 1  # one row serves all symbols
     precision = total.bit_length() - 1
-    return _compiled(table.shape[-1], shape, precision, _TABLE, rows, step, precision)
+    return _compiled(table.shape[-1], shape, precision, core.TABLE, rows, rows.shape[1], step, precision)
 
 
 def bernoulli(logits: npt.ArrayLike) -> ArrayCodec:
@@ -154,7 +155,7 @@ def bernoulli(logits: npt.ArrayLike) -> ArrayCodec:
     """
     logit = _integers(logits, "logits")
     _check_alphabet(2, logit)
-    return _compiled(2, logit.shape, PRECISION, _BERNOULLI, _flat(logit), tables.logistic_table())
+    return _compiled(2, logit.shape, PRECISION, core.BERNOULLI, _flat(logit))
 
 
 def logistic(mean: npt.ArrayLike, scale_index: npt.ArrayLike, n: int) -> ArrayCodec:
@@ -167,8 +168,7 @@ def logistic(mean: npt.ArrayLike, scale_index: npt.ArrayLike, n: int) -> ArrayCo
     means, indices = np.broadcast_arrays(_integers(mean, "means"), _integers(scale_index, "scale indices"))
     inverse_scales = _inverse_scales(indices)
     _check_alphabet(n, means)
-    parameters = (n, _flat(means), _flat(inverse_scales), tables.logistic_table())
-    return _compiled(n, means.shape, PRECISION, _LOGISTIC, *parameters)
+    return _compiled(n, means.shape, PRECISION, core.LOGISTIC, n, _flat(means), _flat(inverse_scales))
 
 
 def mixture(means: npt.ArrayLike, scale_indices: npt.ArrayLike, weights: npt.ArrayLike, n: int) -> ArrayCodec:
@@ -185,7 +185,7 @@ def mixture(means: npt.ArrayLike, scale_indices: npt.ArrayLike, weights: npt.Arr
     _check_alphabet(n, mean)
     components = mean.shape[-1]
     rows = [_flat(values).reshape(-1, components) for values in (mean, _inverse_scales(index), weight)]
-    return _compiled(n, mean.shape[:-1], PRECISION, _MIXTURE, n, *rows, tables.logistic_table())
+    return _compiled(n, mean.shape[:-1], PRECISION, core.MIXTURE, n, components, *rows)
 
 
 def from_intervals(
@@ -227,7 +227,7 @@ def from_intervals(
 
     def push(message: AnyMessage, symbol: npt.ArrayLike) -> AnyMessage:
         starts, freqs = located(_shaped(symbol, shape))
-        _push_rows(message, shape, kernels.push_intervals, _flat(starts), _flat(freqs), precision)
+        _push_rows(message, shape, core.push_intervals, _flat(starts), _flat(freqs), precision)
         return message
 
     def pop(message: AnyMessage) -> tuple[AnyMessage, IntArray]:
@@ -240,7 +240,7 @@ def from_intervals(
             alike = shape if part.size == symbols.size else (part.size,)
             part[...], starts, freqs = (values.reshape(part.shape) for values in searched(cfs.reshape(alike)))
             for own, start, freq in zip(messages, starts, freqs, strict=True):
-                own.resize(kernels.pop_intervals(own.head, own.words, own.size, start, freq, precision))
+                own.resize(core.pop_lanes(own.head, own.words, own.size, start, freq, precision))
         return message, symbols.reshape(shape)[()]
 
     def locate_all(symbol: npt.ArrayLike) -> tuple[IntArray, IntArray]:
@@ -249,22 +249,7 @@ def from_intervals(
     return _array_codec(push, pop, Intervals(shape, precision, locate_all, lambda cfs: searched(cfs)[0]))
 
 
-class _Loops(NamedTuple):
-    """Those of bbans.kernels for one distribution."""
-
-    push: Callable[..., int]
-    pop: Callable[..., int]
-    intervals: Callable[..., None]
-
-
-_UNIFORM = _Loops(kernels.push_uniform, kernels.pop_uniform, kernels.uniform_intervals)
-_TABLE = _Loops(kernels.push_table, kernels.pop_table, kernels.table_intervals)
-_BERNOULLI = _Loops(kernels.push_bernoulli, kernels.pop_bernoulli, kernels.bernoulli_intervals)
-_LOGISTIC = _Loops(kernels.push_logistic, kernels.pop_logistic, kernels.logistic_intervals)
-_MIXTURE = _Loops(kernels.push_mixture, kernels.pop_mixture, kernels.mixture_intervals)
-
-
-def _compiled(n: int | IntArray, shape: tuple[int, ...], precision: int, loops: _Loops, *parameters: Any) -> ArrayCodec:
+def _compiled(n: int | IntArray, shape: tuple[int, ...], precision: int, loops: core.Loops, *parameters: Any) -> ArrayCodec:
     """The codec of symbols 0 .. n - 1 in arrays of `shape`, from the loops of a distribution."""
     size = math.prod(shape)
 
@@ -304,7 +289,7 @@ def _array_codec(push: Push[npt.ArrayLike], pop: Pop[IntArray], intervals: Inter
     def log_freqs(symbol: npt.ArrayLike, rows: bool) -> IntArray:
         sums = np.empty(intervals.shape[0] if rows else (), np.int64)
         freqs = _flat(intervals.locate(symbol)[1])
-        kernels.sum_log_freqs(freqs, intervals.precision, tables.log2_table(), sums.reshape(-1))
+        core.sum_log_freqs(freqs, intervals.precision, sums.reshape(-1))
         return sums
 
     return ArrayCodec(push, pop, log_freqs, intervals=intervals)

@@ -21,7 +21,7 @@ import numpy as np
 
 from bbans import models
 from bbans.craystack import load
-from bbans.exact.runtime import coding
+from bbans.models.batches import as_floats
 from bbans.models.elbo import BINARY_LOGIT_LIMIT, mixture
 from bbans.models.grids import LATENT_LEVELS, LOG_SCALE_MIN, Latent
 from bbans.models.markov.network import MarkovNetwork
@@ -61,7 +61,7 @@ class CraystackJob:
 
     def step(self, part: int) -> Step:
         codec = self._codec()
-        with coding(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Popping from empty message")  # how it gets its initial bits
             with watch() as encoding:
                 (message,) = codec.push(self._library.base_message(self._lanes), list(self._images.astype(np.uint64)))
@@ -85,7 +85,8 @@ class CraystackJob:
             return library.substack(codec, lambda head: head[:edge])
 
         def likelihood(z: Any) -> Any:
-            outputs = network.likelihood(z.astype(np.int64).reshape(self._batch, latents))
+            sums = network.likelihood(z.astype(np.int64).reshape(self._batch, latents))
+            outputs = as_floats(sums, network.likelihood_exponents)
             if c.binary:
                 logit = np.clip(np.rint(4 * outputs[:, 0].astype(np.float64)) / 64, -BINARY_LOGIT_LIMIT, BINARY_LOGIT_LIMIT)
                 codec = library.Bernoulli(1 / (1 + np.exp(-logit.reshape(-1))), PRECISION)

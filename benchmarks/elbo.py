@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from bbans.models.elbo import Floats, log_mass, sample
 from bbans.models.grids import COLOURS, LATENT_LEVELS, LOG_SCALE_MIN, Latent
@@ -40,13 +39,12 @@ def neg_elbo(codec: PhotoCodec, pixels: Bytes, draws: int = 2, seed: int = 0) ->
     colours = pixels.shape[2]
     rgb = np.repeat(pixels, 3, axis=2) if colours == 1 else pixels
     sums = np.zeros((draws, 3))
-    with torch.inference_mode():
-        for rows, columns in regions(*pixels.shape[:2]):
-            region = rgb[rows, columns]
-            height, width, _ = pyramid(region)[-1].shape
-            sums[:, 0] += 8.0 * height * width * colours
-            for level in codec.levels(region):
-                sums += _level_bits(level, colours, draws, rng)
+    for rows, columns in regions(*pixels.shape[:2]):
+        region = rgb[rows, columns]
+        height, width, _ = pyramid(region)[-1].shape
+        sums[:, 0] += 8.0 * height * width * colours
+        for level in codec.levels(region):
+            sums += _level_bits(level, colours, draws, rng)
     totals = sums[:, 0] + sums[:, 1] - sums[:, 2]
     error = float(totals.std(ddof=1) / math.sqrt(draws))
     likelihood, prior, posterior = (float(v) for v in sums.mean(axis=0))

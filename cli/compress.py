@@ -49,8 +49,6 @@ def command(inputs: tuple[str, ...], mode: ModeName, model: str | None, no_verif
     def compress(source: str) -> None:
         target = job.target(source, files.compressed_name(Path(source)))
         data = files.read(source)
-        if mode != "stored" and not job.quiet:
-            output.announce_compiling()
         began = time.perf_counter()
         result = api.compress(data, mode=mode, model=codec, verify=not no_verify)
         took_seconds = time.perf_counter() - began

@@ -10,7 +10,7 @@ import click
 
 from bbans import api
 
-from . import files, jobs, output
+from . import files, jobs
 
 
 @click.command("decompress")
@@ -32,8 +32,6 @@ def command(inputs: tuple[str, ...], model: str | None, **options: Any) -> int:
         data = files.read(source)
         info = api.inspect(data)
         target = job.target(source, files.restored_name(Path(source), info.format))
-        if info.mode == "model" and not job.quiet:
-            output.announce_compiling()
         began = time.perf_counter()
         restored = codec.decompress(data)
         took_seconds = time.perf_counter() - began

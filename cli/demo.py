@@ -26,8 +26,6 @@ def command(inputs: tuple[str, ...], quiet: bool, verbose: int) -> int:
 
     Takes a sample photo if no picture is given. Times include the loading of what is needed first.
     """
-    if not quiet:
-        output.announce_compiling()
     codec = api.Model()  # one for all inputs
     return jobs.run(inputs or [str(SAMPLE)], lambda source: show(source, codec), effect="", verbose=verbose)
 

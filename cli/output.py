@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 import traceback as traceback_module
@@ -63,14 +62,6 @@ def close_stdout(code: int) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or 1
     return code
-
-
-@functools.lru_cache(maxsize=1)
-def announce_compiling() -> None:
-    """Say it, if a first run is about to take some seconds longer than all others."""
-    from bbans import api
-
-    api.before_first_compile(lambda: note("compiling the coder (first run only)..."))
 
 
 def table(rows: list[list[str]]) -> str:

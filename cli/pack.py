@@ -67,8 +67,6 @@ def command(
         files.check_target(place, str(path), force=force)
         if path.is_dir() and place.resolve().is_relative_to(path.resolve()):
             raise output.Refused(f"{place} lies in the folder that is packed")
-        if mode != "stored" and not quiet:
-            output.announce_compiling()
         began = time.perf_counter()
         try:
             with files.replacing(place, None if path.is_dir() else status, force) as file:

@@ -63,8 +63,6 @@ def command(
     codes = [0]
 
     def unpack(source: str) -> None:
-        if not quiet:
-            output.announce_compiling()
         with sets.open_archive(source, model=model, threads=threads) as reader:
             numbers = [archives.number(reader, name) for name in wanted] or None
             work = unpack_files if reader.archive.array is None else unpack_array

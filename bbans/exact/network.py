@@ -68,6 +68,14 @@ class IntConv:
         return self.weight.size
 
 
+def round_shift(values: NDArray[np.int64], exponents: NDArray[np.int64]) -> NDArray[np.int64]:
+    """values * 2**-exponents, rounded to integers, halves to the even one. Shapes: they broadcast."""
+    some = (exponents > 0).astype(np.int64)
+    odd = (values >> exponents) & some
+    rounded: NDArray[np.int64] = (values + ((1 << exponents) >> 1) - some + odd) >> exponents
+    return rounded
+
+
 def to_tensors(layers: Mapping[str, IntConv]) -> dict[str, NDArray[np.generic]]:
     """The layers of a model as named arrays, for a weight file. Inverse: from_tensors."""
     tensors: dict[str, NDArray[np.generic]] = {}

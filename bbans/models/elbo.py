@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bbans.models.batches import MAX_BATCH, BatchNetwork
@@ -65,15 +64,14 @@ def draw(network: BatchNetwork, images: Samples, draws: int = 10, seed: int = 0)
     """Independent draws for images (N, H, W, C), samples 0 .. symbols - 1."""
     rng = np.random.default_rng(seed)
     bits = np.zeros((3, draws, len(images)))
-    with torch.inference_mode():
-        for start in range(0, len(images), MAX_BATCH):
-            x = images[start : start + MAX_BATCH]
-            for index, walk in zip(range(draws), network.walks(x, lambda posterior: _draw(posterior, rng)), strict=False):
-                likelihood, prior, posterior = bits[:, index, start : start + len(x)]
-                likelihood += sample_bits(network.config, x, walk.outputs)
-                for step in walk.latents:
-                    prior += _bits(step.prior, step.z)
-                    posterior += _bits(step.posterior, step.z)
+    for start in range(0, len(images), MAX_BATCH):
+        x = images[start : start + MAX_BATCH]
+        for index, walk in zip(range(draws), network.walks(x, lambda posterior: _draw(posterior, rng)), strict=False):
+            likelihood, prior, posterior = bits[:, index, start : start + len(x)]
+            likelihood += sample_bits(network.config, x, walk.outputs)
+            for step in walk.latents:
+                prior += _bits(step.prior, step.z)
+                posterior += _bits(step.posterior, step.z)
     return Draws(*bits)
 
 

@@ -7,6 +7,7 @@ of 1. The integer form has logits and log scales in 1/16 nat, means and slopes i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,3 +43,23 @@ class Latent:
     def first(self, count: int) -> Latent:
         """Those of the first `count` images."""
         return Latent(self.mean[:count], self.scale[:count])
+
+
+Number = TypeVar("Number", bound=np.generic)
+
+
+def pixel_shuffle(x: NDArray[Number], ratio: int) -> NDArray[Number]:
+    """Channels to positions: (B, h, w, C ratio**2) -> (B, h ratio, w ratio, C), as torch has it.
+
+    Inverse: pixel_unshuffle.
+    """
+    batch, height, width, channels = x.shape
+    parts = x.reshape(batch, height, width, channels // ratio**2, ratio, ratio).transpose(0, 1, 4, 2, 5, 3)
+    return np.ascontiguousarray(parts.reshape(batch, height * ratio, width * ratio, -1))
+
+
+def pixel_unshuffle(x: NDArray[Number], ratio: int) -> NDArray[Number]:
+    """Positions to channels: (B, h ratio, w ratio, C) -> (B, h, w, C ratio**2). Inverse: pixel_shuffle."""
+    batch, height, width, channels = x.shape
+    parts = x.reshape(batch, height // ratio, ratio, width // ratio, ratio, channels).transpose(0, 1, 3, 5, 2, 4)
+    return np.ascontiguousarray(parts.reshape(batch, height // ratio, width // ratio, -1))

@@ -6,7 +6,7 @@ pictures of any size, or sets of images of one size, it has::
     config    a frozen dataclass of sizes that names the layers: a PictureConfig, or for sets an ImageConfig
     vae       config -> training form: x (B, C, H, W) uint8, noise (B, n) -> bbans.models.losses.Bits
     network   (config, layers, backend) -> integer form, whose digest() is what weight files carry; one for pictures of any size
-              takes a device and a number of threads as well
+              takes a number of threads as well
     codec     any size: (network, weights) -> PictureCodec; sets: (network, scheme) -> bbans.models.sets.ImageCoder
 
 A weight file names its family; `bbans.models.load` and `load_set` make a codec of it.
@@ -116,11 +116,9 @@ class Family:
     def export(self, model: Quantised, id: str) -> bytes:
         """The weight file of a model. Inverse: import_. Raises: ModelError when a layer breaks the bound of exactness."""
         from bbans.exact.export import export_layers
-        from bbans.exact.runtime import coding
 
         layers, config = export_layers(model), cast(ModelConfig, model.config)
-        with coding():
-            digest = self.build(config, layers, "reference").digest()
+        digest = self.build(config, layers, "reference").digest()
         return pack(id, to_json(config), digest, layers, self.name)
 
     def import_(self, weights: Weights) -> Quantised:
@@ -135,7 +133,7 @@ class Family:
         return cast("Quantised", model)
 
     def build(self, config: ModelConfig, layers: Mapping[str, IntConv], backend: str, *machine: Any) -> Any:
-        """The integer form of a model on a backend. `machine`: device and threads, of families for pictures of any size."""
+        """The integer form of a model on a backend. `machine`: threads, of families for pictures of any size."""
         return _load(self.network)(config, layers, backend, *machine)
 
     def load_network(self, weights: Weights, backend: str | None = None, device: str = "cpu", threads: int | None = None) -> Any:
@@ -146,7 +144,7 @@ class Family:
         from bbans.exact.runtime import cores, first_exact
 
         config = self.config_of(weights)
-        machine = (device, threads or cores()) if self.any_size else ()
+        machine = (threads or cores(),) if self.any_size else ()
 
         def build(name: str) -> Network:
             return cast(Network, self.build(config, weights.layers, name, *machine))

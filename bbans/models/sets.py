@@ -22,7 +22,6 @@ from bbans.accounting import Accounting, Encoded
 from bbans.ans import Batch, Message
 from bbans.codecs import Codec
 from bbans.errors import CorruptDataError
-from bbans.exact.runtime import coding, own_thread
 from bbans.meter import Meter, bits_of
 from bbans.models.batches import MAX_BATCH
 from bbans.models.config import ImageConfig
@@ -129,15 +128,10 @@ class SetCodec:
         groups = max(min(self._threads, len(lengths)), -(-len(lengths) // MAX_BATCH))
         edges = [len(lengths) * i // groups for i in range(groups + 1)]
 
-        def alone(first: int, last: int) -> Result:
-            with own_thread():
-                return work(first, last)
-
-        with coding():
-            if self._threads == 1 or groups == 1:
-                return [alone(first, last) for first, last in pairwise(edges)]
-            with ThreadPoolExecutor(self._threads) as pool:
-                return list(pool.map(alone, edges[:-1], edges[1:]))
+        if self._threads == 1 or groups == 1:
+            return [work(first, last) for first, last in pairwise(edges)]
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(work, edges[:-1], edges[1:]))
 
 
 def _active(lengths: Sequence[int], first: int, last: int, step: int) -> int:

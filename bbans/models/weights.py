@@ -11,12 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
-
 from bbans.errors import CorruptDataError, ModelError
 from bbans.exact.network import IntConv, from_tensors, to_tensors
+from bbans.formats.tensors import pack_tensors, unpack_tensors
 from bbans.formats.wire import is_name
 
 SUFFIX = ".safetensors"
@@ -47,9 +44,8 @@ class Weights:
 def unpack(data: bytes, name: str) -> Weights:
     """The weights of a file of that name. Inverse: pack. Raises: ModelError for bytes that are no weight file."""
     try:
-        tensors = load_tensors(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        described = json.loads(header["__metadata__"]["bbans"])
+        tensors, metadata = unpack_tensors(data)
+        described = json.loads(metadata["bbans"])
         layers = from_tensors(tensors)
         if not is_name(str(described["id"])):
             raise ValueError("its id is not a name")
@@ -61,7 +57,7 @@ def unpack(data: bytes, name: str) -> Weights:
             layers=layers,
             architecture=str(described.get("architecture", PHOTO)),
         )
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, CorruptDataError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, CorruptDataError) as error:
         raise ModelError(f"{name} is not a weight file of a bbans model ({error})") from None
 
 
@@ -72,7 +68,7 @@ def pack(id: str, config: Mapping[str, Any], digest: str, layers: Mapping[str, I
     described = {"id": id, "config": dict(config), "digest": digest}
     if architecture != PHOTO:
         described["architecture"] = architecture
-    return save_tensors(to_tensors(layers), {"bbans": json.dumps(described, sort_keys=True)})
+    return pack_tensors(to_tensors(layers), {"bbans": json.dumps(described, sort_keys=True)})
 
 
 def fingerprint(data: bytes) -> bytes:

@@ -23,7 +23,7 @@ class MarkovCoder:
         self._depth = len(network.config.latents)
         self._scheme = chain_scheme(scheme, self._depth)
         self.scheme, self.particles = self._scheme.name, self._scheme.particles
-        self._likelihood = ImageLikelihood(network.config)
+        self._likelihood = ImageLikelihood(network.config, exponents=network.likelihood_exponents)
 
     @staticmethod
     def schemes(config: MarkovConfig, particles: Iterable[int]) -> list[str]:

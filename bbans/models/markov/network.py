@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from bbans.models.batches import BatchNetwork, LatentStep, Walk, logistics, padded, probe_images, probe_latents
+from bbans.exact.backends import Activations, Sums
+from bbans.models.batches import BatchNetwork, LatentStep, Walk, as_floats, probe_images, probe_latents
 from bbans.models.grids import LATENT_CENTRE, Latent, Levels, Samples
 from bbans.models.markov.config import PRIOR_INDEX, MarkovConfig
 
@@ -20,26 +20,30 @@ class MarkovNetwork(BatchNetwork):
 
     def posterior_of_samples(self, x: Samples) -> Latent:
         """q(z_1|x). Shapes: x (B, H, W, C)."""
-        flat = np.ascontiguousarray(padded(x).transpose(0, 3, 1, 2)).reshape(-1, 1, 1, self.config.dims)
-        return logistics(self._arrow("posterior.0", self.samples(flat))).first(len(x))
+        return self._latent("posterior.0", self.samples(x).transpose(0, 3, 1, 2).reshape(len(x), -1))
 
     def posterior(self, level: int, z: Levels) -> Latent:
         """q(z_level+1 | z_level)."""
-        return self._latent(f"posterior.{level}", z)
+        return self._latent(f"posterior.{level}", z.astype(np.uint8))
 
     def prior(self, level: int, z: Levels) -> Latent:
         """p(z_level | z_level+1)."""
-        return self._latent(f"likelihood.{level}", z)
+        return self._latent(f"likelihood.{level}", z.astype(np.uint8))
 
     def top(self, batch: int) -> Latent:
         """p(z_L), which is fixed."""
         shape = batch, self.config.latents[-1]
         return Latent(np.full(shape, 64 * LATENT_CENTRE, np.int64), np.full(shape, PRIOR_INDEX, np.int64))
 
-    def likelihood(self, z: Levels) -> NDArray[np.float32]:
-        """The heads' outputs for p(x|z_1): (B, outputs, H * W), exact multiples of powers of two."""
-        out = self._arrow("likelihood.0", self.levels(padded(z)))
-        return out[: len(z)].reshape(len(z), self.config.outputs, -1).float().numpy()
+    def likelihood(self, z: Levels) -> Sums:
+        """The heads' accumulators for p(x|z_1): (B, outputs, H * W), times 2**-`likelihood_exponents`."""
+        hidden = self._run("likelihood.0.hidden", _positions(z.astype(np.uint8)))
+        return self.layers["likelihood.0.out"].sums(hidden).reshape(len(z), self.config.outputs, -1)
+
+    @property
+    def likelihood_exponents(self) -> NDArray[np.int64]:
+        """(outputs, H * W)"""
+        return self.layers["likelihood.0.out"].exponents.reshape(self.config.outputs, -1)
 
     def walks(self, x: Samples, draw: Callable[[Latent], Levels]) -> Iterator[Walk]:
         depth, first = len(self.config.latents), self.posterior_of_samples(x)
@@ -49,16 +53,13 @@ class MarkovNetwork(BatchNetwork):
                 posteriors.append(self.posterior(level, z[-1]))
                 z.append(draw(posteriors[-1]))
             priors = [*(self.prior(level, z[level]) for level in range(1, depth)), self.top(len(x))]
-            yield Walk(list(map(LatentStep, priors, posteriors, z)), self.likelihood(z[0]))
+            outputs = as_floats(self.likelihood(z[0]), self.likelihood_exponents)
+            yield Walk(list(map(LatentStep, priors, posteriors, z)), outputs)
 
-    def _latent(self, name: str, z: Levels) -> Latent:
-        return logistics(self._arrow(name, self.levels(padded(z)))).first(len(z))
-
-    def _arrow(self, name: str, x: Tensor) -> Tensor:
-        """Images lie side by side as positions: (B, n, 1, 1) -> (B, outputs, 1, 1)."""
-        x = x.view(len(x), -1).t()[None, :, :, None]
-        out = self.layers[f"{name}.out"](self.layers[f"{name}.hidden"](x))
-        return out[0, :, :, 0].t()[:, :, None, None]
+    def _latent(self, name: str, x: Activations) -> Latent:
+        """Shapes: x (B, n)."""
+        latent = self._logistics(f"{name}.out", self._run(f"{name}.hidden", _positions(x)))
+        return Latent(*(part.reshape(-1, len(x)).T.copy() for part in (latent.mean, latent.scale)))
 
     def _run_stages(self, batch: int) -> list[NDArray[np.generic]]:
         c = self.config
@@ -66,4 +67,10 @@ class MarkovNetwork(BatchNetwork):
         z = [probe_latents(size, batch) for size in c.latents]
         for level in range(1, len(c.latents)):
             latents += [self.posterior(level, z[level - 1]), self.prior(level, z[level])]
-        return [self.likelihood(z[0]), *(part for latent in latents for part in (latent.mean, latent.scale))]
+        floats = as_floats(self.likelihood(z[0]), self.likelihood_exponents)
+        return [floats, *(part for latent in latents for part in (latent.mean, latent.scale))]
+
+
+def _positions(x: Activations) -> Activations:
+    """Images (B, n) side by side, as positions: (1, 1, B, n)."""
+    return np.ascontiguousarray(x)[None, None]

@@ -31,7 +31,6 @@ from bbans.bitsback import bb_ans_with_fallback
 from bbans.codecs import Codec, logistic, uniform
 from bbans.combinators import beside, dependent, mapped
 from bbans.errors import CorruptDataError
-from bbans.exact.runtime import coding
 from bbans.meter import Meter
 from bbans.models.grids import COLOURS, LATENT_LEVELS, Latent
 from bbans.models.photo.geometry import Bytes, block_counts, grid_size, level_sizes, message_count, pyramid, regions, strips
@@ -66,11 +65,10 @@ class PhotoCodec:
         """
         encoded: list[bytes] = []
         meter, net = Meter(_bits), 0
-        with coding():
-            for rows, columns in regions(*pixels.shape[:2]):
-                flags, messages = self._encode_region(_as_rgb(pixels[rows, columns]), pixels.shape[2], meter)
-                encoded += [bytes([flags]) + messages[0].to_bytes(), *(message.to_bytes() for message in messages[1:])]
-                net += _bits(Batch(messages)) - len(messages) * _bits(Message.empty())
+        for rows, columns in regions(*pixels.shape[:2]):
+            flags, messages = self._encode_region(_as_rgb(pixels[rows, columns]), pixels.shape[2], meter)
+            encoded += [bytes([flags]) + messages[0].to_bytes(), *(message.to_bytes() for message in messages[1:])]
+            net += _bits(Batch(messages)) - len(messages) * _bits(Message.empty())
         likelihood, prior = meter.bits["likelihood"], meter.bits["prior"]
         bits = [round(number / _PER_BIT) for number in (likelihood, prior, likelihood + prior - net, 0)]
         return Encoded(encoded, Accounting(*bits))
@@ -89,10 +87,9 @@ class PhotoCodec:
             raise CorruptDataError(f"a picture of {width} x {height} pixels has {count} messages, here are {len(messages)}")
         out = np.empty((height, width, channels), np.uint8)
         left = iter(messages)
-        with coding():
-            for rows, columns in regions(height, width):
-                size = (rows.stop - rows.start, columns.stop - columns.start)
-                out[rows, columns] = self._decode_region(left, *size, channels)[..., :channels]
+        for rows, columns in regions(height, width):
+            size = (rows.stop - rows.start, columns.stop - columns.start)
+            out[rows, columns] = self._decode_region(left, *size, channels)[..., :channels]
         return out
 
     def levels(self, pixels: Bytes) -> Iterator[Level]:

@@ -1,7 +1,5 @@
 """The likelihood of a phase: the heads of the networks and the adaptive stage, on the messages of a level's strips."""
 
-# mypy: disable-error-code="no-untyped-call"
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -10,16 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bbans._core.photo import Phase, pop_pixels, push_pixels, residuals
+from bbans._core.photo import phase as strip_of_phase
+from bbans._core.tables import Tables, core_tables
 from bbans.ans import Message
 from bbans.codecs import Codec
-from bbans.models.photo import kernels
 from bbans.models.photo.adaptive import EARLIER, adaptive_tables
 from bbans.models.photo.geometry import Bytes, near_pixels
 from bbans.models.photo.level import Level
 from bbans.models.photo.network import Params, PhotoNetwork
-from bbans.tables import exp_table, inverse_scales, logistic_table
 
-Kernel = Callable[..., tuple[np.uint64, int]]
+Loop = Callable[[NDArray[np.uint64], NDArray[np.uint32], int, Bytes, Phase, Tables], int]
 Residuals = NDArray[np.int16]
 
 
@@ -32,7 +31,7 @@ class PhaseLikelihood:
 
     def __init__(self, network: PhotoNetwork) -> None:
         self.network, self.adaptive = network, network.config.adaptive
-        self._tables = (logistic_table(), exp_table(), inverse_scales(), *adaptive_tables())
+        self._tables = core_tables(*adaptive_tables())
 
     def codec(self, level: Level, phase: int, colours: int, z: Bytes | None) -> Codec[Bytes]:
         """The pixels of a phase, an array as `Level` has them, on a Batch of one message for each strip of the level.
@@ -45,18 +44,18 @@ class PhaseLikelihood:
         """
 
         def push(batch: Any, pixels: Bytes) -> Any:
-            self._code(kernels.push_pixels, level, phase, colours, z, batch.messages, pixels)
+            self._code(push_pixels, level, phase, colours, z, batch.messages, pixels)
             return batch
 
         def pop(batch: Any) -> tuple[Any, Bytes]:
             pixels = level.x00.copy()
-            self._code(kernels.pop_pixels, level, phase, colours, z, batch.messages, pixels)
+            self._code(pop_pixels, level, phase, colours, z, batch.messages, pixels)
             return batch, pixels
 
         return Codec(push, pop)
 
     def _code(
-        self, kernel: Kernel, level: Level, phase: int, colours: int, z: Bytes | None, messages: Sequence[Message], pixels: Bytes
+        self, loop: Loop, level: Level, phase: int, colours: int, z: Bytes | None, messages: Sequence[Message], pixels: Bytes
     ) -> None:
         """Push `pixels`, or pop into them."""
         if 0 in level.size(phase):
@@ -68,15 +67,13 @@ class PhaseLikelihood:
 
         def code(message: Message, rows: slice) -> None:
             inside = level.inside(phase, rows)
-            x, reference, mixtures = (np.ascontiguousarray(array[inside]) for array in (pixels, references, params))
+            x, reference = np.ascontiguousarray(pixels[inside]), np.ascontiguousarray(references[inside])
+            mixtures = np.ascontiguousarray(params[inside])
             beside = np.ascontiguousarray(near[:, inside[0], inside[1]])
-            if kernel is kernels.push_pixels:
+            strip = strip_of_phase(reference, mixtures, colours, beside, earlier, rows.start, places, self.adaptive)
+            if loop is push_pixels:
                 message.reserve(x.size)
-            message.head[0], size = kernel(
-                message.head[0], message.words, message.size,
-                x, reference, beside, mixtures, colours, earlier, rows.start, places, self.adaptive, self._tables,
-            )  # fmt: skip
-            message.resize(size)
+            message.resize(loop(message.head, message.words, message.size, x, strip, self._tables))
             pixels[inside] = x
 
         self.network.in_parallel(code, messages, level.grid.strips())
@@ -87,19 +84,19 @@ class PhaseLikelihood:
         They are those under the `z` of this phase: x10 is pushed before z is drawn, so for x10 they are those under the posterior's
         mode.
         """
-        residuals = np.zeros((phase if self.adaptive else 0, level.grid.height + 2, level.grid.width + 2, 3), np.int16)
-        for before, out in enumerate(residuals):
+        earlier = np.zeros((phase if self.adaptive else 0, level.grid.height + 2, level.grid.width + 2, 3), np.int16)
+        for before, out in enumerate(earlier):
             if 0 not in level.size(before):
                 self._fill(out[1:-1, 1:-1], level, before, level.params(before, z), colours)
-        return residuals
+        return earlier
 
     def _fill(self, out: Residuals, level: Level, phase: int, params: Params, colours: int) -> None:
         """Write the residuals of an earlier phase to `out` (h, w, 3)."""
 
         def fill(rows: slice) -> None:
             inside = level.inside(phase, rows)
-            arrays = (level.phases[phase], level.references(phase), params)
-            x, reference, mixtures = (np.ascontiguousarray(array[inside]) for array in arrays)
-            out[inside] = kernels.residuals(x, reference, mixtures, colours, self._tables)
+            references = np.ascontiguousarray(level.references(phase)[inside])
+            strip = strip_of_phase(references, np.ascontiguousarray(params[inside]), colours)
+            out[inside] = residuals(np.ascontiguousarray(level.phases[phase][inside]), strip, self._tables)
 
         self.network.in_parallel(fill, level.grid.strips())

@@ -9,8 +9,7 @@ its halo is a plain slice, and what lies outside the picture is zero in every la
     |   | T x T  | T x T  |  ...  |      Because all arithmetic is exact, tiles and whole pictures give the same integers.
     |   +--------+--------+       |
 
-A library may choose its arithmetic by the shape, so tiles have few shapes, and each is tried before a byte is coded. The squares
-are part of `PhotoNetwork.digest`, whose value is stored with the weights; thin tiles are compared with squares.
+`PhotoNetwork.digest` is stored with the weights, so a backend that rounds anywhere is found out before it codes a byte.
 """
 
 from __future__ import annotations
@@ -22,16 +21,13 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
+from bbans._core.convolution import Scaling, scale
 from bbans.exact import selfcheck
 from bbans.exact.backends import layer_class
-from bbans.exact.network import ACTIVATION_MAX, IntConv
-from bbans.exact.runtime import own_thread
-from bbans.models.grids import LATENT_CENTRE, LOG_SCALE_OFFSET, LOGIT_LIMIT, MEAN_LIMIT, SLOPE_LIMIT, Latent
+from bbans.exact.network import ACTIVATION_MAX, IntConv, round_shift
+from bbans.models.grids import LATENT_CENTRE, LOG_SCALE_OFFSET, LOGIT_LIMIT, MEAN_LIMIT, SLOPE_LIMIT, Latent, pixel_shuffle
 from bbans.models.photo.config import BLOCK, LEVELS_OF_BIAS, POOL_SHIFT, PhotoConfig
 from bbans.models.photo.geometry import TILES, Bytes, Grid, Tile, tile_shape
 from bbans.tables import SCALES
@@ -42,54 +38,40 @@ Params = NDArray[np.int16]
 class PhotoNetwork:
     """The integer photo model on one backend (see `bbans.exact.backends`) and device.
 
-    Tiles are shared among `threads`. Torch itself must run on one thread (see `bbans.exact.runtime.coding`): where its own threads
-    divide a tile, they wait for each other after every layer, which on a busy machine costs far more than the arithmetic.
+    Tiles are shared among `threads`.
 
-    Raises: ModelError when the layers are not those of the configuration or there is no such backend; RuntimeError when the
-    library lacks the backend's arithmetic or the device.
+    Raises: ModelError when the layers are not those of the configuration or there is no such backend; RuntimeError when this
+    machine lacks the backend's arithmetic.
     """
 
-    def __init__(
-        self, config: PhotoConfig, layers: Mapping[str, IntConv], backend: str, device: str = "cpu", threads: int = 1
-    ) -> None:
+    def __init__(self, config: PhotoConfig, layers: Mapping[str, IntConv], backend: str, threads: int = 1) -> None:
         config.check_layers(layers)
         self.config = config
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        self.device = torch.device(device)
-        self.backend, layer_type = backend, layer_class(backend)
-        self.layers = {name: layer_type(layer, self.device) for name, layer in layers.items()}
-        self._activations, self._outputs = layer_type.activations, layer_type.outputs
+        self.backend, kind = backend, layer_class(backend)
+        self.layers = {name: kind(layer) for name, layer in layers.items()}
         self.halo = 1 + 2 * config.blocks
-        self._exact_on: dict[tuple[int, int], bool] = {}
         k = config.components
         factors = [1] * 3 * k + [64] * 3 * k + [1] * 3 * k + [4] * 3 * k
         offsets = [0] * 6 * k + [LOG_SCALE_OFFSET] * 3 * k + [0] * 3 * k
         lows = [-LOGIT_LIMIT] * 3 * k + [-MEAN_LIMIT] * 3 * k + [0] * 3 * k + [-SLOPE_LIMIT] * 3 * k
         highs = [LOGIT_LIMIT] * 3 * k + [MEAN_LIMIT] * 3 * k + [SCALES - 1] * 3 * k + [SLOPE_LIMIT] * 3 * k
-        self._factors, self._offsets, self._lows, self._highs = (
-            torch.tensor(v, dtype=self._outputs, device=self.device) for v in (factors, offsets, lows, highs)
-        )
+        limits = [np.array(values, np.int32) for values in (factors, offsets, lows, highs)]
+        exponents = [layers[f"out.{phase}"].exponent.astype(np.int32) for phase in range(3)]
+        self._scalings = [Scaling(**dict(zip(Scaling.FIELDS, (exponent, *limits), strict=True))) for exponent in exponents]
 
     def grid(self, height: int, width: int) -> Grid:
-        """The grid of a phase, cut into tiles of shapes on which this backend is exact."""
-        tile = tile_shape(height, width)
-        if tile[0] != tile[1] and not self._is_exact_on(tile):
-            tile = TILES[-1], TILES[-1]
-        return Grid(height, width, self.halo, tile)
+        """The grid of a phase, cut into tiles."""
+        return Grid(height, width, self.halo, tile_shape(height, width))
 
     def in_parallel(self, work: Callable[..., None], *arguments: Iterable[Any]) -> None:
         """`work` for each tuple of arguments, as map has it, shared among the threads. No result depends on their order."""
-
-        def alone(*values: Any) -> None:
-            with own_thread():
-                work(*values)
-
         items = list(zip(*arguments, strict=True))
         if self._pool is None or len(items) == 1:
             for item in items:
-                alone(*item)
+                work(*item)
         else:
-            list(self._pool.map(lambda item: alone(*item), items))
+            list(self._pool.map(lambda item: work(*item), items))
 
     def first_input(self, grid: Grid, planes: Bytes, coarse: Bytes | None, coarse_grid: Grid | None) -> Bytes:
         """The input of x11's trunk, a buffer (.., 6 + carried): pixels of x00, and what is carried from the coarser level.
@@ -102,8 +84,8 @@ class PhotoNetwork:
         if coarse is not None and coarse_grid is not None:
 
             def work(tile: Tile) -> None:
-                y = self.layers["carry"](self._tensor(tile.input(coarse)))
-                tile.store_doubled(self._bytes(F.pixel_shuffle(y, 2)), inner[..., 6:])
+                y = self.layers["carry"](tile.input(coarse)[None])
+                tile.store_doubled(pixel_shuffle(y, 2)[0], inner[..., 6:])
 
             self.in_parallel(work, coarse_grid.tiles())
         return buffer
@@ -119,20 +101,20 @@ class PhotoNetwork:
         inner = grid.inner(out)
 
         def work(tile: Tile) -> None:
-            x = self._tensor(tile.input(features, self.halo))
+            x = tile.input(features, self.halo)[None]
             if planes is None:
                 y = self.layers["first"](x, variant=min(level, LEVELS_OF_BIAS - 1))
             else:
-                y = self.layers[f"inject.{phase - 1}"](self._tensor(tile.input(planes, self.halo)), skip=x[..., 1:-1, 1:-1])
+                y = self.layers[f"inject.{phase - 1}"](tile.input(planes, self.halo)[None], skip=x[:, 1:-1, 1:-1])
             margin = self.halo - 1
             _clear_outside(y, tile, margin)
             for block in range(self.config.blocks):
                 hidden = self.layers[f"trunk.{phase}.{block}.a"](y)
                 _clear_outside(hidden, tile, margin - 1)
-                y = self.layers[f"trunk.{phase}.{block}.b"](hidden, skip=y[..., 2:-2, 2:-2])
+                y = self.layers[f"trunk.{phase}.{block}.b"](hidden, skip=y[:, 2:-2, 2:-2])
                 margin -= 2
                 _clear_outside(y, tile, margin)
-            tile.store(self._bytes(y), inner)
+            tile.store(y[0], inner)
 
         self.in_parallel(work, grid.tiles())
         return out
@@ -149,9 +131,8 @@ class PhotoNetwork:
             x = tile.input(features)
             if self.config.latents:
                 x = np.concatenate([self._spread(z, tile), x], axis=2)
-            y = self.layers[f"out.{phase}"](self.layers[f"hidden.{phase}"](self._tensor(x)))[0].permute(1, 2, 0)
-            y = (y * self._factors).round_().add_(self._offsets).clamp_(self._lows, self._highs)
-            tile.store(y.to(torch.int16).cpu().numpy(), out)
+            sums = self.layers[f"out.{phase}"].sums(self.layers[f"hidden.{phase}"](x[None]))
+            tile.store(scale(sums, self._scalings[phase])[0], out)
 
         self.in_parallel(work, grid.tiles())
         return out
@@ -163,8 +144,8 @@ class PhotoNetwork:
 
         def work(tile: Tile) -> None:
             hidden = self.layers["prior_hidden"](self._pooled("prior_in", tile.input(features), tile))
-            tile.store_blocks(self._bytes(hidden), summary)
-            self._store_latent(self.layers["prior_out"](hidden), tile, latent)
+            tile.store_blocks(hidden[0], summary)
+            self._store_latent("prior_out", hidden, tile, latent)
 
         self.in_parallel(work, grid.tiles())
         return latent, summary
@@ -176,8 +157,8 @@ class PhotoNetwork:
         def work(tile: Tile) -> None:
             x = np.concatenate([tile.input(features), tile.input(residuals)], axis=2)
             pooled = self._pooled("posterior_in", x, tile)
-            hidden = self.layers["posterior_hidden"](torch.cat([self._tensor(tile.load_blocks(summary)), pooled], 1))
-            self._store_latent(self.layers["posterior_out"](hidden), tile, latent, prior)
+            hidden = self.layers["posterior_hidden"](np.concatenate([tile.load_blocks(summary)[None], pooled], axis=3))
+            self._store_latent("posterior_out", hidden, tile, latent, prior)
 
         self.in_parallel(work, grid.tiles())
         return latent
@@ -194,15 +175,6 @@ class PhotoNetwork:
 
         self.in_parallel(work, range(len(grids)), grids)
         return selfcheck.digest(chain.from_iterable(outputs))
-
-    def _is_exact_on(self, shape: tuple[int, int]) -> bool:
-        """Whether tiles of this shape give what the least squares give, which the digest covers. Tried once, when first needed."""
-        if shape not in self._exact_on:
-            thin = Grid(*shape, self.halo, shape)
-            squares = replace(thin, tile=(TILES[0], TILES[0]))
-            pairs = zip(self._run_stages(thin, thin), self._run_stages(squares, squares), strict=True)
-            self._exact_on[shape] = all(_same_where_both_are(*pair) for pair in pairs)
-        return self._exact_on[shape]
 
     def _run_stages(self, grid: Grid, coarse_grid: Grid) -> list[NDArray[Any]]:
         """The outputs of every stage for fixed inputs, with every bias of the first layer."""
@@ -221,58 +193,43 @@ class PhotoNetwork:
             arrays += [summary, prior.mean, prior.scale, posterior.mean, posterior.scale]
         return arrays + features[1:] + [self.head(phase, grid, features[phase], z) for phase in range(3)]
 
-    def _tensor(self, array: Bytes) -> Tensor:
-        """(h, w, C) bytes as activations (1, C, h, w), channels last in memory: the same memory, where they are bytes as well."""
-        return torch.from_numpy(array).to(self.device).permute(2, 0, 1)[None].to(self._activations)
-
-    def _bytes(self, y: Tensor) -> Bytes:
-        """Inverse: _tensor."""
-        return y[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
-
     def _spread(self, z: Bytes | None, tile: Tile) -> Bytes:
         """The latents of a tile, each repeated over its block: (rows, columns, Z)."""
         if z is None:
             return np.full((*tile.shape, self.config.latents), LATENT_CENTRE, np.uint8)
         return tile.load_blocks(z).repeat(BLOCK, 0).repeat(BLOCK, 1)
 
-    def _pooled(self, layer: str, x: Bytes, tile: Tile) -> Tensor:
-        y = self.layers[layer](self._tensor(x))
+    def _pooled(self, layer: str, x: Bytes, tile: Tile) -> Bytes:
+        """A layer's activations, summed over blocks: (1, block rows, block columns, C)."""
+        y = self.layers[layer](x[None])
         _clear_outside(y, tile, 0)
-        total = F.avg_pool2d(y.to(self._outputs), BLOCK) * float(BLOCK * BLOCK)
-        return (total * 2.0**-POOL_SHIFT).round_().clamp_(0, 127).to(self._activations)
+        _, height, width, channels = y.shape
+        sums = y.reshape(1, height // BLOCK, BLOCK, width // BLOCK, BLOCK, channels).sum((2, 4), np.int64)
+        pooled: Bytes = np.clip(round_shift(sums, np.int64(POOL_SHIFT)), 0, ACTIVATION_MAX).astype(np.uint8)
+        return pooled
 
     def _empty_latent(self, grid: Grid) -> Latent:
         shape = (*grid.blocks, self.config.latents)
         return Latent(np.empty(shape, np.int64), np.empty(shape, np.int64))
 
-    def _store_latent(self, y: Tensor, tile: Tile, latent: Latent, prior: Latent | None = None) -> None:
+    def _store_latent(self, head: str, hidden: Bytes, tile: Tile, latent: Latent, prior: Latent | None = None) -> None:
         """Turn the outputs of a latent head into integers; the posterior's are relative to its prior's."""
-        values = y[0].permute(1, 2, 0)
         z = self.config.latents
-        mean = (values[..., :z] * 64).round().clamp(-MEAN_LIMIT, MEAN_LIMIT).to(torch.int64).cpu().numpy()
-        scale = values[..., z:].round().clamp(-SCALES, SCALES).to(torch.int64).cpu().numpy()
+        values = self.layers[head].head(hidden, np.array([64] * z + [1] * z))[0]
+        mean, scale = np.clip(values[..., :z], -MEAN_LIMIT, MEAN_LIMIT), np.clip(values[..., z:], -SCALES, SCALES)
         mean += tile.load_blocks(prior.mean) if prior else LATENT_CENTRE * 64
         scale += tile.load_blocks(prior.scale) if prior else LOG_SCALE_OFFSET
         tile.store_blocks(mean, latent.mean)
         tile.store_blocks(np.clip(scale, 0, SCALES - 1), latent.scale)
 
 
-def _clear_outside(y: Tensor, tile: Tile, margin: int) -> None:
+def _clear_outside(y: Bytes, tile: Tile, margin: int) -> None:
     """Zero what lies outside the picture in a tile that reaches `margin` positions beyond its own on each side."""
-    for dim, start, size in ((2, tile.row, tile.grid.height), (3, tile.column, tile.grid.width)):
-        extent = y.shape[dim]
-        before = max(0, margin - start)
-        after = min(extent, size - start + margin)
-        if before:
-            y.narrow(dim, 0, before).zero_()
-        if after < extent:
-            y.narrow(dim, after, extent - after).zero_()
-
-
-def _same_where_both_are(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Whether two arrays have the same numbers; buffers of the same grid may end with more zeros."""
-    rows, columns = (min(sides) for sides in zip(a.shape[:2], b.shape[:2], strict=True))
-    return np.array_equal(a[:rows, :columns], b[:rows, :columns])
+    top, left = max(0, margin - tile.row), max(0, margin - tile.column)
+    y[:, :top] = 0
+    y[:, max(0, tile.grid.height - tile.row + margin) :] = 0
+    y[:, :, :left] = 0
+    y[:, :, max(0, tile.grid.width - tile.column + margin) :] = 0
 
 
 def _probe(grid: Grid, channels: int, seed: int) -> Bytes:

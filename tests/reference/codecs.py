@@ -1,44 +1,55 @@
-"""The inner loops of bbans.codecs, compiled: they put arrays of numbers on a message, one distribution each, and take them off.
+"""rans.h and codecs.c, in plain Python: slow, and what the compiled core is compared with."""
 
-A codec checks symbols and parameters, flattens them, and hands them to the loops here, which check nothing. The loops know
-heads, words and sizes (bbans.ans) and intervals (bbans.tables), and neither Message nor Codec.
-
-A distribution X has a function of one symbol, X_interval -> (start, freq), and three loops with the same parameters at the end::
-
-    push_X(heads, words, size, symbols, begin, end, ..) -> size      symbols[begin:end], the last first
-    pop_X (heads, words, size, symbols, begin, end, ..) -> size      fills symbols[begin:end]; -1 when the message ran dry
-    X_intervals(symbols, starts, freqs, ..)                          fills starts and freqs
-
-Symbol begin + i rides on lane i % lanes.
-"""
-
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+from __future__ import annotations
 
 import numpy as np
 
-from bbans._jit import jit
-from bbans.ans import peek_one, pop_one, push_one
-from bbans.tables import LOG_BITS, PRECISION, bernoulli_start, log2, logistic_search, logistic_start, mixture_cf, mixture_search
+from bbans.tables import LOG_BITS, PRECISION
+from tests.reference.distributions import bernoulli_start, log2, logistic_search, logistic_start, mixture_cf, mixture_search
+
+
+def push_one(head, words, size, start, freq, precision):
+    """(head, size) after pushing the symbol of interval [start, start + freq). Needs words.size > size."""
+    freq = np.uint64(freq)
+    if head >= freq << np.uint64(63 - precision):
+        words[size] = np.uint32(head)
+        size += 1
+        head >>= np.uint64(32)
+    quotient = head // freq
+    return (quotient << np.uint64(precision)) + (head - quotient * freq) + np.uint64(start), size
+
+
+def pop_one(head, words, size, start, freq, precision):
+    """(head, size) after popping the symbol whose interval holds `peek_one`; size -1 once the message has run dry."""
+    head = np.uint64(freq) * (head >> np.uint64(precision)) + np.uint64(peek_one(head, precision) - start)
+    if head < np.uint64(1 << 31):
+        if size <= 0:
+            return head, -1
+        size -= 1
+        head = head << np.uint64(32) | np.uint64(words[size])
+    return head, size
+
+
+def peek_one(head, precision):
+    """The cf of a head, int64."""
+    return np.int64(head & ((np.uint64(1) << np.uint64(precision)) - np.uint64(1)))
+
 
 # Lanes are counted: a remainder for each symbol would take longer than the rest of a short push.
 
 
-@jit
 def last_lane(count, heads):
     return (count - 1) % len(heads)
 
 
-@jit
 def lane_before(lane, heads):
     return lane - 1 if lane else len(heads) - 1
 
 
-@jit
 def lane_after(lane, heads):
     return lane + 1 if lane + 1 < len(heads) else 0
 
 
-@jit
 def sum_log_freqs(freqs, precision, table, sums):
     """Fill sums with the sums of log2(freq / 2**precision) over as many equal parts of freqs."""
     row = len(freqs) // max(len(sums), 1)
@@ -52,7 +63,6 @@ def sum_log_freqs(freqs, precision, table, sums):
 # Any intervals: starts take the place of symbols.
 
 
-@jit
 def push_intervals(heads, words, size, starts, begin, end, freqs, precision):
     lane = last_lane(end - begin, heads)
     for i in range(end - 1, begin - 1, -1):
@@ -61,7 +71,6 @@ def push_intervals(heads, words, size, starts, begin, end, freqs, precision):
     return size
 
 
-@jit
 def pop_intervals(heads, words, size, starts, freqs, precision):
     """One symbol from each of the first lanes, as many as there are starts."""
     for lane in range(len(starts)):
@@ -72,13 +81,11 @@ def pop_intervals(heads, words, size, starts, freqs, precision):
 # Uniform: ns[i * step] symbols.
 
 
-@jit
 def uniform_interval(symbol, n, precision):
     start = (symbol << precision) // n
     return start, ((symbol + 1) << precision) // n - start
 
 
-@jit
 def push_uniform(heads, words, size, symbols, begin, end, ns, step, precision):
     lane = last_lane(end - begin, heads)
     for i in range(end - 1, begin - 1, -1):
@@ -88,7 +95,6 @@ def push_uniform(heads, words, size, symbols, begin, end, ns, step, precision):
     return size
 
 
-@jit
 def pop_uniform(heads, words, size, symbols, begin, end, ns, step, precision):
     lane = 0
     for i in range(begin, end):
@@ -100,7 +106,6 @@ def pop_uniform(heads, words, size, symbols, begin, end, ns, step, precision):
     return size
 
 
-@jit
 def uniform_intervals(symbols, starts, freqs, ns, step, precision):
     for i in range(len(symbols)):
         starts[i], freqs[i] = uniform_interval(symbols[i], ns[i * step], precision)
@@ -109,12 +114,10 @@ def uniform_intervals(symbols, starts, freqs, ns, step, precision):
 # Categorical: symbol i has the starts edges[i * step], and 2**precision behind them.
 
 
-@jit
 def table_interval(symbol, edges, row):
     return edges[row, symbol], edges[row, symbol + 1] - edges[row, symbol]
 
 
-@jit
 def push_table(heads, words, size, symbols, begin, end, edges, step, precision):
     lane = last_lane(end - begin, heads)
     for i in range(end - 1, begin - 1, -1):
@@ -124,7 +127,6 @@ def push_table(heads, words, size, symbols, begin, end, edges, step, precision):
     return size
 
 
-@jit
 def pop_table(heads, words, size, symbols, begin, end, edges, step, precision):
     lane = 0
     for i in range(begin, end):
@@ -143,7 +145,6 @@ def pop_table(heads, words, size, symbols, begin, end, edges, step, precision):
     return size
 
 
-@jit
 def table_intervals(symbols, starts, freqs, edges, step, precision):
     for i in range(len(symbols)):
         starts[i], freqs[i] = table_interval(symbols[i], edges, i * step)
@@ -152,13 +153,11 @@ def table_intervals(symbols, starts, freqs, edges, step, precision):
 # Bernoulli.
 
 
-@jit
 def bernoulli_interval(symbol, edge):
     """Symbol 1 begins at `edge`."""
     return (edge, (1 << PRECISION) - edge) if symbol else (np.int64(0), edge)
 
 
-@jit
 def push_bernoulli(heads, words, size, symbols, begin, end, logits, table):
     lane = last_lane(end - begin, heads)
     for i in range(end - 1, begin - 1, -1):
@@ -168,7 +167,6 @@ def push_bernoulli(heads, words, size, symbols, begin, end, logits, table):
     return size
 
 
-@jit
 def pop_bernoulli(heads, words, size, symbols, begin, end, logits, table):
     lane = 0
     for i in range(begin, end):
@@ -181,7 +179,6 @@ def pop_bernoulli(heads, words, size, symbols, begin, end, logits, table):
     return size
 
 
-@jit
 def bernoulli_intervals(symbols, starts, freqs, logits, table):
     for i in range(len(symbols)):
         starts[i], freqs[i] = bernoulli_interval(symbols[i], bernoulli_start(logits[i], table))
@@ -190,13 +187,11 @@ def bernoulli_intervals(symbols, starts, freqs, logits, table):
 # Logistic.
 
 
-@jit
 def logistic_interval(symbol, n, mean, inverse_scale, table):
     start = logistic_start(symbol, n, mean, inverse_scale, table)
     return start, logistic_start(symbol + 1, n, mean, inverse_scale, table) - start
 
 
-@jit
 def push_logistic(heads, words, size, symbols, begin, end, n, means, inverse_scales, table):
     lane = last_lane(end - begin, heads)
     for i in range(end - 1, begin - 1, -1):
@@ -206,7 +201,6 @@ def push_logistic(heads, words, size, symbols, begin, end, n, means, inverse_sca
     return size
 
 
-@jit
 def pop_logistic(heads, words, size, symbols, begin, end, n, means, inverse_scales, table):
     lane = 0
     for i in range(begin, end):
@@ -217,7 +211,6 @@ def pop_logistic(heads, words, size, symbols, begin, end, n, means, inverse_scal
     return size
 
 
-@jit
 def logistic_intervals(symbols, starts, freqs, n, means, inverse_scales, table):
     for i in range(len(symbols)):
         starts[i], freqs[i] = logistic_interval(symbols[i], n, means[i], inverse_scales[i], table)
@@ -226,24 +219,20 @@ def logistic_intervals(symbols, starts, freqs, n, means, inverse_scales, table):
 # Mixture of logistics. Each row of parameters is copied: a view of it takes longer than the rest of a push.
 
 
-@jit
 def mixture_interval(symbol, n, mean, inverse_scale, weight, table):
     start = mixture_cf(symbol, n, mean, inverse_scale, weight, table)
     return start, mixture_cf(symbol + 1, n, mean, inverse_scale, weight, table) - start
 
 
-@jit
 def room(rows):
     return np.empty(rows.shape[1], np.int64)
 
 
-@jit
 def copy_row(i, means, inverse_scales, weights, mean, inverse_scale, weight):
     for k in range(means.shape[1]):
         mean[k], inverse_scale[k], weight[k] = means[i, k], inverse_scales[i, k], weights[i, k]
 
 
-@jit
 def push_mixture(heads, words, size, symbols, begin, end, n, means, inverse_scales, weights, table):
     mean, inverse_scale, weight = room(means), room(means), room(means)
     lane = last_lane(end - begin, heads)
@@ -255,7 +244,6 @@ def push_mixture(heads, words, size, symbols, begin, end, n, means, inverse_scal
     return size
 
 
-@jit
 def pop_mixture(heads, words, size, symbols, begin, end, n, means, inverse_scales, weights, table):
     mean, inverse_scale, weight = room(means), room(means), room(means)
     lane = 0
@@ -268,7 +256,6 @@ def pop_mixture(heads, words, size, symbols, begin, end, n, means, inverse_scale
     return size
 
 
-@jit
 def mixture_intervals(symbols, starts, freqs, n, means, inverse_scales, weights, table):
     mean, inverse_scale, weight = room(means), room(means), room(means)
     for i in range(len(symbols)):

@@ -1,39 +1,44 @@
-"""Compiled loops that push and pop the samples of one image on one message.
+"""images.c, in plain Python: slow, and what the compiled core is compared with."""
 
-Two kinds of likelihood share them. Either a network has given the head's outputs for all pixels, or pixel layers give them. These
-run here, pixel by pixel, as they may look at pixels that a decoder has only just popped. Their weights and activations are
-integers in float32, which is exact (see bbans.exact.network), and zeros cost nothing.
-
-A message is a stack, so pushing runs in two steps: the first walks through the image as the decoder will and notes every symbol's
-interval, the second pushes the intervals backwards. Samples go in reading order, colours G, R, B.
-
-Shapes: pixels (H, W, C) uint8; known (H * W, outputs) float32, or (H * W, features) with `layers`: enter (inputs, hidden) weights
-and (hidden,) bias, hidden (depth, hidden, hidden) and (depth, hidden), out (hidden, outputs) and (outputs,), all scaled by
-2**-exponent. A pixel's row of parameters is that of `bbans.models.mixture`.
-All arrays are contiguous: numba would compile a version of these functions for every other layout.
-"""
-
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+from __future__ import annotations
 
 import numpy as np
 
-from bbans._jit import jit
-from bbans.ans import peek_one, pop_one, push_one
-from bbans.kernels import bernoulli_interval, mixture_interval
 from bbans.models.config import BINARY_LEVEL
 from bbans.models.grids import COLOURS, LOG_SCALE_OFFSET, LOGIT_LIMIT, MEAN_LIMIT, SLOPE_LIMIT
-from bbans.models.mixture import fill_mixture
-from bbans.tables import LOG_BITS, PRECISION, SCALES, bernoulli_start, log2, mixture_search
+from bbans.tables import LOG_BITS, PRECISION, SCALES
+from tests.reference.codecs import bernoulli_interval, mixture_interval, peek_one, pop_one, push_one
+from tests.reference.distributions import bernoulli_start, log2, mixture_search, weights_from_logits
 
 _BINARY_LOGIT_LIMIT = 960  # of a binary sample, in 1/64 nat
 
 
-@jit
+def fill_mixture(row, reference, colours, colour, green, red, logits, means, indices, weights, exponentials):
+    """Fill means, scale indices and weights (K,) with the mixture of one sample.
+
+    `reference` is four times a sample value; `colour` counts in coding order; `green`, `red`: four times the residuals of those
+    colours, which only later ones look at.
+    """
+    k = len(means)
+    for i in range(k):
+        logits[i] = row[colour * k + i]
+        indices[i] = row[(2 * colours + colour) * k + i]
+        mean = 16 * reference + row[(colours + colour) * k + i]
+        if colour == 1:
+            mean += (row[9 * k + i] * green + 2) >> 2
+        elif colour == 2:
+            mean += (row[10 * k + i] * green + row[11 * k + i] * red + 2) >> 2
+        means[i] = mean
+    weights_from_logits(logits, exponentials, weights)
+
+
+_LOGIT_LIMIT = 960  # of a binary sample, in 1/64 nat
+
+
 def _rounded(value, limit):
     return np.int64(np.rint(min(max(value, np.float32(-limit)), np.float32(limit))))
 
 
-@jit
 def _dense(inputs, count, weight, bias, out):
     """out = inputs @ weight + bias, skipping zeros."""
     for j in range(len(bias)):
@@ -46,14 +51,12 @@ def _dense(inputs, count, weight, bias, out):
                 out[j] += a * row[j]
 
 
-@jit
 def _activate(values):
     for j in range(len(values)):
         values[j] = min(max(np.rint(values[j]), np.float32(0)), np.float32(127))
 
 
-@jit
-def _pixel_layers(pixels, y, x, radius, binary, features, layers, inputs, first, second, values):
+def _pixel_layers(pixels, y, x, radius, binary, known, place, layers, inputs, first, second, values):
     """Fill `values` (outputs,) with the head's outputs for a pixel."""
     enter, enter_bias, hidden, hidden_bias, out, out_bias = layers
     _, width, colours = pixels.shape
@@ -68,8 +71,8 @@ def _pixel_layers(pixels, y, x, radius, binary, features, layers, inputs, first,
                     level = pixels[row, column, colour] * BINARY_LEVEL if binary else pixels[row, column, colour] >> 1
                 inputs[count] = np.float32(level)
                 count += 1
-    for i in range(len(features)):
-        inputs[count] = features[i]
+    for i in range(len(known)):
+        inputs[count] = known[i, place]
         count += 1
     _dense(inputs, count, enter, enter_bias, first)
     _activate(first)
@@ -81,7 +84,6 @@ def _pixel_layers(pixels, y, x, radius, binary, features, layers, inputs, first,
     _dense(first, len(first), out, out_bias, values)
 
 
-@jit
 def _reference(pixels, y, x, channel, relative):
     """Four times what the means of a sample are relative to: 0 for gray, else 128 or the pixels at the left and above."""
     if pixels.shape[2] == 1:
@@ -97,21 +99,18 @@ def _reference(pixels, y, x, channel, relative):
     return 2 * (left + above)
 
 
-@jit
-def _fill_row(values, colours, inverse_scales, row):
-    """Round and clamp a head's outputs (outputs,) to a pixel's row of parameters, with inverse scales."""
-    n = len(row) // (3 if colours == 1 else 4)
-    for i in range(n):
+def _fill_row(values, colours, row):
+    """Round and clamp a head's outputs (outputs,) to a pixel's row of parameters."""
+    k = len(row) // (3 if colours == 1 else 12)
+    for i in range(colours * k):
         row[i] = _rounded(values[i], LOGIT_LIMIT)
-    for i in range(n, 2 * n):
-        row[i] = _rounded(64 * values[i], MEAN_LIMIT)
-    for i in range(2 * n, 3 * n):
-        row[i] = inverse_scales[min(max(_rounded(values[i], SCALES) + LOG_SCALE_OFFSET, 0), SCALES - 1)]
-    for i in range(3 * n, len(row)):
+        row[colours * k + i] = _rounded(64 * values[colours * k + i], MEAN_LIMIT)
+        index = _rounded(values[2 * colours * k + i], SCALES) + LOG_SCALE_OFFSET
+        row[2 * colours * k + i] = min(max(index, 0), SCALES - 1)
+    for i in range(3 * colours * k, len(row)):
         row[i] = _rounded(4 * values[i], SLOPE_LIMIT)
 
 
-@jit
 def _walk(decoding, head, words, size, starts, freqs, pixels, known, layers, radius, relative, components, tables):
     """Go through an image in reading order: pop its samples, or note their intervals. (head, size); size -1: it ran dry.
 
@@ -122,17 +121,19 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, known, layers, rad
     binary = components == 0
     outputs = 1 if binary else (3 if colours == 1 else 12) * components
     logits, means = np.empty(components, np.int64), np.empty(components, np.int64)
-    scales, weights = np.empty(components, np.int64), np.empty(components, np.int64)
-    head_outputs, row = np.empty(outputs, np.float32), np.empty(outputs, np.int64)
+    indices, scales, weights = np.empty(components, np.int64), np.empty(components, np.int64), np.empty(components, np.int64)
+    values, row = np.empty(outputs, np.float32), np.empty(outputs, np.int64)
     inputs = np.empty(layers[0].shape[0], np.float32)
     first, second = np.empty(len(layers[1]), np.float32), np.empty(len(layers[1]), np.float32)
     n = 0
     for y in range(height):
         for x in range(width):
-            values = known[y * width + x]
-            if radius >= 0:
-                _pixel_layers(pixels, y, x, radius, binary, values, layers, inputs, first, second, head_outputs)
-                values = head_outputs
+            place = y * width + x
+            if radius < 0:
+                for i in range(outputs):
+                    values[i] = known[i, place]
+            else:
+                _pixel_layers(pixels, y, x, radius, binary, known, place, layers, inputs, first, second, values)
             if binary:
                 edge = bernoulli_start(_rounded(4 * values[0], _BINARY_LOGIT_LIMIT), table)
                 if decoding:
@@ -149,12 +150,14 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, known, layers, rad
                     starts[n], freqs[n] = start, freq
                 n += 1
                 continue
-            _fill_row(values, colours, inverse_scales, row)
+            _fill_row(values, colours, row)
             green, red = np.int64(0), np.int64(0)
             for colour in range(colours):
                 channel = 0 if colours == 1 else COLOURS[colour]
                 reference = _reference(pixels, y, x, channel, relative)
-                fill_mixture(row, reference, colours, colour, green, red, logits, means, scales, weights, exponentials)
+                fill_mixture(row, reference, colours, colour, green, red, logits, means, indices, weights, exponentials)
+                for i in range(components):
+                    scales[i] = inverse_scales[indices[i]]
                 if decoding:
                     symbol, start, freq = mixture_search(peek_one(head, PRECISION), 256, means, scales, weights, table)
                     head, size = pop_one(head, words, size, start, freq, PRECISION)
@@ -172,7 +175,6 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, known, layers, rad
     return head, size
 
 
-@jit
 def push_samples(head, words, size, pixels, known, layers, radius, relative, components, tables):
     """(head, size) after pushing an image. The message must have room for all of its samples."""
     starts, freqs = np.empty(pixels.size, np.int32), np.empty(pixels.size, np.int32)
@@ -182,14 +184,12 @@ def push_samples(head, words, size, pixels, known, layers, radius, relative, com
     return head, size
 
 
-@jit
 def pop_samples(head, words, size, pixels, known, layers, radius, relative, components, tables):
     """(head, size) after popping an image into `pixels`; size -1 when the message ran dry. Inverse: push_samples."""
     none = np.empty(0, np.int32)
     return _walk(True, head, words, size, none, none, pixels, known, layers, radius, relative, components, tables)
 
 
-@jit
 def log_freqs_of_samples(pixels, known, layers, radius, relative, components, tables):
     """The sum over an image's samples of log2(freq / 2**24), in 2**-16 bit."""
     starts, freqs = np.empty(pixels.size, np.int32), np.empty(pixels.size, np.int32)

@@ -1,0 +1,73 @@
+"""Builds the compiled core when the package is built: the build backend of pyproject.toml, and the command that compiles.
+
+The C compiler is `$CC`, else the first of cc, gcc and clang on the PATH. Where there is none, the backend asks pip for `ziglang`, a
+wheel that brings one. The library is loaded by ctypes and knows nothing of Python, so that one wheel serves every version.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from setuptools import build_meta
+from setuptools.build_meta import *  # noqa: F403
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_py import build_py
+
+FOLDER = Path(__file__).parent
+LIBRARY = {"win32": "core.dll", "darwin": "core.dylib"}.get(sys.platform, "core.so")
+FLAGS = ["-std=c99", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-strict-aliasing", "-Wall", "-Wextra"]
+
+
+def compiler() -> list[str] | None:
+    """The command of this machine's C compiler; None where there is none."""
+    if os.environ.get("CC"):
+        return os.environ["CC"].split()
+    return next(([path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
+
+
+def compile_core(target: Path, command: list[str] | None = None) -> None:
+    """Compile the core into a shared library. Raises: RuntimeError with what the compiler said."""
+    command = command or compiler() or [sys.executable, "-m", "ziglang", "cc"]
+    sources = sorted(str(path) for path in FOLDER.glob("*.c"))
+    flags = [*FLAGS, *os.environ.get("CFLAGS", "").split()]
+    done = subprocess.run([*command, *flags, *sources, "-o", str(target)], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the C compiler failed ({' '.join(command)}):\n{done.stderr}")
+
+
+class BuildCore(build_py):
+    """build_py, and the core compiled into the package."""
+
+    def run(self) -> None:
+        super().run()
+        folder = FOLDER if self.editable_mode else Path(self.build_lib) / "bbans" / "_core"
+        folder.mkdir(parents=True, exist_ok=True)
+        compile_core(folder / LIBRARY)
+
+
+class PlatformWheel(bdist_wheel):
+    """bdist_wheel for a platform and every Python: the library is called by ctypes."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.root_is_pure = False
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
+
+
+def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
+    return [*build_meta.get_requires_for_build_wheel(config_settings), *([] if compiler() else ["ziglang"])]
+
+
+def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
+    return [*build_meta.get_requires_for_build_editable(config_settings), *([] if compiler() else ["ziglang"])]
+
+
+if __name__ == "__main__":
+    compile_core(FOLDER / LIBRARY)

@@ -1,0 +1,114 @@
+"""Integer convolutions. convolution.c has them, and says how weights are packed."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import ClassVar, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from bbans._core.library import I8, I16, I32, U8, Integer, Structure, checked, fields, function
+
+Bytes = npt.NDArray[np.uint8]
+
+BLOCK, GROUP = 16, 4
+VARIANTS = ("portable", "sse4", "avx2", "avx-vnni", "avx512-vnni", "neon", "neon-dot")
+"""Ways to compute the same integers, by the instructions that they need; processor.h has their numbers."""
+
+
+class Layer(Structure):
+    """Packed weights, biases and exponents; convolution.c has its twin. Made by `pack`."""
+
+    FIELDS: ClassVar = {"inputs": Integer, "outputs": Integer, "side": Integer, "weights": I8, "bias": I32, "exponents": I32}
+    _fields_ = fields(FIELDS)
+
+
+_has = function("has_convolution", Integer)
+_convolve = function(
+    "convolve", ctypes.POINTER(Layer), *[Integer] * 4, ctypes.c_void_p, Integer, Integer, ctypes.c_void_p, Integer, Integer, U8, I32
+)
+
+
+@functools.lru_cache(maxsize=1)
+def variants() -> dict[str, int]:
+    """The variants that this processor has, by name, the best last."""
+    return {name: number for number, name in enumerate(VARIANTS) if _has(number)}
+
+
+def pack(weight: npt.NDArray[np.int8], bias: npt.NDArray[np.int32], exponent: npt.NDArray[np.int8]) -> Layer:
+    """A layer for `convolve`. Shapes: weight (C_out, C_in, k, k), k 1 or 3; bias and exponent (C_out,)."""
+    outputs, inputs, side, _ = weight.shape
+    blocks, groups = -(-outputs // BLOCK), -(-side * inputs // GROUP)
+    rows = np.zeros((blocks * BLOCK, side, groups * GROUP), np.int8)
+    rows[:outputs, :, : side * inputs] = weight.transpose(0, 2, 3, 1).reshape(outputs, side, side * inputs)
+    packed = rows.reshape(blocks, BLOCK, side, groups, GROUP).transpose(0, 2, 3, 1, 4)
+
+    def padded(values: npt.NDArray[np.generic]) -> npt.NDArray[np.int32]:
+        return np.pad(values.astype(np.int32), (0, blocks * BLOCK - outputs))
+
+    weights = np.ascontiguousarray(packed)
+    return Layer(inputs=inputs, outputs=outputs, side=side, weights=weights, bias=padded(bias), exponents=padded(exponent))
+
+
+@overload
+def convolve(
+    layer: Layer, x: Bytes, skip: Bytes | None = None, *, sums: Literal[False] = False, variant: str | None = None
+) -> Bytes: ...
+@overload
+def convolve(layer: Layer, x: Bytes, *, sums: Literal[True], variant: str | None = None) -> npt.NDArray[np.int32]: ...
+def convolve(
+    layer: Layer, x: Bytes, skip: Bytes | None = None, *, sums: bool = False, variant: str | None = None
+) -> Bytes | npt.NDArray[np.int32]:
+    """Activations (N, h - k + 1, w - k + 1, C_out) uint8 of x (N, h, w, C_in); or accumulators int32, with `sums`.
+
+    x and skip (shaped as the result) may be views, as long as pixels and channels of a row lie side by side.
+    Raises: ValueError for arrays that do not fit the layer, KeyError for a variant that this processor does not have.
+    """
+    images, height, width, inputs = x.shape
+    shape = images, height - layer.side + 1, width - layer.side + 1, layer.outputs
+    if x.dtype != np.uint8 or inputs != layer.inputs or min(shape) < 0 or not _is_dense(x):
+        raise ValueError(f"a layer of {layer.inputs} channels does not take {x.dtype} of shape {x.shape}")
+    if skip is not None and (skip.dtype != np.uint8 or skip.shape != shape or not _is_dense(skip)):
+        raise ValueError(f"to {shape} activations of that shape are added, not {skip.dtype} {skip.shape} of strides {skip.strides}")
+    out = np.empty(shape, np.int32 if sums else np.uint8)
+    checked(
+        _convolve(
+            ctypes.byref(layer),
+            _BEST if variant is None else variants()[variant],
+            *shape[:3],
+            x.__array_interface__["data"][0],
+            *x.strides[:2],
+            None if skip is None else skip.__array_interface__["data"][0],
+            *((0, 0) if skip is None else skip.strides[:2]),
+            None if sums else out,
+            out if sums else None,
+        )
+    )
+    return out
+
+
+class Scaling(Structure):
+    """What parameters are made of accumulators, (C,) each: see `scale`. convolution.c has its twin."""
+
+    FIELDS: ClassVar = dict.fromkeys(("exponents", "factors", "offsets", "lows", "highs"), I32)
+    _fields_ = fields(FIELDS)
+
+
+_scale = function("scale", I32, Integer, Integer, ctypes.POINTER(Scaling), I16)
+
+
+def scale(sums: npt.NDArray[np.int32], by: Scaling) -> npt.NDArray[np.int16]:
+    """Accumulators times factors and 2**-exponents, rounded, plus offsets, within limits: (.., C)."""
+    out = np.empty(sums.shape, np.int16)
+    checked(_scale(sums, sums.size // sums.shape[-1], sums.shape[-1], ctypes.byref(by), out))
+    return out
+
+
+def _is_dense(array: npt.NDArray[np.generic]) -> bool:
+    """Whether each row of pixels is one piece of memory."""
+    return array.shape[3] == 0 or array.strides[2:] == (array.shape[3], 1)
+
+
+_BEST = max(variants().values())

@@ -1,0 +1,115 @@
+"""The pixels of a phase of the photo model. photo.c has the loops, and says what they do."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bbans._core.library import I16, I32, I64, U8, U32, U64, Integer, Structure, checked, fields, function
+from bbans._core.tables import Tables
+
+Bytes = npt.NDArray[np.uint8]
+Shorts = npt.NDArray[np.int16]
+
+
+class Phase(Structure):
+    """What is known of a strip of a phase before its pixels are coded; photo.c has its twin. Made by `phase`."""
+
+    FIELDS: ClassVar = {
+        **dict.fromkeys(("height", "width", "colours", "components"), Integer),
+        **dict.fromkeys(("references", "near", "params", "earlier"), I16),
+        **dict.fromkeys(("nears", "phases", "earlier_height", "earlier_width", "top"), Integer),
+        "places": I64,
+        **dict.fromkeys(("count_places", "adaptive"), Integer),
+    }
+    _fields_ = fields(FIELDS)
+
+
+_STATE = (U64, U32, Integer, Integer)  # head, words, how many there is room for, how many there are
+_TABLES = ctypes.POINTER(Tables)
+_push = function("push_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, I32, I32, _TABLES)
+_pop = function("pop_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, _TABLES)
+_residuals = function("phase_residuals", U8, ctypes.POINTER(Phase), I16, _TABLES)
+
+
+def phase(
+    references: Shorts,
+    params: Shorts,
+    colours: int,
+    near: Shorts | None = None,
+    earlier: Shorts | None = None,
+    top: int = 0,
+    places: npt.NDArray[np.int64] | None = None,
+    adaptive: bool = False,
+) -> Phase:
+    """A strip of a phase.
+
+    Shapes: references (h, w, 3), four times a pixel; params (h, w, 12 K) as `PhotoNetwork.head` gives them; near (n, h, w, 3),
+    four times a pixel that is known, less the reference; earlier (phases, H + 2, W + 2, 3), the residuals of the phases before on
+    the whole grid with a border of zeros, colours in coding order, of which this strip begins at row `top`; places (m, 3) of phase,
+    row and column, where to look in them. colours: 3, or 1 for gray pictures, whose R and B are G.
+    Raises: ValueError for shapes that do not fit together.
+    """
+    height, width, _ = references.shape
+    near = np.zeros((0, height, width, 3), np.int16) if near is None else near
+    earlier = np.zeros((0, height + 2, width + 2, 3), np.int16) if earlier is None else earlier
+    places = np.zeros((0, 3), np.int64) if places is None else places
+    fits = params.shape[:2] == (height, width) and not params.shape[2] % 12 and near.shape[1:] == references.shape
+    if not fits or references.shape[2] != 3 or earlier.ndim != 4 or earlier.shape[3] != 3 or places.shape[1:] != (3,):
+        raise ValueError("the arrays of a phase do not fit together")
+    return Phase(
+        height=height,
+        width=width,
+        colours=colours,
+        components=params.shape[2] // 12,
+        references=references,
+        near=near,
+        params=params,
+        earlier=earlier,
+        nears=len(near),
+        phases=len(earlier),
+        earlier_height=earlier.shape[1],
+        earlier_width=earlier.shape[2],
+        top=top,
+        places=places,
+        count_places=len(places),
+        adaptive=adaptive,
+    )
+
+
+def push_pixels(head: npt.NDArray[np.uint64], words: Any, size: int, pixels: Bytes, strip: Phase, tables: Tables) -> int:
+    """The size of a one-lane message after pushing pixels (h, w, 3). It must have room for all of them. Inverse: `pop_pixels`."""
+    count = strip.height * strip.width * strip.colours
+    starts, freqs = np.empty(count, np.int32), np.empty(count, np.int32)
+    _check(pixels, strip)
+    return checked(
+        _push(head, words, words.size, size, pixels, ctypes.byref(strip), *_room(strip), starts, freqs, ctypes.byref(tables))
+    )
+
+
+def pop_pixels(head: npt.NDArray[np.uint64], words: Any, size: int, pixels: Bytes, strip: Phase, tables: Tables) -> int:
+    """Pop pixels (h, w, 3) into an array. Inverse: `push_pixels`. Raises: CorruptDataError when the message runs dry."""
+    _check(pixels, strip)
+    return checked(_pop(head, words, words.size, size, pixels, ctypes.byref(strip), *_room(strip), ctypes.byref(tables)))
+
+
+def residuals(pixels: Bytes, strip: Phase, tables: Tables) -> Shorts:
+    """The residuals of a known phase, colours in coding order: (h, w, 3)."""
+    _check(pixels, strip)
+    out = np.zeros(pixels.shape, np.int16)
+    checked(_residuals(pixels, ctypes.byref(strip), out, ctypes.byref(tables)))
+    return out
+
+
+def _check(pixels: Bytes, strip: Phase) -> None:
+    if pixels.shape != (strip.height, strip.width, 3):
+        raise ValueError("the arrays of a phase do not fit together")
+
+
+def _room(strip: Phase) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Where the walk notes residuals, with zeros around, and how large errors are."""
+    own = np.zeros(((strip.height + 2) * (strip.width + 4), 3), np.int32)
+    return own, np.full(((strip.height + 1) * (strip.width + 2), 3), 256, np.int32)

@@ -1,0 +1,353 @@
+"""photo.c, in plain Python: slow, and what the compiled core is compared with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bbans.tables import PRECISION, WEIGHT_BITS
+from tests.reference.codecs import peek_one, pop_one, push_one
+from tests.reference.distributions import mixture_total
+from tests.reference.images import fill_mixture
+
+SPREAD_CLASSES = 8
+ENERGY_CLASSES = 16
+PATTERNS = 3**5
+BINS = 16
+MOST_FEATURES = 32
+
+_ONE = 256
+RESIDUAL_LIMIT = 6 * _ONE
+_REST_LIMIT = 64 * _ONE
+_WEIGHT_LIMIT = 1 << 26
+_BIAS_RATE = 5243
+_BIAS_LIMIT = 1 << 21
+_STEP_LIMIT = 64
+_RATE = 6711
+_RATE_START = 50332
+_RATE_HALF = 300
+_BIN_BITS = PRECISION - 4
+_TOTAL = 1 << PRECISION
+_GREEN, _RED, _BLUE = 1, 0, 2
+
+
+def describe(means, indices, weights, spreads):
+    """(centre, spread) of a mixture. Shapes: means, scale indices, weights (K,)."""
+    centre = np.int64(0)
+    for k in range(len(means)):
+        centre += weights[k] * means[k]
+    centre >>= WEIGHT_BITS
+    spread = np.int64(0)
+    for k in range(len(means)):
+        spread += weights[k] * (spreads[indices[k]] + 8 * abs(means[k] - centre))
+    return centre, spread >> WEIGHT_BITS
+
+
+def residual(distance, inverse):
+    """A distance in 1/64 of a pixel value in units of the spread, 8 fractional bits, clamped."""
+    return min(max(distance * inverse >> 18, -RESIDUAL_LIMIT), RESIDUAL_LIMIT)
+
+
+def spread_class(spread):
+    """Octave of the spread: 0 below a quarter of a pixel value, 7 from 16."""
+    found, edge = 0, np.int64(256)
+    while found < SPREAD_CLASSES - 1 and spread >= edge:
+        found += 1
+        edge <<= 1
+    return found
+
+
+def new_state():
+    """Nothing learned yet. Of each colour in coding order: weights, counts, biases, steps, counts, maps, counts."""
+    maps = np.empty((3, SPREAD_CLASSES, BINS + 1), np.int64)
+    for b in range(BINS + 1):
+        maps[:, :, b] = b << _BIN_BITS
+    return (
+        np.zeros((3, SPREAD_CLASSES, MOST_FEATURES), np.int32),
+        np.zeros((3, SPREAD_CLASSES), np.int64),
+        np.zeros((3, PATTERNS), np.int64),
+        np.zeros((3, SPREAD_CLASSES, ENERGY_CLASSES), np.int64),
+        np.zeros((3, SPREAD_CLASSES, ENERGY_CLASSES), np.int64),
+        maps,
+        np.zeros((3, SPREAD_CLASSES), np.int64),
+    )
+
+
+def pattern(features):
+    """The signs of the first five features, those within half a spread being none, as a number to the base of 3."""
+    number = 0
+    for i in range(5):
+        number = 3 * number + (0 if features[i] < -_ONE // 2 else (2 if features[i] > _ONE // 2 else 1))
+    return number
+
+
+def predicted_shift(features, count, weights, bias, spread):
+    """What to add to the means, in 1/64 of a pixel value. Shapes: features, weights (MOST_FEATURES,)."""
+    total = bias
+    for i in range(count):
+        total += np.int64(features[i]) * (weights[i] >> 12)
+    return total * spread >> 24
+
+
+def learn_shift(features, count, weights, gradient, seen):
+    """A step of least mean squares, after ``seen`` symbols of this class."""
+    rate = _RATE + _RATE_START * _RATE_HALF // (_RATE_HALF + seen)
+    scaled = gradient * rate >> 12
+    for i in range(count):
+        weight = np.int64(weights[i]) + (scaled * features[i] >> 8)
+        weights[i] = min(max(weight, -_WEIGHT_LIMIT), _WEIGHT_LIMIT)
+
+
+def likelihood_slope(rest, step, table, factors):
+    """(gradient, stretch): slopes of the logistic log-likelihood by the mean and by the log scale, 12 fractional bits.
+
+    For z the distance from the corrected mean in units of the corrected spread: tanh(z / 2), and z tanh(z / 2) - 1 up to 3.
+    """
+    z = min(max(rest * factors[step + _STEP_LIMIT] >> 16, -4088), 4088)
+    gradient = (table[512 + (z >> 3)] - (_TOTAL >> 1)) >> 11
+    return gradient, min((z * gradient >> 8) - 4096, 3 * 4096)
+
+
+def mapped(share, edges):
+    """The recalibrated share of 2**24. Shapes: edges (BINS + 1,)."""
+    b = min(share >> _BIN_BITS, BINS - 1)
+    return edges[b] + ((edges[b + 1] - edges[b]) * (share - (b << _BIN_BITS)) >> _BIN_BITS)
+
+
+def distance_from(distance, shift, inverse):
+    """A distance from the corrected mean in units of the spread, less tightly clamped than a residual."""
+    return min(max((distance - shift) * inverse >> 18, -_REST_LIMIT), _REST_LIMIT)
+
+
+def learned_bias(bias, gradient):
+    """A bias after a symbol."""
+    return min(max(bias + (gradient * _BIAS_RATE >> 12), -_BIAS_LIMIT), _BIAS_LIMIT)
+
+
+def learned_step(step, stretch, seen):
+    """The correction of a scale, with its 16 fractional bits, after ``seen`` symbols of its classes."""
+    limit = np.int64(_STEP_LIMIT) << 16
+    return min(max(step + (stretch * falling_rate(seen, 3, 328) >> 9), -limit), limit)
+
+
+def falling_rate(seen, offset, least):
+    """max(least, 2**16 // (seen + offset)), mostly without the division."""
+    return np.int64(least) if (seen + offset) * least >= 65536 else 65536 // (seen + offset)
+
+
+def learn_map(edges, low, high, seen):
+    """Move the map towards one under which the shares low..high, those of the symbol that came, are all there is."""
+    rate = falling_rate(seen, 50, 131)
+    inverse = (np.int64(1) << 40) // max(high - low, 1)
+    for b in range(1, BINS):
+        edge = np.int64(b) << _BIN_BITS
+        target = np.int64(0)
+        if edge >= high:
+            target = np.int64(_TOTAL)
+        elif edge > low:
+            target = (edge - low) * inverse >> 16
+        edges[b] += (target - edges[b]) * rate >> 16
+
+
+def mapped_cf(x, means, inverse_scales, weights, edges, table):
+    """(share, cf) at the lower edge of pixel x in 0..256: cf is the start of its interval."""
+    if x <= 0:
+        return np.int64(0), np.int64(0)
+    if x >= 256:
+        return np.int64(_TOTAL), np.int64(_TOTAL)
+    share = mixture_total(x, means, inverse_scales, weights, table) >> WEIGHT_BITS
+    return share, (mapped(share, edges) * (_TOTAL - 256) >> PRECISION) + x
+
+
+def mapped_search(cf, centre, spread, means, inverse_scales, weights, edges, table):
+    """(symbol, share below, share above, start, stop) of the interval that holds cf. Inverse: mapped_cf.
+
+    Steps that begin at about half a spread and double lead from the centre, near which most pixels are, to an interval that holds
+    cf; then halves.
+    """
+    low = min(max((centre + 32) >> 6, 0), 255)
+    step = max(spread >> 11, 1)
+    high = min(low + step, 256)
+    below, start = mapped_cf(low, means, inverse_scales, weights, edges, table)
+    if start > cf:
+        while start > cf:
+            high = low
+            above, stop = below, start
+            low = max(low - step, 0)
+            step *= 2
+            below, start = mapped_cf(low, means, inverse_scales, weights, edges, table)
+    else:
+        above, stop = mapped_cf(high, means, inverse_scales, weights, edges, table)
+        while stop <= cf:
+            low, below, start = high, above, stop
+            step *= 2
+            high = min(high + step, 256)
+            above, stop = mapped_cf(high, means, inverse_scales, weights, edges, table)
+    while high - low > 1:
+        middle = (low + high) >> 1
+        share, edge = mapped_cf(middle, means, inverse_scales, weights, edges, table)
+        if edge <= cf:
+            low, below, start = middle, share, edge
+        else:
+            high, above, stop = middle, share, edge
+    return low, below, above, start, stop
+
+
+def _channel(colour):
+    return _BLUE if colour == 2 else (_RED if colour == 1 else _GREEN)
+
+
+def _gather(features, own, y, x, colour, earlier, row, places, reference, rests, near, channel, centre, inverse):
+    """Fill the features of a symbol; returns how many. (y, x) is its place in ``own``, ``row`` its row in ``earlier``."""
+    features[0] = own[y, x - 1, colour]
+    features[1] = own[y - 1, x, colour]
+    features[2] = own[y - 1, x - 1, colour]
+    features[3] = own[y - 1, x + 1, colour]
+    features[4] = own[y, x - 2, colour]
+    features[5] = own[y - 2, x, colour]
+    count = 6
+    for other in range(colour):
+        features[count] = own[y, x, other]
+        count += 1
+    for other in range(3):
+        if other != colour:
+            features[count] = own[y, x - 1, other]
+            features[count + 1] = own[y - 1, x, other]
+            count += 2
+    for i in range(len(places)):
+        features[count] = earlier[places[i, 0], row + places[i, 1], x - 1 + places[i, 2], colour]
+        count += 1
+    features[count] = residual(16 * reference - centre, inverse)
+    count += 1
+    for other in range(colour):
+        features[count] = residual(16 * rests[other], inverse)
+        count += 1
+    for i in range(len(near)):
+        features[count] = residual(16 * np.int64(near[i, y - 2, x - 2, channel]), inverse)
+        count += 1
+    return count
+
+
+def _energy(errors, y, x, colour, earlier, row, places):
+    """The mean error of the symbols around, in 1/256 of a spread. ``errors`` has a row and a column of 256 around.
+
+    Of the phases before, it is the distance from the networks' mixtures that counts, and the two nearest count twice.
+    """
+    total = 2 * errors[y, x - 1, colour] + 2 * errors[y - 1, x, colour] + errors[y - 1, x - 1, colour]
+    if colour == 0:
+        total += errors[y, x - 1, colour] + errors[y - 1, x, colour] + errors[y - 1, x + 1, colour]
+    elif colour == 1:
+        total += errors[y - 1, x + 1, colour] + 2 * errors[y, x, 0]
+    else:
+        total += errors[y, x, 0] + 2 * errors[y, x, 1]
+    if len(places) == 0:
+        return total >> 3
+    for i in range(6):
+        error = abs(np.int64(earlier[places[i, 0], row + places[i, 1], x + places[i, 2], colour]))
+        total += 2 * error if i < 2 else error
+    return total >> 4
+
+
+def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, params, colours, earlier, top, places,
+          adaptive, tables):  # fmt: skip
+    """Go through a phase in reading order: pop its pixels, or note their intervals. (head, size); size -1: the message ran dry."""
+    table, exponentials, inverse_scales, spreads, energies, factors = tables
+    k = params.shape[2] // 12
+    logits, means, indices = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
+    scales, weights = np.empty(k, np.int64), np.empty(k, np.int64)
+    features = np.zeros(MOST_FEATURES, np.int32)
+    rests = np.zeros(3, np.int64)
+    own = np.zeros((pixels.shape[0] + 2, pixels.shape[1] + 4, 3), np.int32)  # residuals, with zeros above and at the sides
+    errors = np.full((pixels.shape[0] + 1, pixels.shape[1] + 2, 3), 256, np.int64)
+    linear, linear_seen, biases, steps, steps_seen, maps, maps_seen = new_state()
+    shift, step, count, signs, kind, energy = 0, 0, 0, 0, 0, 0
+    n = 0
+    for y in range(pixels.shape[0]):
+        for x in range(pixels.shape[1]):
+            row = params[y, x]
+            for colour in range(colours):
+                channel = _channel(colour)
+                reference = np.int64(references[y, x, channel])
+                fill_mixture(row, reference, 3, colour, rests[0], rests[1], logits, means, indices, weights, exponentials)
+                centre, spread = describe(means, indices, weights, spreads)
+                inverse = (1 << 30) // spread
+                kind = spread_class(spread)
+                edges = maps[colour, kind]
+                if adaptive:
+                    count = _gather(features, own, y + 2, x + 2, colour, earlier, top + y + 1, places, reference, rests, near,
+                                    channel, centre, inverse)  # fmt: skip
+                    signs = pattern(features)
+                    energy = energies[_energy(errors, y + 1, x + 1, colour, earlier, top + y + 1, places)]
+                    shift = predicted_shift(features, count, linear[colour, kind], biases[colour, signs], spread)
+                    step = (steps[colour, kind, energy] + (1 << 15)) >> 16
+                for i in range(k):
+                    means[i] += shift
+                    scales[i] = inverse_scales[min(max(indices[i] + step, 0), len(inverse_scales) - 1)]
+                if decoding:
+                    cf = peek_one(head, PRECISION)
+                    symbol, low, high, start, stop = mapped_search(cf, centre + shift, spread, means, scales, weights, edges, table)
+                    head, size = pop_one(head, words, size, start, stop - start, PRECISION)
+                    if size < 0:
+                        return head, size
+                    pixels[y, x, channel] = symbol
+                else:
+                    symbol = np.int64(pixels[y, x, channel])
+                    low, start = mapped_cf(symbol, means, scales, weights, edges, table)
+                    high, stop = mapped_cf(symbol + 1, means, scales, weights, edges, table)
+                    starts[n], freqs[n] = start, stop - start
+                    n += 1
+                rests[colour] = 4 * symbol - reference
+                if not adaptive:
+                    continue
+                distance = 64 * symbol - centre
+                own[y + 2, x + 2, colour] = residual(distance, inverse)
+                rest = distance_from(distance, shift, inverse)
+                errors[y + 1, x + 1, colour] = min(abs(rest), RESIDUAL_LIMIT)
+                gradient, stretch = likelihood_slope(rest, step, table, factors)
+                linear_seen[colour, kind] += 1
+                learn_shift(features, count, linear[colour, kind], gradient, linear_seen[colour, kind])
+                biases[colour, signs] = learned_bias(biases[colour, signs], gradient)
+                steps_seen[colour, kind, energy] += 1
+                steps[colour, kind, energy] = learned_step(steps[colour, kind, energy], stretch, steps_seen[colour, kind, energy])
+                maps_seen[colour, kind] += 1
+                learn_map(edges, low, high, maps_seen[colour, kind])
+            if colours == 1:
+                pixels[y, x, _RED] = pixels[y, x, _GREEN]
+                pixels[y, x, _BLUE] = pixels[y, x, _GREEN]
+    return head, size
+
+
+def push_pixels(head, words, size, pixels, references, near, params, colours, earlier, top, places, adaptive, tables):
+    """(head, size) after pushing a phase's pixels. The message must have room for all of them."""
+    count = pixels.shape[0] * pixels.shape[1] * colours
+    starts, freqs = np.empty(count, np.int32), np.empty(count, np.int32)
+    _walk(False, head, words, size, starts, freqs, pixels, references, near, params, colours, earlier, top, places, adaptive,
+          tables)  # fmt: skip
+    for i in range(count - 1, -1, -1):
+        head, size = push_one(head, words, size, np.int64(starts[i]), np.int64(freqs[i]), PRECISION)
+    return head, size
+
+
+def pop_pixels(head, words, size, pixels, references, near, params, colours, earlier, top, places, adaptive, tables):
+    """(head, size) after popping a phase's pixels into ``pixels``; size -1 when the message ran dry. Inverse: push_pixels."""
+    none = np.empty(0, np.int32)
+    return _walk(True, head, words, size, none, none, pixels, references, near, params, colours, earlier, top, places,
+                 adaptive, tables)  # fmt: skip
+
+
+def residuals(pixels, references, params, colours, tables):
+    """The residuals of a known phase, colours in coding order: (h, w, 3) int16."""
+    out = np.zeros(pixels.shape, np.int16)
+    _, exponentials, _, spreads, _, _ = tables
+    k = params.shape[2] // 12
+    logits, means, indices = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
+    weights, rests = np.empty(k, np.int64), np.zeros(3, np.int64)
+    for y in range(pixels.shape[0]):
+        for x in range(pixels.shape[1]):
+            for colour in range(colours):
+                symbol = np.int64(pixels[y, x, _channel(colour)])
+                reference = np.int64(references[y, x, _channel(colour)])
+                fill_mixture(params[y, x], reference, 3, colour, rests[0], rests[1], logits, means, indices, weights, exponentials)
+                centre, spread = describe(means, indices, weights, spreads)
+                out[y, x, colour] = residual(64 * symbol - centre, (1 << 30) // spread)
+                rests[colour] = 4 * symbol - reference
+    return out
