@@ -13,7 +13,7 @@ from typing import Any
 from bbans.training.callbacks import Callbacks, Status
 
 from . import output
-from .progress import Line, duration
+from .progress import ProgressLine, duration
 
 IMPATIENCE_SECONDS = 3.0
 """A signal counts as a second one only so much after the first: a terminal and torchrun both send it."""
@@ -56,7 +56,7 @@ class Console(Callbacks):
 
     def __init__(self, interruption: Interruption, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self.interruption, self.quiet, self.clock = interruption, quiet, clock
-        self.line = Line(quiet, patience_seconds=0.0, pause_seconds=1.0, clock=clock)
+        self.line = ProgressLine(quiet, patience_seconds=0.0, pause_seconds=1.0, clock=clock)
         self.valid: float | None = None
         self._silence = SILENCE_SECONDS[0]
         self._last, self._said_at, self._shown_at = "", clock(), clock()  # what was said last that was new, when, and any line

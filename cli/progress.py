@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 
-class Line:
+class ProgressLine:
     """The line that changes. Without a terminal, or if it is to be quiet, there is none.
 
     Args:
@@ -49,7 +49,7 @@ class Line:
             self._shown = False
 
 
-class Ticker(Line):
+class Ticker(ProgressLine):
     """Counts the steps of a work."""
 
     def __call__(self, what: str, done: int, total: int) -> None:

@@ -22,13 +22,13 @@ from .export import SUFFIX, model_name
 from .sizes import DEFAULTS, sizes_of
 
 if TYPE_CHECKING:
-    from bbans.training.run import Rates
+    from bbans.training.run import FileRates
 
 BATCHES = ", ".join(f"{name} {family.batch}" for name, family in families().items())
 
 
 @dataclass(frozen=True)
-class Options:
+class TrainOptions:
     """What the user asks for, as click parses it."""
 
     inputs: tuple[Path, ...]
@@ -173,7 +173,7 @@ def command(**options: Any) -> int:
       vaezip train train-images-idx3-ubyte.gz --model markov --binarise sampled --out digits.safetensors
       torchrun --nproc-per-node 2 --no-python vaezip train photos --out mine.safetensors --device cuda
     """
-    wanted = Options(**options)
+    wanted = TrainOptions(**options)
     schedule, name = check(wanted)
     out = wanted.out
     with Interruption() as interruption:
@@ -194,7 +194,7 @@ def command(**options: Any) -> int:
     return 0
 
 
-def check(options: Options) -> tuple[Schedule, str]:
+def check(options: TrainOptions) -> tuple[Schedule, str]:
     """The schedule that the options ask for, and the model's name. Raises: UsageError."""
     context = click.get_current_context()
     if options.minutes is not None and options.steps is not None:
@@ -240,7 +240,7 @@ def check_outputs(out: Path, force: bool) -> None:
             files.check_target(companion, files.PIPE, force=force)
 
 
-def train(options: Options, name: str, schedule: Schedule, console: Console) -> list[Rates]:
+def train(options: TrainOptions, name: str, schedule: Schedule, console: Console) -> list[FileRates]:
     """Everything that takes torch."""
     began = time.monotonic()
     first = os.environ.get("RANK", "0") == "0"
@@ -292,7 +292,7 @@ def train(options: Options, name: str, schedule: Schedule, console: Console) -> 
         processes.close()
 
 
-def table(rates: list[Rates]) -> str:
+def table(rates: list[FileRates]) -> str:
     """Training and validation pictures side by side, as real files."""
     rows = [["bits/dim of whole files", *(rate.name for rate in rates)]]
     rows.append(["pictures, all decoded and compared", *(str(rate.pictures) for rate in rates)])

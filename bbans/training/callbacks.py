@@ -27,7 +27,7 @@ class Callbacks:
         """Something that the user should know."""
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """So many pictures of a total are read or measured; `what` says it in words."""
+        """So many pictures of a total are read or measured: `what` says which."""
 
     def step(self, status: Callable[[], Status]) -> None:
         """After every step. To call the argument costs a wait for the device."""
@@ -46,7 +46,7 @@ class Callbacks:
 
 
 class Stopped(Exception):
-    """A callback asked for it. `step` is the last one, which the checkpoint has; None where no step was made."""
+    """A callback stopped the run. The checkpoint holds `step`, the last one; None where this session took none."""
 
     def __init__(self, step: int | None = None, steps: int | None = None) -> None:
         super().__init__(step)

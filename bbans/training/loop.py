@@ -23,7 +23,7 @@ from bbans.training.data.batches import batches_from
 from bbans.training.distributed import Processes
 from bbans.training.journal import Journal
 from bbans.training.schedule import Schedule
-from bbans.training.tasks.task import Task
+from bbans.training.tasks.task import TrainingTask
 from bbans.training.time_budget import Pace, make_budget
 from bbans.training.trainer import Trainer
 
@@ -51,7 +51,7 @@ class Machine:
 
 
 def train(
-    task: Task,
+    task: TrainingTask,
     schedule: Schedule,
     checkpoint: Path,
     *,
@@ -66,8 +66,8 @@ def train(
     """Train, or go on from `checkpoint` where it exists, and return the averaged model, quantised.
 
     Args:
-        start: weights to start from; of the same config.
-        journal: gets a row for every report, and what else is to be known of the run.
+        start: weights to start from, of the same config.
+        journal: gets a row for every report, and others about the run.
         clock: seconds; the time limit counts from `began` on, to the last checkpoint.
     Raises: Stopped; TrainingError for a checkpoint of another run, or when nothing can be learned; CorruptDataError for a broken
     checkpoint; OSError when one cannot be written.
@@ -99,7 +99,7 @@ def train(
 class _Run:
     """The arguments of `train`, and what they become."""
 
-    task: Task
+    task: TrainingTask
     schedule: Schedule
     checkpoint: Path
     start: Weights | None
@@ -214,7 +214,7 @@ class _Run:
         self.journal.add({"kind": kind, **row})
 
     def _about(self) -> dict[str, Any]:
-        """What else is to be known of a run and its machine."""
+        """The run and its machine, for the journal."""
         device = self.machine.device
         about: dict[str, Any] = self.identity()
         about |= {**self.task.counts(), "processes": self.processes.size}

@@ -11,13 +11,13 @@ import torch
 from bbans.exact.qat import Quantised
 from bbans.models.config import ImageConfig, PictureConfig
 from bbans.models.losses import Bits
-from bbans.training.data.batches import Batch, uniform
+from bbans.training.data.batches import PixelsAndNoise, uniform
 from bbans.training.data.pictures import Pixels
 
 BATCH = 250  # images at a time
 
 
-def evaluate(model: Quantised, batches: Iterable[Batch], autocast: bool) -> dict[str, float]:
+def evaluate(model: Quantised, batches: Iterable[PixelsAndNoise], autocast: bool) -> dict[str, float]:
     """The mean negative ELBO of pictures in bits/dim, `neg_elbo`, and the KL term's part, `kl`. Each picture counts alike."""
     device = next(model.parameters()).device
     likelihood = kl = 0.0
@@ -37,7 +37,7 @@ def evaluate_photos(model: Quantised, photos: Sequence[Pixels], side: int = 256,
     """`evaluate` of the centre crops of photos, as large as the side and the photo allow. The same for the same model."""
     config = cast(PictureConfig, model.config)
 
-    def crops() -> Iterator[Batch]:
+    def crops() -> Iterator[PixelsAndNoise]:
         for index, photo in enumerate(photos):
             size = 1 << min(side, *photo.shape[:2]).bit_length() - 1
             top, left = (photo.shape[0] - size) // 2, (photo.shape[1] - size) // 2
@@ -51,7 +51,7 @@ def evaluate_images(model: Quantised, pixels: Pixels, autocast: bool = True) -> 
     """`evaluate` of images (N, H, W, C). The same for the same model."""
     noise = cast(ImageConfig, model.config).latent_count
 
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[PixelsAndNoise]:
         for first in range(0, len(pixels), BATCH):
             x = torch.from_numpy(pixels[first : first + BATCH])
             yield x, uniform(np.random.default_rng((1, first)), len(x), noise)

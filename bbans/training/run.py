@@ -14,11 +14,11 @@ from bbans.training.journal import Journal
 from bbans.training.loop import Machine, train
 from bbans.training.outputs import Outputs
 from bbans.training.schedule import Schedule
-from bbans.training.tasks.task import Measured, Task
+from bbans.training.tasks.task import Measured, TrainingTask
 
 
 @dataclass(frozen=True)
-class Rates:
+class FileRates:
     """Bits/dim of real files, all decoded and compared; and of other codes of the same pictures, by name."""
 
     name: str
@@ -28,7 +28,7 @@ class Rates:
 
 
 def run(
-    task: Task,
+    task: TrainingTask,
     out: Outputs,
     id: str,
     schedule: Schedule,
@@ -41,12 +41,12 @@ def run(
     evaluated: bool = True,
     clock: Callable[[], float] = time.monotonic,
     began: float | None = None,
-) -> list[Rates]:
+) -> list[FileRates]:
     """Train, export, and measure real files; the rates of training and validation pictures.
 
     Only the first process writes; the others return no rates. Arguments as of `train`, and:
         id: name that files coded with the model will carry.
-        threads, evaluated: of the measuring in real files, and whether to do it.
+        threads, evaluated: for real files at the end, and whether to measure them.
     Raises: as `train`; VerifyError; Stopped.
     """
     began = clock() if began is None else began
@@ -79,7 +79,7 @@ def run(
     return rates
 
 
-def mean_rates(name: str, measured: list[Measured]) -> Rates:
+def mean_rates(name: str, measured: list[Measured]) -> FileRates:
     """All bits over all dimensions: of our files, and of each other code over those pictures that have it."""
 
     def rate(other: str) -> float | None:
@@ -87,4 +87,4 @@ def mean_rates(name: str, measured: list[Measured]) -> Rates:
         return sum(bits for bits, _ in pairs) / sum(dims for _, dims in pairs) if pairs else None
 
     ours = 8 * sum(files.file_bytes for files in measured) / sum(files.dims for files in measured)
-    return Rates(name, sum(files.pictures for files in measured), ours, {other: rate(other) for other in measured[0].others})
+    return FileRates(name, sum(files.pictures for files in measured), ours, {other: rate(other) for other in measured[0].others})

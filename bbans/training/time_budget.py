@@ -1,11 +1,11 @@
 """How far a run is, from 0 to 1: by its steps, or by the clock.
 
-A run with a time limit has no plan of steps that a busy machine could upset. Before every step it looks at the clock, and what the
-last step took of the time that was left then, it takes of the share that was left. So the share follows the time however fast the
-steps are, and rate, KL weight and rounding follow the share (`bbans.training.schedule`).
+A run with a time limit has no plan of steps that a busy machine could upset. It looks at the clock before every step: the part of
+the remaining time that the last step has taken is taken off the remaining share too. So the share follows the time, however fast
+the steps are, and rate, KL weight and rounding follow the share (`bbans.training.schedule`). Loading and compiling use up time,
+but no share.
 
-Compiling and loading take nothing of the share. Of several processes the clock of the first one counts: `look` is what a process
-sees, `advance` what all of them are told.
+With several processes the clock of the first one counts: `look` is what a process says, `advance` takes what the first one said.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from bbans.training.schedule import Schedule
 
 ROWS, LEAST_EVERY = 50, 100  # reports of a run, unless it has fewer steps than so many for each
 REPORTS_SHARE = 0.05  # of the time at most goes into reports, but for the last one
-MOST_ADVANCE = 30.0  # over the steps so far: most of the share that a step takes. After a long halt the rate still falls in steps
+MOST_ADVANCE = 30.0  # over the number of steps so far: the largest share of a step, so that the rate falls in steps after a halt
 RECENT = 50  # steps whose mean time is the pace
 
 
 class Pace:
-    """Seconds of a step and of a report, as they were of late."""
+    """Seconds that recent steps and reports have taken."""
 
     def __init__(self) -> None:
         self.step = self.report = 0.0
@@ -35,7 +35,7 @@ class Pace:
         return not self._steps
 
     def add_step(self, quantised: bool, seconds: float) -> None:
-        """Count a step. The first without rounding and the first with it are left out: they may compile."""
+        """Add a step. The first without rounding and the first with it are left out: they may compile."""
         if quantised is not self._quantised:
             self._quantised, self._steps = quantised, 0
             return
@@ -43,7 +43,7 @@ class Pace:
         self.step += (seconds - self.step) / min(self._steps, RECENT)
 
     def add_report(self, seconds: float) -> None:
-        """Count a report."""
+        """Add a report."""
         self._reports += 1
         self.report += (seconds - self.report) / min(self._reports, 3)
 
@@ -56,13 +56,13 @@ class Budget(Protocol):
         """How much of the run is done: 1 at its end."""
 
     def look(self) -> list[float]:
-        """What this process would tell the others before a step."""
+        """What this process says before a step."""
 
     def advance(self, step: int, told: list[float]) -> bool:
-        """After that step, counted from 1, with what the first process told. Returns whether a report is due."""
+        """After that step, counted from 1, with what the first process said. Returns whether a report is due."""
 
     def remaining(self, step: int) -> tuple[int, float]:
-        """Steps of the whole run and seconds that are left, as far as is known after that step."""
+        """Steps of the whole run, and seconds that are left, as estimated after that step."""
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint; `make_budget` takes it."""
@@ -125,7 +125,7 @@ class TimeBudget:
     def advance(self, step: int, told: list[float]) -> bool:
         taken, due = told
         wanted, most = (1 - self.share) * taken, MOST_ADVANCE / step
-        self.share = 1.0 if taken > 0.999 and wanted <= most else self.share + min(wanted, most)  # they are told in float32
+        self.share = 1.0 if taken > 0.999 and wanted <= most else self.share + min(wanted, most)  # which came as float32
         if self.share == 1 or (step % self.every == 0 if self.every else due > 0):
             self.reported = self.share
             return True

@@ -103,7 +103,7 @@ class Trainer:
         return {"loss": loss, "train": bits, "train_kl": kl}
 
     def clear(self) -> None:
-        """Begin new means."""
+        """Start the means anew."""
         self.sums.zero_()
         self.summed = self.skipped = 0
 
@@ -124,7 +124,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there. Inverse: state."""
+        """Go on from a state. Inverse: state."""
         self.step, self.summed, self.skipped = state["step"], state["summed"], state["skipped"]
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])

@@ -24,7 +24,7 @@ from bbans.training import checkpoint as checkpoints
 from bbans.training import loop, trainer
 from bbans.training.callbacks import Status, Stopped
 from bbans.training.data.batches import CropBatches
-from bbans.training.data.crops import Crops
+from bbans.training.data.crops import RandomCrops
 from bbans.training.data.photos import Photo, PhotoSet
 from bbans.training.journal import Journal
 from bbans.training.loop import Machine, train
@@ -238,7 +238,7 @@ def test_only_some_layers_learn(tmp_path: Path) -> None:
 
 def test_gradients_that_are_not_finite_change_nothing(tmp_path: Path) -> None:
     trainer = Trainer(random_vae(), QUICK, float32=True)
-    x, noise = CropBatches(Crops(PIXELS, 32, 0), 2, TINY.noise_size(32))[0]
+    x, noise = CropBatches(RandomCrops(PIXELS, 32, 0), 2, TINY.noise_size(32))[0]
     x = x.permute(0, 3, 1, 2)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.advance(x, torch.full_like(noise, float("nan")), quantised=False, rate=1e-3, kl_weight=1.0)

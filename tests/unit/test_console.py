@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from vaezip_cli import progress
 from vaezip_cli.console import Console, Interruption, describe
-from vaezip_cli.progress import Line, Ticker
+from vaezip_cli.progress import ProgressLine, Ticker
 
 from bbans.training.callbacks import Status
 
@@ -146,7 +146,7 @@ def test_ticker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_line_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    line = Line(quiet=False, patience_seconds=0.0)
+    line = ProgressLine(quiet=False, patience_seconds=0.0)
     line.show("text")
     line.clear()
     assert not line.due and capsys.readouterr().err == ""

@@ -13,7 +13,7 @@ from bbans.errors import TrainingError, UnsupportedImageError
 from bbans.training.callbacks import Stopped
 from bbans.training.data import images as image_sets
 from bbans.training.data.batches import CropBatches, ImageBatches, batches_from, order, uniform
-from bbans.training.data.crops import Crops, change_acquisition
+from bbans.training.data.crops import RandomCrops, change_acquisition
 from bbans.training.data.images import ImageSet, binarise, image_set, read_images
 from bbans.training.data.photos import Photo, PhotoSet, read_photos
 from bbans.training.data.pictures import divide, fingerprint, hold_out, without
@@ -186,8 +186,8 @@ def test_binarised() -> None:
 
 
 def test_crops_are_a_function_of_seed_and_index() -> None:
-    crops = Crops(PIXELS, 32, seed=7)
-    again = Crops([photo.copy() for photo in PIXELS], 32, seed=7)
+    crops = RandomCrops(PIXELS, 32, seed=7)
+    again = RandomCrops([photo.copy() for photo in PIXELS], 32, seed=7)
     forward = [crops.sample(index, 5) for index in range(30)]
     backward = [again.sample(index, 5) for index in reversed(range(30))][::-1]
     for (x, noise), (y, other) in zip(forward, backward, strict=True):
@@ -197,16 +197,16 @@ def test_crops_are_a_function_of_seed_and_index() -> None:
         assert np.array_equal(noise, other)
         assert 0 < noise.min() < noise.max() < 1
     assert len({x.tobytes() for x, _ in forward}) == 30
-    assert not np.array_equal(forward[0][0], Crops(PIXELS, 32, seed=8).sample(0, 5)[0])
+    assert not np.array_equal(forward[0][0], RandomCrops(PIXELS, 32, seed=8).sample(0, 5)[0])
 
 
 def test_noise_does_not_depend_on_the_photos() -> None:
-    assert np.array_equal(Crops(PIXELS, 32, 1).sample(3, 9)[1], Crops(PIXELS[:1], 16, 1).sample(3, 9)[1])
+    assert np.array_equal(RandomCrops(PIXELS, 32, 1).sample(3, 9)[1], RandomCrops(PIXELS[:1], 16, 1).sample(3, 9)[1])
 
 
 def test_plain_crops_are_parts_of_a_photo() -> None:
     photo = np.arange(40 * 50 * 3).reshape(40, 50, 3).astype(np.uint8)
-    crops = Crops([photo], 24, seed=0, augment=False)
+    crops = RandomCrops([photo], 24, seed=0, augment=False)
     windows = np.lib.stride_tricks.sliding_window_view(photo, (24, 24), axis=(0, 1)).transpose(0, 1, 3, 4, 2).reshape(-1, 24, 24, 3)
     for index in range(6):
         crop = crops.sample(index, 1)[0]
@@ -225,7 +225,7 @@ def test_acquisitions_change_some_crops() -> None:
 
 
 def test_batches_of_crops_are_consecutive_samples() -> None:
-    crops = Crops(PIXELS, 32, 0)
+    crops = RandomCrops(PIXELS, 32, 0)
     x, noise = CropBatches(crops, 3, 10)[2]
     assert x.shape == (3, 32, 32, 3)
     pixels, uniform = crops.sample(7, 10)
@@ -279,7 +279,7 @@ def test_noise_stays_inside() -> None:
 @pytest.mark.parametrize("sampled", [None, False, True])
 def test_processes_share_a_batch(sampled: bool | None) -> None:
     """Of crops, and of images."""
-    crops, pixels = Crops(PIXELS, 16, 0), drawings(30)
+    crops, pixels = RandomCrops(PIXELS, 16, 0), drawings(30)
 
     def batch(count: int, rank: int = 0, size: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
         if sampled is None:
@@ -293,7 +293,7 @@ def test_processes_share_a_batch(sampled: bool | None) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("workers", [0, 1, 2])
-@pytest.mark.parametrize("batches", [CropBatches(Crops(PIXELS, 16, 0), 3, 5), ImageBatches(drawings(30), 3, 5, 5, True)])
+@pytest.mark.parametrize("batches", [CropBatches(RandomCrops(PIXELS, 16, 0), 3, 5), ImageBatches(drawings(30), 3, 5, 5, True)])
 def test_batches_do_not_depend_on_who_makes_them(batches: CropBatches | ImageBatches, workers: int) -> None:
     state = torch.get_rng_state()
     with closing(batches_from(batches, 4, CPU, workers)) as ahead:

@@ -1,12 +1,11 @@
-"""Batches of crops and of images, and batches of any kind made ahead of the steps that take them.
+"""Batches of crops and of images, prepared ahead of the steps that use them.
 
-A batch is a function of the step, so that workers in the background change when it is made and not what is in it. The workers are
-processes: a crop is a handful of small calls of numpy and Pillow, and in threads these would keep the interpreter from
-launching the network's kernels.
+A batch is a function of the seed and the step: workers in the background change when it is prepared, not what is in it. The workers
+are processes. A crop is a handful of small calls of numpy and Pillow, which in threads would keep the interpreter from launching
+the network's kernels.
 
-A batch of images is cut from one permutation of all images after the other. The permutation is a function of the seed and the
-epoch; the noise of the latents and, where 8-bit samples are drawn anew as 0 or 1 for every use, their draws are functions of the
-seed and the step: of the batch of all processes together, of which each takes its rows.
+Batches of images run through one permutation of all images after the other, one an epoch. The noise of the latents, and the draws
+where 8-bit samples become 0 or 1 anew for every use, are those of the batch of all processes, of which each takes its rows.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bbans.training.data.crops import Crops
+from bbans.training.data.crops import RandomCrops
 from bbans.training.data.images import binarise
 from bbans.training.data.pictures import Pixels
 
-Batch = tuple[Tensor, Tensor]
+PixelsAndNoise = tuple[Tensor, Tensor]
 """x (B, H, W, C) uint8 and the noise of its latents (B, n), uniform in (0, 1)."""
 
 AHEAD = 4  # batches that each worker may be ahead
@@ -35,19 +34,19 @@ NOISE, DRAWS = 1, 2  # streams of a step's random numbers
 
 
 @dataclass(frozen=True)
-class CropBatches(Dataset[Batch]):
+class CropBatches(Dataset[PixelsAndNoise]):
     """The batches of one of `size` processes by step: crops (count, side, side, 3) uint8 and their noise (count, n).
 
     All processes together take the samples `step * count * size` and on, whatever their number.
     """
 
-    crops: Crops
+    crops: RandomCrops
     count: int
     noise: int
     rank: int = 0
     size: int = 1
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> PixelsAndNoise:
         first = (step * self.size + self.rank) * self.count
         samples = [self.crops.sample(index, self.noise) for index in range(first, first + self.count)]
         x, noise = (torch.from_numpy(np.stack(parts)) for parts in zip(*samples, strict=True))
@@ -55,7 +54,7 @@ class CropBatches(Dataset[Batch]):
 
 
 @dataclass(frozen=True)
-class ImageBatches(Dataset[Batch]):
+class ImageBatches(Dataset[PixelsAndNoise]):
     """The batches of one of `size` processes by step: images (count, H, W, C) uint8 and their noise (count, n).
 
     All processes together take the samples `step * count * size` and on, whatever their number. `sampled`: images are 8-bit, and
@@ -70,7 +69,7 @@ class ImageBatches(Dataset[Batch]):
     rank: int = 0
     size: int = 1
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> PixelsAndNoise:
         total = self.count * self.size
         rows = slice(self.rank * self.count, (self.rank + 1) * self.count)
         x = self.pixels[order(self.seed, len(self.pixels), step * total + rows.start, self.count)]
@@ -102,11 +101,11 @@ def _permutation(seed: int, images: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, epoch)).permutation(images)
 
 
-def batches_from(batches: Dataset[Batch], step: int, device: torch.device, workers: int) -> Generator[Batch]:
+def batches_from(batches: Dataset[PixelsAndNoise], step: int, device: torch.device, workers: int) -> Generator[PixelsAndNoise]:
     """The batches of that step and all later ones, on the device: x (B, C, H, W) uint8, channels last, and noise (B, n).
 
     Args:
-        workers: processes in the background; with 0 each batch is made when it is asked for.
+        workers: processes in the background; with 0 each batch is prepared when it is needed.
     """
     on_gpu = device.type == "cuda"
     loader = DataLoader(

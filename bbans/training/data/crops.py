@@ -19,14 +19,13 @@ from bbans.training.data.pictures import Pixels
 P_CHROMA, P_GRAIN, P_BLUR, P_SHARPEN, P_DOWNSCALE, P_COLOUR = 0.2, 0.22, 0.12, 0.1, 0.25, 0.15
 
 
-class Crops:
-    """Random square crops of photos, by sample index.
+class RandomCrops:
+    """Random square crops of photos, by sample index, flipped and transposed.
 
     Args:
         photos: arrays (H, W, 3).
         side: of a crop, in pixels.
-        seed: of everything random.
-        augment: imitate other acquisitions as well as flipping and transposing.
+        augment: imitate other acquisitions too.
     """
 
     def __init__(self, photos: Sequence[Pixels], side: int, seed: int, augment: bool = True) -> None:
@@ -37,7 +36,7 @@ class Crops:
     def sample(self, index: int, noise_size: int) -> tuple[Pixels, NDArray[np.float32]]:
         """The crop (side, side, 3) of that index and its noise (noise_size,), uniform in (0, 1)."""
         rng = np.random.default_rng((self.seed, index))
-        # of a generator of its own: models with latents and without see the same crops
+        # from its own generator: models with latents and without get the same crops
         noise = np.random.default_rng((self.seed, index, 1)).uniform(1e-6, 1 - 1e-6, noise_size).astype(np.float32)
         photo = self.photos[min(int(np.searchsorted(self._edges, rng.random())), len(self.photos) - 1)]
         scale = 1.0

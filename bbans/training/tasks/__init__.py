@@ -12,7 +12,7 @@ from bbans.models.weights import Weights
 from bbans.training.callbacks import Callbacks
 from bbans.training.tasks.images import read_image_task
 from bbans.training.tasks.photo import read_photo_task
-from bbans.training.tasks.task import Task
+from bbans.training.tasks.task import TrainingTask
 
 
 def read_task(
@@ -26,7 +26,7 @@ def read_task(
     binarised: str | None = None,
     omit: Sequence[Path] = (),
     callbacks: Callbacks | None = None,
-) -> Task:
+) -> TrainingTask:
     """A model of a family and the pictures of the inputs: of any size, or images of one size, as the family says.
 
     Args:

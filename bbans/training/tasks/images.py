@@ -18,7 +18,7 @@ from bbans.models.config import ImageConfig, to_json
 from bbans.models.registry import families
 from bbans.models.weights import Weights
 from bbans.training.callbacks import Callbacks
-from bbans.training.data.batches import Batch, ImageBatches
+from bbans.training.data.batches import ImageBatches, PixelsAndNoise
 from bbans.training.data.images import HELD_OUT_MOST, ImageSet, binarise, read_images
 from bbans.training.data.pictures import Pixels, divide, fingerprint
 from bbans.training.distributed import Processes
@@ -58,7 +58,7 @@ class ImageTask:
     def make(self, start: Weights | None) -> Quantised:
         return families()[self.family].make(self.config, start)
 
-    def batches(self, schedule: Schedule, processes: Processes) -> Dataset[Batch]:
+    def batches(self, schedule: Schedule, processes: Processes) -> Dataset[PixelsAndNoise]:
         pixels, sampled = self.images.pixels, self.binarised == "sampled"
         if self.binarised == "threshold":
             pixels = binarise(pixels, "threshold", np.random.default_rng(0))

@@ -20,8 +20,8 @@ from bbans.models.config import PictureConfig, to_json
 from bbans.models.registry import families
 from bbans.models.weights import PHOTO, Weights
 from bbans.training.callbacks import Callbacks
-from bbans.training.data.batches import Batch, CropBatches
-from bbans.training.data.crops import Crops
+from bbans.training.data.batches import CropBatches, PixelsAndNoise
+from bbans.training.data.crops import RandomCrops
 from bbans.training.data.photos import HELD_OUT_MOST, Photo, PhotoSet, read_photos
 from bbans.training.data.pictures import Pixels, divide, fingerprint
 from bbans.training.distributed import Processes
@@ -52,8 +52,8 @@ class PhotoTask:
     def make(self, start: Weights | None) -> Quantised:
         return families()[self.family].make(self.config, start)
 
-    def batches(self, schedule: Schedule, processes: Processes) -> Dataset[Batch]:
-        crops = Crops(self.photos.pixels, schedule.side, schedule.seed)
+    def batches(self, schedule: Schedule, processes: Processes) -> Dataset[PixelsAndNoise]:
+        crops = RandomCrops(self.photos.pixels, schedule.side, schedule.seed)
         noise = self.config.noise_size(schedule.side)
         return CropBatches(crops, share(schedule, processes), noise, processes.rank, processes.size)
 

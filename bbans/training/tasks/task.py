@@ -16,7 +16,7 @@ from bbans.errors import TrainingError
 from bbans.exact.qat import Quantised
 from bbans.models.weights import Weights
 from bbans.training.callbacks import Callbacks
-from bbans.training.data.batches import Batch
+from bbans.training.data.batches import PixelsAndNoise
 from bbans.training.distributed import Processes
 from bbans.training.schedule import Schedule
 
@@ -36,7 +36,7 @@ class Measured:
     row: dict[str, Any]
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """A family of models, the config of one, and the pictures to train on and to measure with.
 
     Its model's forward is x (B, C, H, W) uint8, noise (B, n) -> bbans.models.losses.Bits.
@@ -54,7 +54,7 @@ class Task(Protocol):
     def make(self, start: Weights | None) -> Quantised:
         """The model, to begin with or as these weights have it. Raises: ModelError for weights of another config."""
 
-    def batches(self, schedule: Schedule, processes: Processes) -> Dataset[Batch]:
+    def batches(self, schedule: Schedule, processes: Processes) -> Dataset[PixelsAndNoise]:
         """This process's batches by step; a function of the schedule's seed and the step. Raises: TrainingError."""
 
     def evaluate(self, model: Quantised, autocast: bool) -> dict[str, float]:
