@@ -74,7 +74,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Bound:
-    """What a model could code the images in, without the coder (see set_elbo.py).
+    """What a model could code the images in, without the coder (see bbans.models.elbo).
 
     `particles_bits_per_dim`: the bound of as many particles as the scheme has, None for schemes of one.
     `neg_elbo_error`: the standard error of `neg_elbo_bits_per_dim`, given the images. `adaptive`: the coder learns from each image

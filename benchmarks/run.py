@@ -14,7 +14,6 @@ from pathlib import Path
 
 from bbans import models
 from bbans.models.registry import family_of
-from bbans.models.weights import PHOTO
 
 from . import datasets, machine, rows
 from .craystack import BATCHES, CraystackJob
@@ -124,7 +123,7 @@ def our_jobs(data: DataSet, folder: Path, options: Options, say: Callable[[str],
     """Our codecs, each with its model (id or weight file); and craystack's on the models that it can code."""
     chosen = {model: models.read(model) for model in options.models or models.installed()}
     if not data.is_set:
-        photo = [id for id, weights in chosen.items() if weights.architecture == PHOTO]
+        photo = [id for id, weights in chosen.items() if family_of(weights).any_size]
         return [(PhotoJob(data, id, options.threads), id) for id in photo]
     jobs: list[tuple[Job, str]] = []
     for id, weights in chosen.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,28 +11,26 @@ from bbans import models
 from bbans.models.elbo import Draws
 from bbans.models.registry import family_of
 from bbans.models.schemes import particles_of
-from bbans.models.weights import PHOTO, Weights
+from bbans.models.weights import Weights
 
 from .datasets import DataSet
-from .detail import photo_codec
-from .elbo import neg_elbo
 from .rows import Bound, Row, Scatter
 
 PURE, CONTEXT = "pure VAE", "with pixel context"
 SCATTER_IMAGES = 200
 CHAIN_IMAGES = 4
-PHOTO_DRAWS = 2
+PICTURE_DRAWS = 2
 
 
 def kind(weights: Weights) -> str:
     """Whether a pixel's likelihood looks at other pixels, or at z alone."""
-    return CONTEXT if weights.architecture == PHOTO or weights.config.get("context") else PURE
+    return CONTEXT if family_of(weights).any_size or weights.config.get("context") else PURE
 
 
 class Theory:
     """Bounds on one data set; draws are made once for each model.
 
-    `draws` an image at least, and as many as the particles of any scheme that is measured; PHOTO_DRAWS for the photo model.
+    `draws` an image at least, and as many as the particles of any scheme that is measured; PICTURE_DRAWS of pictures of any size.
     """
 
     def __init__(self, data: DataSet, draws: int, particles: Sequence[int] = ()) -> None:
@@ -43,8 +40,6 @@ class Theory:
     def bound(self, row: Row, model: str) -> Bound:
         """Of a row of as many images from the first on. `model`: an id or a weight file."""
         weights = models.read(model)
-        if weights.architecture == PHOTO:
-            return self._photo(weights, model, row)
         drawn, particles = self.drawn(model, row.images), particles_of(row.scheme)
         return Bound(
             weights=weights.hash.hex(),
@@ -53,17 +48,17 @@ class Theory:
             neg_elbo_bits_per_dim=float(drawn.neg_elbo.sum()) / row.dims,
             neg_elbo_error=drawn.standard_error / row.dims,
             particles_bits_per_dim=float(drawn.iwae(particles).sum()) / row.dims if particles > 1 else None,
+            adaptive=bool(weights.config.get("adaptive")),
         )
 
     def drawn(self, model: str, images: int) -> Draws:
         """Draws for the first images."""
         key = model, images
         if key not in self._draws:
-            array = self.data.images[:images]
-            assert isinstance(array, np.ndarray)
             weights = models.read(model)
             family = family_of(weights)
-            self._draws[key] = family.draw(family.load_network(weights), array, self.draws)
+            draws = PICTURE_DRAWS if family.any_size else self.draws
+            self._draws[key] = family.draw(family.load_network(weights), self.data.images[:images], draws)
         return self._draws[key]
 
     def scatter(self, model: str, scheme: str | None, images: int) -> Scatter:
@@ -84,12 +79,3 @@ class Theory:
         code = [net_bits(i, i + 1 + CHAIN_IMAGES) - net_bits(i + 1, i + 1 + CHAIN_IMAGES) for i in range(count)]
         neg_elbo_bits = np.round(self.drawn(model, images).neg_elbo[: len(code)], 1).tolist()
         return Scatter(self.data.name, Path(model).stem, codec.scheme, array[0].size, tuple(neg_elbo_bits), tuple(code))
-
-    def _photo(self, weights: Weights, model: str, row: Row) -> Bound:
-        """The photo model's adaptive stage is no part of its negative ELBO: it makes files shorter than that."""
-        codec = photo_codec(model)
-        bounds = [neg_elbo(codec, pixels, PHOTO_DRAWS) for pixels in self.data.images[: row.images]]
-        bits = sum(bound.neg_elbo_bits for bound in bounds)
-        error = math.hypot(*(bound.standard_error_bits for bound in bounds))
-        adaptive = codec.network.config.adaptive
-        return Bound(weights.hash.hex(), kind(weights), PHOTO_DRAWS, bits / row.dims, error / row.dims, adaptive=adaptive)

@@ -15,11 +15,12 @@ from bbans.ans import Message
 from bbans.codecs import Codec, uniform
 from bbans.errors import CorruptDataError
 from bbans.exact import selfcheck
+from bbans.exact.backends import Sums
 from bbans.exact.network import IntConv
 from bbans.exact.qat import QConv, Quantised
 from bbans.meter import Meter
 from bbans.models import Weights
-from bbans.models.batches import BatchNetwork, Walk
+from bbans.models.batches import BatchNetwork, Walk, as_floats
 from bbans.models.config import ImageConfig, PictureConfig, Shapes
 from bbans.models.grids import Latent, Levels, Samples
 from bbans.models.image_codecs import ImageLikelihood
@@ -46,7 +47,7 @@ class MeanConfig(ImageConfig):
 class MeanVAE(Quantised):
     def __init__(self, config: MeanConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.noise_size = config, config.latent_count
         self.out = QConv(1, config.outputs * config.height * config.width, 1, relu=False)
 
     def forward(self, x: Tensor, noise: Tensor) -> Bits:
@@ -56,30 +57,35 @@ class MeanVAE(Quantised):
 
 
 class MeanNetwork(BatchNetwork):
-    def outputs(self, batch: int) -> NDArray[np.float32]:
+    def sums(self, batch: int) -> Sums:
         ones = self.levels(np.full((batch, 1), 16, np.int64))
-        return self._run("out", ones).reshape(batch, self.config.outputs, -1).float().numpy()
+        return self.layers["out"].sums(ones).reshape(batch, self.config.outputs, -1)
+
+    @property
+    def exponents(self) -> NDArray[np.int64]:
+        return self.layers["out"].exponents.reshape(self.config.outputs, -1)
 
     def walks(self, x: Samples, draw: Callable[[Latent], Levels]) -> Iterator[Walk]:
         while True:
-            yield Walk([], self.outputs(len(x)))
+            yield Walk([], as_floats(self.sums(len(x)), self.exponents))
 
     def _run_stages(self, batch: int) -> list[NDArray[np.generic]]:
-        return [self.outputs(batch)]
+        return [self.sums(batch)]
 
 
 class MeanCoder:
     scheme, particles = SCHEME, 1
 
     def __init__(self, network: MeanNetwork, scheme: str | None) -> None:
-        self._network, self._likelihood = network, ImageLikelihood(network.config)
+        self._network = network
+        self._likelihood = ImageLikelihood(network.config, exponents=network.exponents)
 
     @staticmethod
     def schemes(config: MeanConfig, particles: Iterable[int]) -> list[str]:
         return [SCHEME]
 
     def codec(self, batch: int, meter: Meter) -> Codec[Samples]:
-        return meter.count("likelihood", self._likelihood.codec(self._network.outputs(batch)))
+        return meter.count("likelihood", self._likelihood.codec(self._network.sums(batch)))
 
 
 MEANS = Family(
@@ -115,9 +121,7 @@ class FlatVAE(Quantised):
 
 
 class FlatNetwork:
-    def __init__(
-        self, config: FlatConfig, layers: Mapping[str, IntConv], backend: str, device: str = "cpu", threads: int = 1
-    ) -> None:
+    def __init__(self, config: FlatConfig, layers: Mapping[str, IntConv], backend: str, threads: int = 1) -> None:
         config.check_layers(layers)
         self.config, self.weight = config, layers["layer"].weight
 

@@ -15,13 +15,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bbans.models.batches import MAX_BATCH, BatchNetwork
 from bbans.models.config import ImageConfig
-from bbans.models.grids import LATENT_LEVELS, LOG_SCALE_MAX, LOG_SCALE_MIN, SLOPE_LIMIT, Latent, Levels, Samples
+from bbans.models.grids import COLOURS, LATENT_LEVELS, LOG_SCALE_MAX, LOG_SCALE_MIN, SLOPE_LIMIT, Latent, Levels, Samples
 
 Floats = NDArray[np.float64]
 NATS = math.log(2)
@@ -61,41 +62,65 @@ class Draws:
 
 
 def draw(network: BatchNetwork, images: Samples, draws: int = 10, seed: int = 0) -> Draws:
-    """Independent draws for images (N, H, W, C), samples 0 .. symbols - 1."""
+    """Independent draws for images (N, H, W, C) of 0 .. symbols - 1."""
     rng = np.random.default_rng(seed)
     bits = np.zeros((3, draws, len(images)))
     for start in range(0, len(images), MAX_BATCH):
         x = images[start : start + MAX_BATCH]
-        for index, walk in zip(range(draws), network.walks(x, lambda posterior: _draw(posterior, rng)), strict=False):
+        for index, walk in zip(range(draws), network.walks(x, lambda posterior: draw_latents(posterior, rng)), strict=False):
             likelihood, prior, posterior = bits[:, index, start : start + len(x)]
             likelihood += sample_bits(network.config, x, walk.outputs)
             for step in walk.latents:
-                prior += _bits(step.prior, step.z)
-                posterior += _bits(step.posterior, step.z)
+                prior += latent_bits(step.prior, step.z).sum(1)
+                posterior += latent_bits(step.posterior, step.z).sum(1)
     return Draws(*bits)
 
 
+def draw_latents(posterior: Latent, rng: np.random.Generator) -> Levels:
+    """z ~ q, by the inverse of the CDF."""
+    u = rng.uniform(1e-12, 1 - 1e-12, posterior.mean.shape)
+    z = posterior.mean / 64 + np.exp(LOG_SCALE_MIN + posterior.scale / 16) * (np.log(u) - np.log1p(-u))
+    levels: Levels = np.clip(np.rint(z), 0, LATENT_LEVELS - 1).astype(np.int64)
+    return levels
+
+
+def latent_bits(latent: Latent, z: NDArray[np.integer[Any]]) -> Floats:
+    """-log2 of the mass of each latent, of the shape of z."""
+    mass = log_mass(z.astype(np.float64), latent.mean / 64, LOG_SCALE_MIN + latent.scale / 16, LATENT_LEVELS - 1)
+    return np.asarray(-mass / NATS)
+
+
 def sample_bits(config: ImageConfig, x: Samples, outputs: NDArray[np.float32]) -> Floats:
-    """-log2 p(x|z) of every image (B,), given the heads' outputs (B, outputs, H * W), rounded as the coder rounds them."""
+    """-log2 p(x|z) of every image (B,), given the head's outputs (B, outputs, H * W), rounded as the coder rounds them."""
     v = outputs.astype(np.float64)
     flat = x.reshape(len(x), -1, config.channels).astype(np.float64)
     if config.binary:
         logit = np.clip(np.rint(4 * v[:, 0]) / 64, -BINARY_LOGIT_LIMIT, BINARY_LOGIT_LIMIT)
         return np.asarray(np.logaddexp(0, np.where(flat[..., 0] > 0, -logit, logit)).sum(1) / NATS)
-    k, colours = config.components, config.channels
-    mean, log_scales, log_weights = mixture(config, outputs)
-    order = [1, 0, 2] if colours == 3 else [0]
-    values = flat[..., order]
-    if colours == 3:
-        base = references(config, x).reshape(flat.shape)[..., order]
-        slopes = np.clip(np.rint(4 * v[:, 9 * k :]), -SLOPE_LIMIT, SLOPE_LIMIT) / 64
-        slopes = slopes.reshape(len(x), 3, k, -1).transpose(1, 0, 3, 2)
-        green, red = ((values - base)[..., i, None] for i in (0, 1))
-        mean += base[..., None]
-        mean[..., 1, :] += slopes[0] * green
-        mean[..., 2, :] += slopes[1] * green + slopes[2] * red
-    log_p = np.logaddexp.reduce(log_mass(values[..., None], mean, log_scales, 255) + log_weights, -1)
-    return np.asarray(-log_p.sum((1, 2)) / NATS)
+    parameters = mixture(config, outputs)
+    if config.channels == 1:
+        return np.asarray(mixture_bits(flat, np.zeros_like(flat), *parameters).sum((1, 2)))
+    k, order = config.components, list(COLOURS)
+    base = references(config, x).reshape(flat.shape)
+    slopes = np.clip(np.rint(4 * v[:, 9 * k :]), -SLOPE_LIMIT, SLOPE_LIMIT) / 64
+    slopes = slopes.reshape(len(x), 3, k, -1).transpose(0, 3, 1, 2)
+    return np.asarray(mixture_bits(flat[..., order], base[..., order], *parameters, slopes).sum((1, 2)))
+
+
+def mixture_bits(
+    x: Floats, base: Floats, means: Floats, log_scales: Floats, log_weights: Floats, slopes: Floats | None = None
+) -> Floats:
+    """-log2 of the mass of each 8-bit sample under a mixture of logistics.
+
+    Shapes: x and base, which means are relative to, (.., C), colours in coding order; means, log_scales, log_weights (.., C, K);
+    slopes of R|G, B|G and B|R (.., 3, K), none for gray. Returns (.., C).
+    """
+    means = means + base[..., None]
+    if slopes is not None:
+        green, red = ((x - base)[..., i, None] for i in (0, 1))
+        means[..., 1, :] += slopes[..., 0, :] * green
+        means[..., 2, :] += slopes[..., 1, :] * green + slopes[..., 2, :] * red
+    return np.asarray(-np.logaddexp.reduce(log_mass(x[..., None], means, log_scales, 255) + log_weights, -1) / NATS)
 
 
 def mixture(config: ImageConfig, outputs: NDArray[np.float32]) -> tuple[Floats, Floats, Floats]:
@@ -117,23 +142,6 @@ def references(config: ImageConfig, x: Samples) -> Floats:
         left[:, 1:, 0], above[:, 0, 1:] = above[:, 1:, 0], left[:, 0, 1:]
         base = (left + above) / 2
     return base
-
-
-def _draw(q: Latent, rng: np.random.Generator) -> Levels:
-    return sample(q.mean / 64, LOG_SCALE_MIN + q.scale / 16, LATENT_LEVELS, rng).astype(np.int64)
-
-
-def _bits(latent: Latent, z: Levels) -> Floats:
-    mass = log_mass(z.astype(np.float64), latent.mean / 64, LOG_SCALE_MIN + latent.scale / 16, LATENT_LEVELS - 1)
-    return np.asarray(-mass.sum(1) / NATS)
-
-
-def sample(mean: Floats, log_scale: Floats, levels: int, rng: np.random.Generator) -> Samples:
-    """Levels 0 .. levels - 1 of discretised logistics, by the inverse of the CDF."""
-    u = rng.uniform(1e-12, 1 - 1e-12, mean.shape)
-    z = mean + np.exp(log_scale) * (np.log(u) - np.log1p(-u))
-    drawn: Samples = np.clip(np.rint(z), 0, levels - 1).astype(np.uint8)
-    return drawn
 
 
 def log_mass(x: Floats, mean: Floats, log_scale: Floats, top: int) -> Floats:

@@ -179,6 +179,7 @@ FAMILIES = {
             vae="bbans.models.photo.vae:PhotoVAE",
             network="bbans.models.photo.network:PhotoNetwork",
             codec="bbans.models.photo.codec:PhotoCodec",
+            elbo="bbans.models.photo.elbo:draw",
             batch=16,
         ),
         Family(

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from bbans.exact.export import export_layers
+from bbans.models.batches import as_floats
 from bbans.models.config import ImageConfig
 from bbans.models.elbo import draw, log_mass, sample_bits
 from bbans.models.grids import LATENT_LEVELS, LOG_SCALE_MIN
@@ -24,6 +26,7 @@ from bbans.models.topdown.config import TopDownConfig
 from bbans.models.topdown.network import TopDownNetwork
 from benchmarks import command, theory
 from benchmarks.rows import PREFIX, SCATTER, Scatter, from_json, read
+from tests.models import TINY, codec, picture
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -57,7 +60,7 @@ def test_bounds_are_those_of_the_exact_sum_over_latents() -> None:
     assert isinstance(made, MarkovNetwork)
     images = np.array(list(itertools.product((0, 1), repeat=4)), np.uint8).reshape(-1, 2, 2, 1)
     z = np.arange(LATENT_LEVELS, dtype=np.int64)[:, None]
-    outputs = np.concatenate([made.likelihood(z[i : i + 64]) for i in range(0, LATENT_LEVELS, 64)])
+    outputs = as_floats(made.likelihood(z), made.likelihood_exponents)
     top = made.top(LATENT_LEVELS)
     prior = -log_mass(z.astype(float), top.mean / 64, LOG_SCALE_MIN + top.scale / 16, LATENT_LEVELS - 1)[:, 0] / math.log(2)
     likelihood = np.stack([sample_bits(config, image[None].repeat(LATENT_LEVELS, 0), outputs) for image in images])
@@ -133,8 +136,7 @@ def test_likelihoods_are_those_of_the_coder(config: TopDownConfig) -> None:
     state = made.start(2)
     for layer in range(len(made.places)):
         state = made.descend(layer, state, rng.integers(0, LATENT_LEVELS, made.prior(layer, state).mean.shape))
-    features = state.flatten(2).float().contiguous().numpy()
-    coded = TopDownCoder(made, None)._likelihood.codec(features).log_freqs(x, True)
+    coded = TopDownCoder(made, None)._likelihood.codec(made.pixels(state)).log_freqs(x, True)
     assert sample_bits(config, x, made.outputs(x, state)) == pytest.approx(-coded / 2**16, rel=2e-3, abs=0.2)
 
 
@@ -158,6 +160,18 @@ def test_draws_have_the_bits_of_the_training_form(config: ImageConfig) -> None:
     for ours, trained in ((draws.likelihood, bits.likelihood()), (draws.prior - draws.posterior, bits.kl())):
         error = math.hypot(float(ours.std()), float(trained.std())) / math.sqrt(900)
         assert abs(float(ours.mean()) - float(trained.mean())) < 5 * error + 0.01 * abs(float(trained.mean()))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_draws_of_pictures_have_the_length_of_their_messages(channels: int) -> None:
+    """But for the adaptive stage: without it."""
+    config = replace(TINY, adaptive=False)
+    coder, pixels = codec(config), picture(70, 90, channels)
+    drawn = FAMILIES["photo"].draw(coder.network, [pixels, pixels[:9, :7]], 8)
+    assert drawn.bits.shape == (8, 2)
+    for number, image in enumerate((pixels, pixels[:9, :7])):
+        net_bits = coder.encode(image).accounting.net_bits
+        assert net_bits == pytest.approx(drawn.neg_elbo[number], rel=0.002, abs=6 * drawn.bits[:, number].std() + 1)
 
 
 @pytest.mark.parametrize(("scheme", "particles"), [("bb-ans", 1), ("mcbits-50", 50), ("mcbits-coupled-5", 5), (None, 1)])

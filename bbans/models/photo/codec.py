@@ -34,7 +34,7 @@ from bbans.errors import CorruptDataError
 from bbans.meter import Meter
 from bbans.models.grids import COLOURS, LATENT_LEVELS, Latent
 from bbans.models.photo.geometry import Bytes, block_counts, grid_size, level_sizes, message_count, pyramid, regions, strips
-from bbans.models.photo.level import Level
+from bbans.models.photo.level import Level, known_levels
 from bbans.models.photo.likelihood import PhaseLikelihood
 from bbans.models.photo.network import PhotoNetwork
 from bbans.models.weights import Weights
@@ -93,14 +93,8 @@ class PhotoCodec:
         return out
 
     def levels(self, pixels: Bytes) -> Iterator[Level]:
-        """The levels of a region (H, W, 3), all of whose pixels are known, the coarsest first."""
-        pictures = pyramid(pixels)
-        level: Level | None = None
-        for index in reversed(range(len(pictures) - 1)):
-            height, width, _ = pictures[index].shape
-            level = self.level_type(self.network, index, height, width, pictures[index + 1], level)
-            level.phases = level.split(pictures[index])
-            yield level
+        """See `known_levels`."""
+        return known_levels(self.network, pixels, self.level_type)
 
     def _encode_region(self, pixels: Bytes, colours: int, meter: Meter) -> tuple[int, list[Message]]:
         """The flags of a region and its messages. Inverse: _decode_region."""

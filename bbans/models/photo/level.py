@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from bbans.models.grids import Latent
 from bbans.models.photo.config import PHASES
-from bbans.models.photo.geometry import Bytes, pixel_planes, reference
+from bbans.models.photo.geometry import Bytes, pixel_planes, pyramid, reference
 from bbans.models.photo.network import Params, PhotoNetwork
 
 
@@ -118,3 +119,14 @@ class Level:
     def params(self, phase: int, z: Bytes | None) -> Params:
         """Parameters of the mixtures of a phase, given z; None for the centre, in a level without latents."""
         return self.network.head(phase, self.grid, self.features(phase), z)
+
+
+def known_levels(network: PhotoNetwork, pixels: Bytes, kind: type[Level] = Level) -> Iterator[Level]:
+    """The levels of a region (H, W, 3), all of whose pixels are known, the coarsest first."""
+    pictures = pyramid(pixels)
+    level: Level | None = None
+    for index in reversed(range(len(pictures) - 1)):
+        height, width, _ = pictures[index].shape
+        level = kind(network, index, height, width, pictures[index + 1], level)
+        level.phases = level.split(pictures[index])
+        yield level
