@@ -1,16 +1,21 @@
 """Lossless image compression by bits-back coding with exact integer networks.
 
->>> from pathlib import Path
 >>> import bbans
->>> png = Path("cli/samples/valley.png").read_bytes()
->>> packed = bbans.compress(png, mode="stored").data
->>> bbans.inspect(packed).mode, bbans.decompress(packed).format
-('stored', 'PNG')
+>>> packed = bbans.compress("cli/samples/valley.png", mode="stored")
+>>> packed.info.method, packed.info.width, packed.info.height
+('webp', 480, 320)
+>>> bbans.decompress(packed).array().shape
+(320, 480, 3)
 
-`import bbans` is cheap: numpy, Pillow, numba and torch are loaded by the first call that needs them.
+`bbans.load_model()` gives a model whose `compress` and `decompress` load nothing again; `bbans.pack` and `bbans.open_archive` put
+many images into one file.
+
+`import bbans` is cheap: numpy, Pillow, numba and torch are loaded by the first call that needs them, and sub-modules
+(`bbans.codecs`, `bbans.sets`, ...) when they are first named.
 """
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING
 
 from bbans.errors import (
     BbansError,
@@ -26,10 +31,6 @@ from bbans.errors import (
     VerifyError,
 )
 
-if TYPE_CHECKING:
-    from bbans.api import Model, compress, decompress, inspect, load_model
-    from bbans.results import Info, Restored, Result
-
 __version__ = "0.1.0"
 
 __all__ = [
@@ -37,10 +38,12 @@ __all__ = [
     "decompress",
     "inspect",
     "load_model",
+    "pack",
+    "open_archive",
     "Model",
-    "Info",
-    "Restored",
     "Result",
+    "Restored",
+    "Info",
     "BbansError",
     "UnsupportedImageError",
     "FormatError",
@@ -55,10 +58,51 @@ __all__ = [
     "__version__",
 ]
 
+if TYPE_CHECKING:
+    from bbans import ans as ans
+    from bbans import api as api
+    from bbans import bitsback as bitsback
+    from bbans import codecs as codecs
+    from bbans import combinators as combinators
+    from bbans import craystack as craystack
+    from bbans import exact as exact
+    from bbans import formats as formats
+    from bbans import images as images
+    from bbans import models as models
+    from bbans import montecarlo as montecarlo
+    from bbans import results as results
+    from bbans import sets as sets
+    from bbans import tables as tables
+    from bbans.api import Model, compress, decompress, inspect, load_model
+    from bbans.results import Info, Restored, Result
+    from bbans.sets import open_archive, pack
+else:
+    _HOMES = {
+        "compress": "api",
+        "decompress": "api",
+        "inspect": "api",
+        "load_model": "api",
+        "Model": "api",
+        "Result": "results",
+        "Restored": "results",
+        "Info": "results",
+        "pack": "sets",
+        "open_archive": "sets",
+    }
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from bbans import api
+    def __getattr__(name: str) -> object:
+        """A public name or a sub-module, imported when it is first named."""
+        if name in _HOMES:
+            value = getattr(importlib.import_module(f"bbans.{_HOMES[name]}"), name)
+            globals()[name] = value
+            return value
+        if not name.startswith("_"):
+            try:
+                return importlib.import_module(f"bbans.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"bbans.{name}":
+                    raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-        return getattr(api, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -2,23 +2,21 @@
 
 ::
 
-    compress    file bytes -read_picture-> Picture -models / stored-> Container -pack-> bytes
-    decompress  bytes -unpack-> Container -models / stored-> Picture -write_picture-> file bytes
+    compress    path, bytes, array, image -picture_file-> file -read_picture-> Picture -model / stored-> Container -pack-> bytes
+    decompress  bytes -unpack-> Container -model / stored-> Picture -write_picture-> file -Restored-> array, image, path
 
 What comes back is the picture: its pixels and its metadata. Where a picture is kept as its own file (JPEG, 16 bits,
 alpha, palettes, animation), the file itself comes back, byte for byte.
 
 A model is loaded by the first call that needs it, and by no other; a `Model` keeps it. `inspect` needs none.
 
->>> from pathlib import Path
->>> from bbans.images.picture import read_picture
->>> png = Path("cli/samples/valley.png").read_bytes()
->>> result = compress(png, mode="stored")
+>>> result = compress("cli/samples/valley.png", mode="stored")
 >>> result.info.width, result.info.height, result.info.method
 (480, 320, 'webp')
->>> restored = decompress(result.data)
->>> read_picture(restored.data) == read_picture(png)
-True
+>>> pixels = decompress(result).array()
+>>> again = decompress(compress(pixels, mode="stored")).array()
+>>> again.dtype, again.shape, bool((again == pixels).all())
+(dtype('uint8'), (320, 480, 3), True)
 """
 
 from __future__ import annotations
@@ -26,21 +24,20 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bbans import vaez
 from bbans.errors import ModelMissingError
 from bbans.formats import container
 from bbans.formats.container import Container, ModelHeader
+from bbans.inputs import CompressedLike, PictureLike, compressed_file, named, picture_file
 from bbans.models.photo.geometry import is_thin
-from bbans.results import Info, ModeName, Restored, Result
+from bbans.results import Info, ModeName, Restored, Result, StrPath
 from bbans.vaez import Source
 
 if TYPE_CHECKING:
     from bbans.models import Weights
     from bbans.models.registry import PictureCodec
-
-StrPath = str | os.PathLike[str]
 
 CLEARLY_SMALLER = 0.85
 """In mode auto, a file of the model of at most this part of a fast WebP (and of the source) is taken at once. Careful
@@ -84,11 +81,15 @@ class Model:
         self._own_codec()
         return self
 
-    def compress(self, source: bytes, *, mode: ModeName = "auto", verify: bool = True) -> Result:
-        """See `compress`. In mode stored, that is of no use: ValueError."""
+    def compress(self, source: PictureLike, *, mode: Literal["auto", "model"] = "auto", verify: bool = True) -> Result:
+        """The same as `bbans.compress` with this model."""
         if mode not in ("auto", "model"):
             raise ValueError(f"mode: a model codes in mode auto or model, not {mode!r}")
-        read, note = vaez.read_source(source, mode)
+        with named(source):
+            return self._compress(picture_file(source), mode, verify)
+
+    def _compress(self, data: bytes, mode: Literal["auto", "model"], verify: bool) -> Result:
+        read, note = vaez.read_source(data, mode)
         thin = mode == "auto" and is_thin(read.height, read.width)  # a pixel would cost many times as much
         if read.picture is None or thin:
             if read.picture is not None:
@@ -103,10 +104,11 @@ class Model:
                 coded = stored if len(container.pack(stored)) <= coded_bytes else coded
         return _finish(coded, read, codec, verify, note)
 
-    def decompress(self, file: bytes) -> Restored:
-        """See `decompress`. A file that another model wrote is decompressed by that one, if it is installed."""
-        parsed = container.unpack(file)
-        return vaez.restore(parsed, None if parsed.model is None else self._codec_of(parsed.model))
+    def decompress(self, file: CompressedLike) -> Restored:
+        """The same as `bbans.decompress`. A file of another model is decompressed by that one, if it is installed."""
+        with named(file):
+            parsed = container.unpack(compressed_file(file))
+            return vaez.restore(parsed, None if parsed.model is None else self._codec_of(parsed.model))
 
     def _read(self) -> Weights:
         from bbans import models
@@ -160,7 +162,7 @@ def load_model(model: StrPath | None = None, *, threads: int | None = None, devi
 
 
 def compress(
-    source: bytes,
+    source: PictureLike,
     *,
     mode: ModeName = "auto",
     model: StrPath | Model | None = None,
@@ -168,14 +170,18 @@ def compress(
     device: str | None = None,
     verify: bool = True,
 ) -> Result:
-    """A compressed file of a picture file. Inverse: `decompress`.
+    """A compressed file of a picture. Inverse: `decompress`.
+
+    What comes back of an array is the same array, dtype and shape; of a Pillow image the same mode and pixels; of a file its
+    picture and metadata, or every byte: see the top of this module.
 
     Memory: about 8 bytes a pixel and 200 MB, as headers declare the pixels, which are counted before any is decoded and limited to
     2**30; of an animation only one frame at a time is decoded. Decoding a WebP takes 16 bytes a pixel, and trying how small WebP
     stores a picture 37: that is libwebp's own. What the networks need is added in mode model and auto.
 
     Args:
-        source: the bytes of a picture file.
+        source: a picture file as its path or its bytes; an array, of which the model codes uint8 (H, W), (H, W, 1) and (H, W, 3),
+            and all others are stored; or a Pillow image, in a mode that PNG keeps.
         mode: `model` codes the pixels by the model, or raises; `stored` never does; `auto` is the smaller of both. It keeps
             what the model does not code as its file, and stores pictures that are too thin for the model. A JPEG goes through
             the model in mode `model` alone: its pixels are kept then, not its file.
@@ -184,10 +190,11 @@ def compress(
         device: cpu, as for None, or cuda.
         verify: decompress the result and compare, before it is returned.
     Raises:
-        UnsupportedImageError: no picture, or one that would lose something in this mode; says what.
+        UnsupportedImageError: no picture, or one that would lose something (in this mode); says what.
         ModelError: the model is not here or cannot run.
         VerifyError: what was coded did not decode to the same picture.
-        ValueError: an argument that cannot be, or two that contradict each other.
+        ValueError: an argument that cannot be, or two that contradict each other. TypeError: a source of another type.
+        OSError: a path that cannot be read.
     """
     if mode not in ("auto", "model", "stored"):
         raise ValueError(f"mode: auto, model or stored, not {mode!r}")
@@ -195,36 +202,42 @@ def compress(
         _check_threads(threads)
         if model is not None:
             raise ValueError("model: mode stored uses none")
-        read, note = vaez.read_source(source, mode)
-        return _finish(vaez.store(read), read, None, verify, note)
+        with named(source):
+            read, note = vaez.read_source(picture_file(source), mode)
+            return _finish(vaez.store(read), read, None, verify, note)
     return _model(model, threads, device).compress(source, mode=mode, verify=verify)
 
 
 def decompress(
-    file: bytes, *, model: StrPath | Model | None = None, threads: int | None = None, device: str | None = None
+    file: CompressedLike, *, model: StrPath | Model | None = None, threads: int | None = None, device: str | None = None
 ) -> Restored:
-    """The picture file that was compressed. Inverse: `compress`.
+    """The picture that was compressed: its file in `data`, or as `array()` or `pil()`. Inverse: `compress`.
 
     Args:
-        file: the bytes of a compressed file.
+        file: a compressed file as its path or its bytes, or a `Result`.
         model: path of a weight file, for a file whose model is not installed; or a `Model`.
         threads, device: as for `compress`.
     Raises:
         FormatError: no file of ours, damaged, or of a newer version.
         ModelMissingError, ModelMismatchError: the model that the file names is not here.
         InexactBackendError: this machine cannot run the model exactly.
-        ValueError: as for `compress`.
+        ValueError, TypeError, OSError: as for `compress`.
     """
     return _model(model, threads, device).decompress(file)
 
 
-def inspect(file: bytes) -> Info:
+def inspect(file: CompressedLike) -> Info:
     """What a compressed file says of itself, after all its checks passed. Loads no model.
 
+    Args:
+        file: as for `decompress`.
     Raises:
         FormatError: no file of ours, damaged, or of a newer version.
+        TypeError, OSError: as for `compress`.
     """
-    return vaez.describe(container.unpack(file), len(file))
+    with named(file):
+        data = compressed_file(file)
+        return vaez.describe(container.unpack(data), len(data))
 
 
 def _model(model: StrPath | Model | None, threads: int | None, device: str | None) -> Model:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from bbans.accounting import Accounting
+from bbans.files import atomic_write
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL import Image
+
+StrPath = str | os.PathLike[str]
 
 ModeName = Literal["auto", "model", "stored"]
 """How `compress` is to keep a picture."""
@@ -59,10 +69,45 @@ class Result:
     info: Info
     note: str | None = None
 
+    def save(self, path: StrPath) -> None:
+        """Write the file, all of it or nothing; an old one of that name is replaced. Raises: OSError."""
+        _save(self.data, path)
+
 
 @dataclass(frozen=True)
 class Restored:
-    """A picture file, and the name of its format (PNG, JPEG, PGM, ...)."""
+    """A picture file, and the name of its format (PNG, JPEG, PGM, NPY, ...)."""
 
     data: bytes
     format: str
+
+    def array(self) -> npt.NDArray[np.generic]:
+        """The array that was compressed; or the samples of a still picture, (H, W) or (H, W, C), of a palette the colours.
+
+        8-bit samples are uint8, others as the file and numpy have them. Formats that lose something come as Pillow decodes them.
+
+        Raises:
+            UnsupportedImageError: no picture, several frames, or more bits a sample than Pillow decodes.
+        """
+        from bbans.images.objects import file_to_array
+
+        return file_to_array(self.data)
+
+    def pil(self) -> Image.Image:
+        """The Pillow image that was compressed, in its mode and with its pixels; or that of any other picture file.
+
+        Raises:
+            UnsupportedImageError: no picture.
+        """
+        from bbans.images.objects import file_to_image
+
+        return file_to_image(self.data)
+
+    def save(self, path: StrPath) -> None:
+        """Write the picture file, all of it or nothing; an old one of that name is replaced. Raises: OSError."""
+        _save(self.data, path)
+
+
+def _save(data: bytes, path: StrPath) -> None:
+    with atomic_write(Path(path)) as file:
+        file.write(data)

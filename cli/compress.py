@@ -29,7 +29,7 @@ def command(inputs: tuple[str, ...], mode: ModeName, model: str | None, no_verif
     """Compress pictures: IN becomes IN.vaez, and IN is kept.
 
     The result is decompressed and compared before it is written. 8-bit RGB and gray pictures (PNG, lossless WebP, BMP,
-    PPM, PGM) come back with the same pixels and metadata; all others as the very same file.
+    PPM, PGM, NPY) come back with the same pixels and metadata; all others as the very same file.
 
     Memory: about 8 bytes a pixel and 200 MB to read a picture (a WebP 16 bytes), 37 bytes a pixel to store it, and what the model
     needs. Pictures of more than 2**30 pixels, all frames together, are refused before anything is decoded.

@@ -5,13 +5,14 @@
     file bytes --read--> Picture(pixels, format, metadata) --write--> file bytes       pixels + metadata come back
     file bytes --probe-> PictureInfo                                                   the file itself can be stored
 
-`read_picture` takes the pictures that the networks code: 8-bit gray and 8-bit RGB, still, in PNG, lossless WebP, BMP, PPM, PGM.
+`read_picture` takes the pictures that the networks code: 8-bit gray and 8-bit RGB, still, in PNG, lossless WebP, BMP, PPM, PGM and
+NPY (numpy's file of an array).
 Of anything else it says what would be lost. `probe_picture` says whether the bytes are a whole picture of any known kind.
 
 Memory: what is decoded takes about 8 bytes a pixel (a WebP 16), and no more is decoded than headers promise; see `MAX_PIXELS`.
 
 A picture of another layout is never converted. In a PNG, interlacing, filters and compression level are not metadata:
-they come back as the encoder sets them. BMP, PPM and PGM come back byte for byte.
+they come back as the encoder sets them. BMP, PPM, PGM and NPY come back byte for byte.
 
 >>> picture = read_picture(b"P6 2 1 255 \\xff\\x00\\x00\\x00\\x00\\xff")
 >>> picture.pixels.tolist(), picture.format, write_picture(picture)
@@ -20,6 +21,7 @@ they come back as the encoder sets them. BMP, PPM and PGM come back byte for byt
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +31,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
-from bbans.images import apng, chunks, gif, png, raster, webp
+from bbans.images import apng, chunks, gif, npy, png, raster, webp
 from bbans.images.frames import Animation
 from bbans.images.pillow import check_size, open_any, to_pixels
 
@@ -43,6 +45,7 @@ _FORMATS = {
     "BMP": (raster.read_bmp, raster.write_bmp, (3,)),
     "PPM": (raster.read_pnm, raster.write_pnm, (3,)),
     "PGM": (raster.read_pnm, raster.write_pnm, (1,)),
+    "NPY": (npy.read, npy.write, (1, 3)),
 }
 """format: (reader, writer, numbers of channels it can have)"""
 
@@ -54,7 +57,7 @@ class Picture:
     pixels: npt.NDArray[np.uint8]
     """Shape (H, W, C), C = 1 for gray and 3 for RGB."""
     format: str
-    """PNG, WEBP, BMP, PPM or PGM; PNG1 is a PNG of 1-bit gray, whose pixels are 0 and 1."""
+    """PNG, WEBP, BMP, PPM, PGM or NPY; PNG1 is a PNG of 1-bit gray, whose pixels are 0 and 1."""
     metadata: bytes = b""
     """Of PNG and WEBP the other chunks (`bbans.images.chunks`), of the rest the header."""
 
@@ -128,6 +131,8 @@ def _detect(data: bytes) -> str:
         return "PNG"
     if webp.is_webp(data):
         return "WEBP"
+    if data.startswith(npy.SIGNATURE):
+        return "NPY"
     return {b"P6": "PPM", b"P5": "PGM", b"BM": "BMP"}.get(data[:2], "")
 
 
@@ -148,7 +153,8 @@ def _read_jpeg(data: bytes, max_pixels: int) -> Picture:
 def probe_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> PictureInfo:
     """What kind of picture a file is, after every pixel of every frame was decoded: whole, and no bomb.
 
-    Such a file can be stored as its own bytes, whatever it is: palette, alpha, 16 bits, animated, JPEG.
+    Such a file can be stored as its own bytes, whatever it is: palette, alpha, 16 bits, animated, JPEG, an array of numbers (whose
+    axes count as height, width and channels).
 
     Args:
         max_pixels: for all frames together, as their headers have them: nothing is decoded before.
@@ -165,6 +171,12 @@ def probe_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> PictureInfo:
             # Without its metadata: the decoder would refuse faults in chunks that are kept, and not looked at.
             _probe_pages(still.picture, max_pixels)
         return PictureInfo("PNG", still.width, still.height, still.channels, still.bit_depth, still.kind, frames)
+    if data.startswith(npy.SIGNATURE):
+        header = npy.parse(data)
+        height, width, *channels = (*header.shape, 1, 1)
+        if header.is_picture:
+            check_size(width, height, max_pixels)
+        return PictureInfo("NPY", width, height, math.prod(channels), 8 * header.dtype.itemsize, header.kind)
     animation = gif.parse(data) if data.startswith(gif.SIGNATURES) else webp.animation(data) if webp.is_webp(data) else None
     return _probe_animation(animation, max_pixels) if animation else _probe_pages(data, max_pixels)
 
@@ -188,7 +200,7 @@ def _probe_pages(data: bytes, max_pixels: int) -> PictureInfo:
     """What a still or the pages of a file are, after each was decoded by Pillow, which keeps one at a time."""
     with open_any(data, max_pixels) as image:
         (width, height), count = image.size, getattr(image, "n_frames", 1)
-        channels, bit_depth = len(image.getbands()), _bit_depth(image, data)
+        channels, bit_depth = len(image.getbands()), bit_depth_of(image, data)
         layout = {"LA": "gray and alpha", "RGBA": "RGB and alpha", "P": "palette", "PA": "palette and alpha"}
         gray = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
         kind = f"{bit_depth}-bit {'gray' if gray else layout.get(image.mode, image.mode)} {image.format}"
@@ -210,8 +222,10 @@ def _check_sizes(sizes: Sequence[tuple[int, int]], max_pixels: int) -> None:
         raise UnsupportedImageError(f"its frames have more than {max_pixels} pixels together")
 
 
-def _bit_depth(image: Image.Image, data: bytes) -> int:
-    """Bits per sample: of the header where Pillow may decode to others (TIFF, PPM, PGM), else of Pillow's mode."""
+def bit_depth_of(image: Image.Image, data: bytes) -> int:
+    """Bits per sample: of the header where Pillow may decode to others (PNG, TIFF, PPM, PGM), else of Pillow's mode."""
+    if data.startswith(png.SIGNATURE):
+        return data[24]
     tags = getattr(image, "tag_v2", None)
     if tags and 258 in tags:  # BitsPerSample of a TIFF
         return int(max(tags[258]))

@@ -63,9 +63,24 @@ def open_any(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     """The Pillow image of a file of any format, not decoded yet; `strict` holds as long as it is open."""
     if not data:
         raise UnsupportedImageError("the file is empty")
-    Image.init()
-    with strict(max_pixels), Image.open(io.BytesIO(data), formats=sorted(set(Image.OPEN) - _NOT_TRIED)) as image:
+    with strict(max_pixels), _open(data) as image:
         yield image
+
+
+def load_any(data: bytes, max_pixels: int) -> Image.Image:
+    """The Pillow image of a file of any format, decoded, and with all frames of an animation.
+
+    Raises: UnsupportedImageError: no picture, or broken.
+    """
+    with strict(max_pixels):
+        image = _open(data)
+        image.load()
+    return image
+
+
+def _open(data: bytes) -> Image.Image:
+    Image.init()
+    return Image.open(io.BytesIO(data), formats=sorted(set(Image.OPEN) - _NOT_TRIED))
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import io
+import subprocess
+import sys
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 
 import bbans
-from bbans import api, models, vaez
+from bbans import api, errors, models, vaez
 from bbans.accounting import Accounting, Encoded
 from bbans.errors import (
     BbansError,
@@ -423,10 +425,103 @@ def test_threads_share_a_model(tiny_png: bytes) -> None:
     assert read_picture(model.decompress(results[0].data).data) == read_picture(tiny_png)
 
 
+INPUTS = {
+    "gray": NOISE[..., 0],
+    "gray with an axis": NOISE[..., :1],
+    "RGB": NOISE[..., :3],
+    "RGBA": NOISE,
+    "float32": NOISE[..., 0].astype(np.float32),
+    "bool": NOISE[..., 0] > 99,
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_arrays_there_and_back(fake: FakeCodec, name: str) -> None:
+    array = INPUTS[name]
+    model = api.Model()
+    for result in (api.compress(array), api.compress(array, mode="stored"), model.compress(array)):
+        back = api.decompress(result, model=model).array()
+        assert (back.dtype, back.shape) == (array.dtype, array.shape)
+        assert np.array_equal(back, array)
+        assert result.info.format == "NPY"
+    if name in ("gray", "gray with an axis", "RGB"):
+        result = model.compress(array, mode="model")
+        assert result.note is None and result.info.mode == "model"
+        assert np.array_equal(model.decompress(result).array(), array)
+        assert (result.info.metadata_bytes > 0) == (name == "gray with an axis")
+    else:
+        assert model.compress(array).note == f"{array.dtype} array {array.shape}: stored byte for byte, without the model"
+        with pytest.raises(UnsupportedImageError, match="is no picture"):
+            model.compress(array, mode="model")
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1"])
+def test_images_there_and_back(fake: FakeCodec, mode: str) -> None:
+    image = Image.fromarray(NOISE).convert(mode)
+    back = api.decompress(api.compress(image)).pil()
+    assert (back.mode, back.size, back.tobytes()) == (image.mode, image.size, image.tobytes())
+
+
+def test_a_path_is_the_file_in_it(fake: FakeCodec, tmp_path: Path, tiny_png: bytes) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(tiny_png)
+    packed = api.compress(path)
+    assert api.compress(str(path)) == api.compress(bytearray(tiny_png)) == api.compress(memoryview(tiny_png)) == packed
+    packed.save(tmp_path / "a.vaez")
+    assert api.inspect(str(tmp_path / "a.vaez")) == api.inspect(packed) == api.inspect(memoryview(packed.data)) == packed.info
+    restored = api.decompress(tmp_path / "a.vaez")
+    assert restored == api.decompress(packed) == api.decompress(bytearray(packed.data))
+    restored.save(str(tmp_path / "b.png"))
+    assert (tmp_path / "b.png").read_bytes() == restored.data
+    assert np.array_equal(restored.array(), read_picture(tiny_png).pixels)
+
+
+def test_errors_name_the_path(fake: FakeCodec, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"no picture")
+    for mode in ("auto", "stored"):
+        with pytest.raises(UnsupportedImageError, match="a.txt: not a picture"):
+            api.compress(path, mode=mode)
+    for function in (api.decompress, api.inspect, api.Model().decompress):
+        with pytest.raises(FormatError, match="a.txt: not a vaezip file"):
+            function(path)
+        with pytest.raises(FileNotFoundError, match="missing"):
+            function(tmp_path / "missing")
+
+
+def test_errors_name_the_argument(fake: FakeCodec) -> None:
+    for source in (None, 7, [1, 2], NOISE.tolist()):
+        with pytest.raises(TypeError, match="source: a path, bytes, an array or a Pillow image, not "):
+            api.compress(source)  # type: ignore[arg-type]
+    for function in (api.decompress, api.inspect):
+        with pytest.raises(TypeError, match="file: a path, bytes or a Result, not "):
+            function(7)  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedImageError, match="mode CMYK is not supported"):
+        api.compress(Image.new("CMYK", (3, 2)))
+    with pytest.raises(UnsupportedImageError, match="Python objects"):
+        api.compress(np.array([None]))
+
+
+PUBLIC = """compress decompress inspect load_model pack open_archive Model Result Restored Info BbansError UnsupportedImageError
+    FormatError CorruptDataError UnsupportedVersionError ModelError ModelMissingError ModelMismatchError InexactBackendError
+    TrainingError VerifyError __version__"""
+
+
 def test_public_names() -> None:
+    assert bbans.__all__ == PUBLIC.split()
     for name in bbans.__all__:
         assert getattr(bbans, name) is not None
-    with pytest.raises(AttributeError):
-        bbans.no_such_name  # noqa: B018
-    errors = [getattr(bbans, name) for name in bbans.__all__ if name.endswith("Error")]
-    assert all(issubclass(error, BbansError) for error in errors)
+        assert name in dir(bbans)
+    for name in ("no_such_name", "_no_such_name"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(bbans, name)
+    exported = {getattr(bbans, name) for name in bbans.__all__ if name.endswith("Error")}
+    assert exported == {value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, BbansError)}
+
+
+def test_sub_modules_resolve() -> None:
+    """In a process of its own: here the tests have imported them."""
+    names = sorted(path.stem for path in Path(bbans.__file__).parent.glob("[a-z]*") if path.suffix in ("", ".py"))
+    assert {"ans", "bitsback", "codecs", "exact", "models", "sets", "training"} <= set(names)
+    script = "import bbans\n" + "\n".join(f"assert bbans.{name}.__name__ == 'bbans.{name}'" for name in names)
+    subprocess.run([sys.executable, "-c", script], check=True)

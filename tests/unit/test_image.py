@@ -38,7 +38,14 @@ PIXEL_FILES = {
     "WEBP": lambda p: save(p, "WEBP", lossless=True, exact=True),
     "BMP": lambda p: save(p, "BMP"),
     "PPM": lambda p: save(p, "PPM"),
+    "NPY": lambda p: npy(p),
 }
+
+
+def npy(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, pixels)
+    return file.getvalue()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -51,7 +58,7 @@ def test_rgb_comes_back(name, size):
     assert np.array_equal(picture.pixels, pixels)
     written = write_picture(picture)
     assert read_picture(written) == picture
-    if name in ("BMP", "PPM"):
+    if name in ("BMP", "PPM", "NPY"):
         assert written == data
 
 
@@ -202,7 +209,7 @@ def test_postscript_is_not_run():
         probe_picture(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
 
 
-@pytest.mark.parametrize("name", ["PNG", "WEBP", "BMP", "PPM"])
+@pytest.mark.parametrize("name", PIXEL_FILES)
 def test_every_cut_of_a_pixel_file_is_found(name):
     data = PIXEL_FILES[name](RGB)
     for size in range(len(data)):
@@ -218,7 +225,7 @@ def test_files_cut_in_half_are_found(name):
             probe_picture(data[: len(data) * part // 8])
 
 
-@pytest.mark.parametrize("name", ["PNG", "WEBP", "BMP", "PPM", "JPEG", "GIF", "TIFF"])
+@pytest.mark.parametrize("name", [*PIXEL_FILES, "JPEG", "GIF", "TIFF"])
 def test_damage_raises_only_the_typed_error(name):
     """No other exception escapes and no warning; without a checksum in the format, a flip may be a valid picture."""
     rng = np.random.default_rng(6)
@@ -388,6 +395,11 @@ def test_settings_of_the_process_are_put_back(monkeypatch):
         Picture(RGB, "PPM", b"P6 11 12 255\n"),
         Picture(RGB, "PPM", b"P6 11 13 255\nx"),
         Picture(RGB, "PPM", b"P6 11"),
+        Picture(RGB, "NPY", npy(RGB[1:])[:128]),
+        Picture(RGB, "NPY", npy(RGB.astype(np.int8))[:128]),
+        Picture(RGB, "NPY", npy(np.asfortranarray(RGB))[:128]),
+        Picture(RGB, "NPY", npy(RGB)[:129]),
+        Picture(RGB, "NPY", npy(RGB)[:127]),
         Picture(RGB, "WEBP", b"\0\0\0\0ANIM\0\0\0\0VP8L"),
     ],
 )

@@ -1,0 +1,131 @@
+"""NPY: numpy's file of one array. Of 8-bit samples (H, W), (H, W, 1) or (H, W, 3) it is a picture; the metadata is the header.
+
+::
+
+    93 "NUMPY" | version, 2 bytes | header length, u16 (u32 from version 2 on), little-endian | header | elements
+
+The header is a Python literal of dtype, order and shape, filled up with spaces and ended by a line feed. That of a picture has no
+say in the metadata where it is the one that numpy writes for (H, W) or (H, W, 3): see `plain_header`.
+
+Source: NEP 1, A Simple File Format for NumPy Arrays.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bbans.errors import CorruptDataError, UnsupportedImageError
+from bbans.images.pillow import check_size
+
+SIGNATURE = b"\x93NUMPY"
+
+_MAX_HEADER_BYTES = 10_000
+"""Of a literal that is evaluated, as numpy has it."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of an NPY says: dtype, shape, whether the first axis varies fastest, and where the elements start."""
+
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    fortran: bool
+    start: int
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether its elements are the samples of a gray or RGB picture, row by row."""
+        shaped = len(self.shape) == 2 or (len(self.shape) == 3 and self.shape[2] in (1, 3))
+        return self.dtype == np.uint8 and shaped and not self.fortran
+
+    @property
+    def kind(self) -> str:
+        """For a person: `float32 array (5, 7)`."""
+        return f"{self.dtype} array {self.shape}"
+
+
+def parse(data: bytes) -> Header:
+    """The header of an NPY whose elements are there, and nothing after them.
+
+    Raises:
+        UnsupportedImageError: damaged, cut short, empty, or an array of Python objects.
+    """
+    header = _parse_header(data)
+    if header.dtype.hasobject:
+        raise UnsupportedImageError("an array of Python objects is not supported")
+    expected = header.start + math.prod(header.shape) * header.dtype.itemsize
+    if expected == header.start:
+        raise UnsupportedImageError(f"the array is empty: its shape is {header.shape}")
+    if len(data) < expected:
+        raise UnsupportedImageError(f"the NPY is cut short ({len(data)} of {expected} bytes)")
+    if len(data) > expected:
+        raise UnsupportedImageError(f"the NPY is damaged: {len(data) - expected} bytes follow after its elements")
+    return header
+
+
+def _parse_header(data: bytes) -> Header:
+    """The header alone. Raises: UnsupportedImageError."""
+    length_bytes = {1: 2, 2: 4, 3: 4}.get(data[6] if len(data) > 7 and data[:6] == SIGNATURE else 0)
+    if length_bytes is None:
+        raise UnsupportedImageError("the NPY is damaged: no version 1, 2 or 3 of the format")
+    begin = 8 + length_bytes
+    start = begin + int.from_bytes(data[8:begin], "little")
+    try:
+        if not begin < start <= min(len(data), begin + _MAX_HEADER_BYTES):
+            raise ValueError
+        fields = ast.literal_eval(data[begin:start].decode("utf-8" if data[6] == 3 else "latin-1"))
+        if fields.keys() != {"descr", "fortran_order", "shape"}:
+            raise ValueError
+        shape, fortran = fields["shape"], fields["fortran_order"]
+        if type(fortran) is not bool or type(shape) is not tuple or not all(type(side) is int and side >= 0 for side in shape):
+            raise ValueError
+        return Header(np.lib.format.descr_to_dtype(fields["descr"]), shape, fortran, start)
+    except (ValueError, SyntaxError, TypeError, AttributeError, KeyError, RecursionError, MemoryError, OverflowError):
+        raise UnsupportedImageError("the NPY is damaged: its header cannot be read") from None
+
+
+def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
+    """Pixels (H, W, C), C in {1, 3}, and metadata of a picture as an array.
+
+    Raises:
+        UnsupportedImageError: damaged, or an array of other elements, shapes or order.
+    """
+    header = parse(data)
+    if not header.is_picture:
+        raise UnsupportedImageError(f"{header.kind} is no picture (uint8 (H, W), (H, W, 1) and (H, W, 3) are)")
+    height, width, *channels = header.shape
+    check_size(width, height, max_pixels)
+    pixels = np.frombuffer(data, np.uint8, offset=header.start).reshape(height, width, *(channels or [1])).copy()
+    metadata = data[: header.start]
+    return pixels, b"" if metadata == _plain_header_of(pixels) else metadata
+
+
+def write(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
+    """The NPY of `pixels` (H, W, C): the inverse of `read`, byte for byte.
+
+    Raises:
+        CorruptDataError: the metadata is not the header of such an array.
+    """
+    start = metadata or _plain_header_of(pixels)
+    try:
+        header = _parse_header(start)
+    except UnsupportedImageError as error:
+        raise CorruptDataError(f"the metadata is no header: {error}") from error
+    if not header.is_picture or header.start != len(start) or (*header.shape, 1)[:3] != pixels.shape:
+        raise CorruptDataError("the metadata is the header of some other array")
+    return b"".join([start, np.ascontiguousarray(pixels).data])
+
+
+def plain_header(shape: tuple[int, ...]) -> bytes:
+    """The 128 bytes that numpy writes before 8-bit samples of that shape, (H, W) or (H, W, C)."""
+    fields = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    return SIGNATURE + b"\1\0" + (118).to_bytes(2, "little") + fields.encode().ljust(117) + b"\n"
+
+
+def _plain_header_of(pixels: npt.NDArray[np.uint8]) -> bytes:
+    return plain_header(pixels.shape[:2] if pixels.shape[2] == 1 else pixels.shape)

@@ -1,0 +1,62 @@
+"""What `compress` and `decompress` take, as the bytes of a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from bbans.errors import BbansError
+from bbans.images.objects import array_to_file, image_to_file
+from bbans.results import Result, StrPath
+
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+PictureLike: TypeAlias = StrPath | BytesLike | npt.NDArray[np.generic] | Image.Image
+CompressedLike: TypeAlias = StrPath | BytesLike | Result
+
+
+def picture_file(source: PictureLike) -> bytes:
+    """The file of a picture: a path's, these bytes, the NPY of an array, the PNG of a Pillow image.
+
+    Raises:
+        UnsupportedImageError: an array or an image that no such file keeps.
+        TypeError: none of these. OSError.
+    """
+    if isinstance(source, np.ndarray):
+        return array_to_file(source)
+    if isinstance(source, Image.Image):
+        return image_to_file(source)
+    return _bytes(source, "source: a path, bytes, an array or a Pillow image")
+
+
+def compressed_file(file: CompressedLike) -> bytes:
+    """A compressed file's bytes: a path's, these, or a result's. Raises: TypeError: none of these. OSError."""
+    return file.data if isinstance(file, Result) else _bytes(file, "file: a path, bytes or a Result")
+
+
+@contextmanager
+def named(source: object) -> Iterator[None]:
+    """In here, errors of ours begin with the path, where the source is one."""
+    try:
+        yield
+    except BbansError as error:
+        if isinstance(source, str | os.PathLike):
+            raise type(error)(f"{os.fspath(source)}: {error}") from error
+        raise
+
+
+def _bytes(source: StrPath | BytesLike, expected: str) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return Path(source).read_bytes()
+    try:
+        return bytes(memoryview(source))
+    except TypeError:
+        raise TypeError(f"{expected}, not {type(source).__name__}") from None
