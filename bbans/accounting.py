@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Accounting:
-    """Where the bits of the messages come from, in whole bits.
+    """Where the bits of messages come from, in whole bits.
 
-    ``likelihood_bits`` is -log2 p(x|z), ``prior_bits`` -log2 p(z), ``posterior_bits`` -log2 q(z|x), which bits-back
-    coding gives back, and ``initial_bits`` what had to be put on the message before latents could be popped.
+    `likelihood_bits` is -log2 p(x|z), `prior_bits` -log2 p(z), `posterior_bits` -log2 q(z|x), which bits-back coding gives back,
+    and `initial_bits` what had to be on the messages before latents could be popped.
     """
 
     likelihood_bits: int
@@ -24,7 +24,7 @@ class Accounting:
         return self.likelihood_bits + self.prior_bits - self.posterior_bits + self.initial_bits
 
     def __add__(self, other: Accounting) -> Accounting:
-        """That of the messages of both."""
+        """The accounting of the messages of both."""
         return Accounting(
             likelihood_bits=self.likelihood_bits + other.likelihood_bits,
             prior_bits=self.prior_bits + other.prior_bits,

@@ -24,9 +24,9 @@ import bbans
 from bbans import models
 from bbans.accounting import Accounting
 from bbans.formats.archive import Group, read_head
+from bbans.models.registry import family_of
 
 from .datasets import DataSet
-from .detail import photo_codec
 from .jobs import ARCHIVE, CHAIN, EACH, PARTS, Step, compare, task_of
 from .machine import watch
 from .rows import Cost
@@ -164,7 +164,7 @@ def _save(path: Path, images: np.ndarray[Any, np.dtype[np.uint8]]) -> Path:
 
 
 class PhotoJob:
-    """Every picture as a file of its own, all by the photo model: `vaezip compress --mode model --no-verify`."""
+    """Every picture as a file of its own, all by one model: `vaezip compress --mode model --no-verify`."""
 
     def __init__(self, data: DataSet, model: str, threads: int) -> None:
         self.task = task_of(data, "vaezip", EACH, threads, model)
@@ -176,7 +176,8 @@ class PhotoJob:
         middle = time.perf_counter()
         bbans.decompress(packed.data, **self._arguments)
         self._start_up_s = middle - start, time.perf_counter() - middle
-        self._backend = photo_codec(model, threads).network.backend
+        weights = models.read(model)
+        self._backend = family_of(weights).load_network(weights, threads=threads).backend
 
     def step(self, part: int) -> Step:
         share = self._pictures[part :: self.parts]

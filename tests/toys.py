@@ -123,7 +123,7 @@ class FlatVAE(Quantised):
 class FlatNetwork:
     def __init__(self, config: FlatConfig, layers: Mapping[str, IntConv], backend: str, threads: int = 1) -> None:
         config.check_layers(layers)
-        self.config, self.weight = config, layers["layer"].weight
+        self.config, self.backend, self.weight = config, backend, layers["layer"].weight
 
     def digest(self) -> str:
         return selfcheck.digest([self.weight])

@@ -20,6 +20,10 @@ _MULTIPLIER = 2654435761  # Knuth's, for multiplicative hashing: 2**32 over the 
 class Network(Protocol):
     """An integer network on one backend."""
 
+    @property
+    def backend(self) -> str:
+        """Its name in bbans.exact.backends."""
+
     def digest(self) -> str:
         """Of what its stages give for fixed inputs, on every shape that coding runs. The same wherever arithmetic is exact."""
 

@@ -137,7 +137,7 @@ class Family:
         return _load(self.network)(config, layers, backend, *machine)
 
     def load_network(self, weights: Weights, backend: str | None = None, device: str = "cpu", threads: int | None = None) -> Any:
-        """The integer form on the first backend that passes the model's self-check, or on the one asked for.
+        """The integer form, a `Network`, on the first backend that passes the self-check; or on `backend` alone.
 
         Raises: ModelError, InexactBackendError: see `bbans.models.load`.
         """
