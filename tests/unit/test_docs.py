@@ -1,7 +1,8 @@
-"""The examples in docstrings are true."""
+"""The examples in docstrings and in the README are true."""
 
 import doctest
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,11 @@ def test_examples(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_the_readme_runs_as_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
