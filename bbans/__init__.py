@@ -10,8 +10,8 @@
 `bbans.load_model()` gives a model whose `compress` and `decompress` load nothing again; `bbans.pack` and `bbans.open_archive` put
 many images into one file.
 
-`import bbans` is cheap: numpy, Pillow, numba and torch are loaded by the first call that needs them, and sub-modules
-(`bbans.codecs`, `bbans.sets`, ...) when they are first named.
+`import bbans` is cheap: numpy, Pillow and the compiled core are loaded by the first call that needs them, and
+sub-modules (`bbans.codecs`, `bbans.sets`, ...) when they are first named.
 """
 
 import importlib

@@ -43,6 +43,7 @@ def command(checkpoint: Path, out: Path, id: str | None, force: bool, quiet: boo
 
     def work(source: str) -> None:
         files.check_target(out, source, force=force)
+        output.require_torch("vaezip export")
         from bbans.training.checkpoint import export_checkpoint
 
         data = export_checkpoint(checkpoint, name)

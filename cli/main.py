@@ -73,14 +73,17 @@ class Signalled(BaseException):
 
 
 def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """Versions of the program, of the format that it writes, and of torch."""
+    """Versions of the program, of the format and the model that it writes, and of torch, if it is there."""
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        from bbans import __version__
+        from bbans import __version__, models
         from bbans.formats import container
 
-        click.echo(f"vaezip {__version__} (format {container.VERSION}, torch {version('torch')})")
+        torch = "no torch"
+        with contextlib.suppress(PackageNotFoundError):
+            torch = f"torch {version('torch')}"
+        click.echo(f"vaezip {__version__} (format {container.VERSION}, model {models.DEFAULT_MODEL}, {torch})")
         ctx.exit()
 
 

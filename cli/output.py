@@ -45,6 +45,14 @@ def cause(problem: BaseException) -> str:
     return f"{type(problem).__name__}: {problem} (a fault of vaezip; VAEZIP_DEBUG=1 shows where)"
 
 
+def require_torch(command: str) -> None:
+    """Raises Refused, with what to do, where torch is not installed."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise Refused(f"{command} needs torch: pip install 'bbans[train]'") from None
+
+
 def traceback(wanted: bool = False) -> None:
     """The traceback of the exception at hand, for those who asked for it."""
     if (wanted or os.environ.get("VAEZIP_DEBUG")) and sys.stderr is not None:

@@ -245,6 +245,7 @@ def train(options: TrainOptions, name: str, schedule: Schedule, console: Console
     began = time.monotonic()
     first = os.environ.get("RANK", "0") == "0"
     callbacks = console if first else Console(console.interruption, quiet=True)
+    output.require_torch("vaezip train")
     callbacks.note("loading torch and the pictures")
     import torch
 

@@ -1,6 +1,7 @@
 """The command's own functions, where a process of its own would show less."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,15 @@ def test_a_command_loads_no_model_that_it_does_not_need(tmp_path: Path, tiny_png
 
 def test_table() -> None:
     assert output.table([["name", "bytes"], ["a", "7"]]) == "name  bytes\na         7"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train", "photos", "--out", "a.safetensors"], ["export", "a.ckpt", "--out", "a.safetensors"]]
+)
+def test_without_torch_it_says_how_to_get_it(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main.run(arguments) == 1
+    assert f"vaezip {arguments[0]} needs torch: pip install 'bbans[train]'" in capsys.readouterr().err
