@@ -209,7 +209,7 @@ def above(results: Results, path: Path, entries: Sequence[str]) -> None:
 
 def name_of(row: Row) -> str:
     """What tells a row from the others of its data set."""
-    several = row["entry"] in ("iwae", "iwae-2", "iwae-5", "particles")
+    several = row["entry"] in ("iwae", "particles")
     coded = f", coded with {row['particles']}" if several else ""
     return f"{row['model']}{coded}" + (f" ({row['steps']} steps)" if row["entry"] == "typical-short" else "")
 

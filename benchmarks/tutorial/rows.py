@@ -8,7 +8,7 @@ from functools import partial
 
 from . import flow
 from .coding import LATENTS, Grid
-from .data import GAUSSIANS, PLANE, SPIRALS
+from .data import GAUSSIANS, PLANE
 from .deterministic import Autoencoder, VectorQuantised
 from .flow import Flow, NearDeterministic
 from .likelihoods import AutoregressiveDecoder, LogisticVAE, LogMeanSquaredError, MeanSquaredError
@@ -19,7 +19,7 @@ from .priors import LearnedPrior, ResampledPrior, VampPrior
 
 STEPS = 6000
 EPSILONS = (0.01, 0.003, 0.001)
-LATENT_COUNTS = (1, 2, 4, 8)
+LATENT_COUNTS = (1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,8 @@ def _near(epsilon: float) -> Code:
     return Code(1, flow.LATENTS, lambda model: NearDeterministic(model, epsilon))  # type: ignore[arg-type]
 
 
-def _iwae(particles: int) -> Entry:
-    """Trained with so many draws, and coded with as many."""
-    make = partial(ImportanceWeighted, particles)
-    return Entry(f"iwae-{particles}", make, 6 * STEPS, (Code(particles),), (SPIRALS.name,))
-
-
 def _latents(count: int) -> Entry:
-    return Entry(f"latents-{count}", partial(_with_latents, count), datasets=(GAUSSIANS.name,), share=0.25, blur=True)
+    return Entry(f"latents-{count}", partial(_with_latents, count), STEPS // 2, datasets=(GAUSSIANS.name,), share=0.1, blur=True)
 
 
 def _with_latents(count: int) -> LatentModel:
@@ -84,9 +78,7 @@ ENTRIES = (
     Entry("mse", MeanSquaredError, codes=(Code(), Code(of=lambda model: model.read()))),  # type: ignore[operator]
     Entry("log-mse", LogMeanSquaredError),
     Entry("iwae", ImportanceWeighted, 6 * STEPS, tuple(Code(k) for k in (1, 2, 5, 10))),
-    _iwae(2),
-    _iwae(5),
-    Entry("particles", LatentModel, 4 * STEPS, tuple(Code(k) for k in (1, 2, 5, 10, 20, 50)), share=0.25, weights="typical"),
+    Entry("particles", LatentModel, 4 * STEPS, tuple(Code(k) for k in (1, 2, 5, 10, 20, 50)), share=0.1, weights="typical"),
     Entry("full-covariance", FullCovariance),
     Entry("flow", Flow, 2000, tuple(_near(epsilon) for epsilon in EPSILONS)),
     Entry("iaf", InverseAutoregressive),
@@ -95,7 +87,7 @@ ENTRIES = (
     Entry("lars", ResampledPrior),
     Entry("beta", BetaVAE, codes=(Code(plain=True),)),
     Entry("wae", Wasserstein),
-    Entry("wae-w1", SlicedWasserstein),
+    Entry("wae-w1", SlicedWasserstein, datasets=(GAUSSIANS.name,)),
     Entry("vq", VectorQuantised),
     Entry("autoencoder", Autoencoder),
     Entry("autoregressive", AutoregressiveDecoder),

@@ -101,7 +101,7 @@ def test_a_small_run_has_everything_and_is_redrawn_from_what_it_leaves(tmp_path:
     assert first.exit_code == 0, first.output
     rows = json.loads(results.read_text())["rows"]
     assert len(rows) == len(PLANE) * (1 + 2 + 4 + 6 + 1 + 1) + 1 + 1
-    assert all(row["decoded_equal"] and row["points"] in (5, 20) for row in rows)
+    assert all(row["decoded_equal"] and row["points"] in (2, 20) for row in rows)
     written = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert sorted(written) == sorted(["README.md", *(f"{name}.png" for name in FIGURES)])
     again = click.testing.CliRunner().invoke(main, [*options, "--share", "0.0005", "--points", "20"])
