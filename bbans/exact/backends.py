@@ -1,15 +1,15 @@
-"""The arithmetic that runs integer layers: one contract, several ways to fulfil it, all with the same integers.
+"""Backends: the arithmetic that runs integer layers. One contract, several implementations, all with the same integers.
 
 `native`
-    bytes times bytes, added up in int32, by the compiled core (bbans/_core/convolution.c), with the best instructions that this
-    processor has.
+    bytes times bytes, summed in int32, by the compiled core (bbans/_core/convolution.c): the best instructions the processor has.
 `reference`
-    numpy, in 64-bit integers; slow and obvious.
+    NumPy, in 64-bit integers. Slow and obvious.
 `cuda`
-    torch on a GPU, in float32: patches times weights as one matrix product, so that no library can choose a transform. Exact by the
-    bound that `IntConv` checks, whatever the order of summation.
+    PyTorch on a GPU, in float32: patches times weights as one matrix product, where no library can choose a transform. Exact by the
+    bound that `IntConv` checks, in any order of summation.
 
-Whether a backend keeps the contract on this machine is tested when a model is loaded (`bbans.exact.selfcheck`), never assumed.
+Whether a backend keeps the contract on this machine is never assumed: it is tested whenever a model is loaded
+(`bbans.exact.selfcheck`). A new backend is a subclass of `Layer` and its entries in LAYERS and BACKENDS.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Sums = NDArray[np.int32]
 
 
 class Layer(ABC):
-    """An `IntConv` made ready for one backend and device. Made once, it may be called by several threads at a time.
+    """An `IntConv` prepared for one backend and device. Several threads may call it at a time.
 
-    Shapes: x (N, h, w, C_in) and skip (N, h - k + 1, w - k + 1, C_out), activations 0 .. 127, views too as long as pixels and
+    Shapes: x (N, h, w, C_in) and skip (N, h - k + 1, w - k + 1, C_out), activations 0 .. 127; views too, as long as the pixels and
     channels of a row lie side by side.
-    Raises: RuntimeError, when made or when called, if this machine lacks the arithmetic.
+    Raises: RuntimeError, from the constructor or a call, if this machine lacks the arithmetic.
     """
 
     def __init__(self, layer: IntConv) -> None:
@@ -42,14 +42,14 @@ class Layer(ABC):
 
     @abstractmethod
     def __call__(self, x: Activations, skip: Activations | None = None, variant: int = 0) -> Activations:
-        """Activations (N, h - k + 1, w - k + 1, C_out) of a layer that clamps, with one of its biases."""
+        """Activations (N, h - k + 1, w - k + 1, C_out) of a relu layer, with one of its biases."""
 
     @abstractmethod
     def sums(self, x: Activations) -> Sums:
         """Accumulators (N, h - k + 1, w - k + 1, C_out) of a head: each stands for itself times 2**-exponent of its channel."""
 
     def head(self, x: Activations, factors: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Outputs of a head times factors (C_out,), rounded to integers."""
+        """The outputs of a head times factors (C_out,), rounded to integers."""
         return round_shift(self.sums(x) * factors, self.exponents)
 
 
@@ -95,7 +95,7 @@ class Reference(Layer):
 
 
 class Cuda(Layer):
-    """A matrix product of weights and unfolded patches by torch. `device` is another one than a GPU in tests alone."""
+    """A matrix product of weights and unfolded patches by PyTorch. Only tests run it on another `device`."""
 
     def __init__(self, layer: IntConv, device: str = "cuda") -> None:
         super().__init__(layer)
@@ -132,7 +132,7 @@ class Cuda(Layer):
         return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
     def _exactly(self) -> Any:
-        """No gradients, and nothing rounded by a caller's autocast."""
+        """No gradients, and no autocast of the caller's."""
         stack = contextlib.ExitStack()
         stack.enter_context(self._torch.inference_mode())
         stack.enter_context(self._torch.autocast(self._device.type, enabled=False))
@@ -142,11 +142,11 @@ class Cuda(Layer):
 LAYERS: dict[str, type[Layer]] = {"native": Native, "reference": Reference, "cuda": Cuda}
 
 BACKENDS = {"cpu": ("native", "reference"), "cuda": ("cuda",)}
-"""Of a kind of device, in the order of preference."""
+"""By kind of device, the preferred one first."""
 
 
 def layer_class(backend: str) -> type[Layer]:
-    """The layers of a backend by its name. Raises: ModelError when there is none of that name."""
+    """The class of a backend's layers. Raises: ModelError when there is no backend of that name."""
     if backend not in LAYERS:
-        raise ModelError(f"there is no backend '{backend}': there are {', '.join(LAYERS)}")
+        raise ModelError(f"there is no backend '{backend}', only {', '.join(LAYERS)}")
     return LAYERS[backend]
