@@ -1,14 +1,14 @@
-"""compress, decompress, inspect: the one place where pictures, models and the container meet.
+"""compress, decompress, inspect: the place where pictures, models and the container meet.
 
 ::
 
     compress    path, bytes, array, image -picture_file-> file -read_picture-> Picture -model / stored-> Container -pack-> bytes
     decompress  bytes -unpack-> Container -model / stored-> Picture -write_picture-> file -Restored-> array, image, path
 
-What comes back is the picture: its pixels and its metadata. Where a picture is kept as its own file (JPEG, 16 bits,
-alpha, palettes, animation), the file itself comes back, byte for byte.
+What comes back is the picture, its pixels and its metadata. A picture that is kept as its own file (JPEG, 16 bits, alpha,
+palettes, animation) comes back byte for byte.
 
-A model is loaded by the first call that needs it, and by no other; a `Model` keeps it. `inspect` needs none.
+The first call that needs a model loads it, and a `Model` keeps it. `inspect` needs none.
 
 >>> result = compress("cli/samples/valley.png", mode="stored")
 >>> result.info.width, result.info.height, result.info.method
@@ -40,19 +40,20 @@ if TYPE_CHECKING:
     from bbans.models.registry import PictureCodec
 
 CLEARLY_SMALLER = 0.85
-"""In mode auto, a file of the model of at most this part of a fast WebP (and of the source) is taken at once. Careful
-WebP or LZMA is then 0 to 10 % smaller than the fast one on photos, and takes ten times as long."""
+"""In mode auto, the file of the model is taken at once if it is at most this share of a fast WebP (and of the source). A careful
+WebP, or LZMA, is 0 to 10 % smaller than the fast WebP on photos, and takes ten times as long."""
 
 
 class Model:
-    """A model of pictures, loaded and checked once, by the first call that needs it. Any number of threads may use it.
+    """A model of pictures. The first call that needs it loads and checks it, once; any number of threads may share it.
 
     Args:
-        model: id of an installed model, or path of a weight file; the default model if None.
-        threads: at most so many; as many as there are cores if None. The bytes do not depend on it, nor on `device`.
+        model: id of an installed model, or path of a weight file; None is the default model.
+        threads: the most to use; None is as many as there are cores. The bytes depend neither on it nor on `device`.
         device: cpu or cuda.
     Raises:
         ModelError: there is no such model.
+        ValueError: threads.
     """
 
     def __init__(self, model: StrPath | None = None, *, threads: int | None = None, device: str = "cpu") -> None:
@@ -61,54 +62,54 @@ class Model:
         self._lock = threading.RLock()
         self._model = None if model is None else Path(model) if isinstance(model, os.PathLike) else model
         self._weights = None if model is None else self._read()
-        self._codecs: dict[bytes, PictureCodec] = {}
+        self._codecs: dict[tuple[str, bytes], PictureCodec] = {}
 
     @property
     def id(self) -> str:
-        """What files call the model."""
+        """The name of the model in files."""
         return self._own_weights().id
 
     @property
     def weights_hash(self) -> str:
-        """Of the weight file, in hexadecimal: files carry it too."""
+        """The hash of the weight file in files, in hexadecimal."""
         return self._own_weights().hash.hex()
 
     def load(self) -> Model:
-        """The model itself, loaded and checked.
+        """Load and check the model now; returns the model itself.
 
-        Raises: ModelError: it is not for pictures, or cannot run here.
+        Raises: ModelError: it is not for pictures of any size, or cannot run here.
         """
         self._own_codec()
         return self
 
     def compress(self, source: PictureLike, *, mode: Literal["auto", "model"] = "auto", verify: bool = True) -> Result:
-        """The same as `bbans.compress` with this model."""
+        """As `bbans.compress` with this model."""
         if mode not in ("auto", "model"):
-            raise ValueError(f"mode: a model codes in mode auto or model, not {mode!r}")
+            raise ValueError(f"mode: auto or model for a model, not {mode!r}")
         with named(source):
             return self._compress(picture_file(source), mode, verify)
 
     def _compress(self, data: bytes, mode: Literal["auto", "model"], verify: bool) -> Result:
-        read, note = vaez.read_source(data, mode)
-        thin = mode == "auto" and is_thin(read.height, read.width)  # a pixel would cost many times as much
-        if read.picture is None or thin:
-            if read.picture is not None:
-                note = f"a picture of {read.width} x {read.height} pixels is too thin for the model: stored without it"
-            return _finish(vaez.store(read), read, None, verify, note)
+        source, note = vaez.read_source(data, mode)
+        thin = mode == "auto" and is_thin(source.height, source.width)  # a pixel would cost many times as much
+        if source.picture is None or thin:
+            if source.picture is not None:
+                note = f"a picture of {source.width} x {source.height} pixels is too thin for the model: stored without it"
+            return _finish(vaez.store(source), source, None, verify, note)
         codec = self._own_codec()
-        coded = vaez.code(read, read.picture, codec)
+        contents = vaez.code(source, source.picture, codec)
         if mode == "auto":
-            coded_bytes = len(container.pack(coded))
-            if coded_bytes > CLEARLY_SMALLER * vaez.fast_bytes(read, read.picture):
-                stored = vaez.store(read)
-                coded = stored if len(container.pack(stored)) <= coded_bytes else coded
-        return _finish(coded, read, codec, verify, note)
+            coded_bytes = len(container.pack(contents))
+            if coded_bytes > CLEARLY_SMALLER * vaez.fast_bytes(source, source.picture):
+                stored = vaez.store(source)
+                contents = stored if len(container.pack(stored)) <= coded_bytes else contents
+        return _finish(contents, source, codec, verify, note)
 
     def decompress(self, file: CompressedLike) -> Restored:
-        """The same as `bbans.decompress`. A file of another model is decompressed by that one, if it is installed."""
+        """As `bbans.decompress`. A file of another model is decompressed by that one, if it is installed."""
         with named(file):
-            parsed = container.unpack(compressed_file(file))
-            return vaez.restore(parsed, None if parsed.model is None else self._codec_of(parsed.model))
+            contents = container.unpack(compressed_file(file))
+            return vaez.restore(contents, None if contents.model is None else self._named_codec(contents.model))
 
     def _read(self) -> Weights:
         from bbans import models
@@ -124,13 +125,13 @@ class Model:
     def _own_codec(self) -> PictureCodec:
         return self._codec(self._own_weights())
 
-    def _codec_of(self, header: ModelHeader) -> PictureCodec:
-        """The codec that a file names. Raises: ModelMissingError, ModelMismatchError; other ModelError."""
+    def _named_codec(self, header: ModelHeader) -> PictureCodec:
+        """The codec of the model that a file names. Raises: ModelMissingError, ModelMismatchError; other ModelError."""
         from bbans import models
 
         with self._lock:
-            if header.weights_hash in self._codecs:
-                return self._codecs[header.weights_hash]
+            if (header.id, header.weights_hash) in self._codecs:
+                return self._codecs[header.id, header.weights_hash]
             own = self._weights
             if own is not None and (own.id, own.hash) == (header.id, header.weights_hash):
                 return self._codec(own)
@@ -145,18 +146,21 @@ class Model:
         from bbans import models
 
         with self._lock:
-            if weights.hash not in self._codecs:
-                self._codecs[weights.hash] = models.load(weights, threads=self._threads, device=self._device)
-            return self._codecs[weights.hash]
+            key = weights.id, weights.hash
+            if key not in self._codecs:
+                self._codecs[key] = models.load(weights, threads=self._threads, device=self._device)
+            return self._codecs[key]
 
 
 def load_model(model: StrPath | None = None, *, threads: int | None = None, device: str = "cpu") -> Model:
-    """A model, loaded and checked, whose `compress` and `decompress` load nothing again. Arguments as of `Model`.
+    """A model, loaded and checked, so that its `compress` and `decompress` load nothing again.
 
+    Args: see `Model`.
     Raises:
         ModelMissingError: there is no such model.
         InexactBackendError: this machine cannot run it exactly.
-        ModelError: it is not for pictures, or the device is not there.
+        ModelError: it is not for pictures of any size, or there is no such device.
+        ValueError: threads.
     """
     return Model(model, threads=threads, device=device).load()
 
@@ -172,28 +176,28 @@ def compress(
 ) -> Result:
     """A compressed file of a picture. Inverse: `decompress`.
 
-    What comes back of an array is the same array, dtype and shape; of a Pillow image the same mode and pixels; of a file its
-    picture and metadata, or every byte: see the top of this module.
+    An array comes back with the same dtype, shape and elements, a Pillow image with the same mode and pixels, and a file with the
+    same picture and metadata or, where that is how it is kept, the same bytes.
 
-    Memory: about 8 bytes a pixel and 200 MB, as headers declare the pixels, which are counted before any is decoded and limited to
-    2**30; of an animation only one frame at a time is decoded. Decoding a WebP takes 16 bytes a pixel, and trying how small WebP
-    stores a picture 37: that is libwebp's own. What the networks need is added in mode model and auto.
+    Memory: about 8 bytes a pixel and 200 MB, for the pixels that headers declare: at most 2**30, counted before any is decoded,
+    with one frame of an animation at a time. libwebp needs more: 16 bytes a pixel to decode a WebP, and 37 to find out how small a
+    picture is as a WebP, in mode `stored` and mostly in `auto`. The networks need their own.
 
     Args:
-        source: a picture file as its path or its bytes; an array, of which the model codes uint8 (H, W), (H, W, 1) and (H, W, 3),
-            and all others are stored; or a Pillow image, in a mode that PNG keeps.
-        mode: `model` codes the pixels by the model, or raises; `stored` never does; `auto` is the smaller of both. It keeps
-            what the model does not code as its file, and stores pictures that are too thin for the model. A JPEG goes through
-            the model in mode `model` alone: its pixels are kept then, not its file.
-        model: id of an installed model, path of a weight file, or a `Model`; the default model if None.
-        threads: at most so many; as many as there are cores if None. The bytes do not depend on it, nor on `device`.
-        device: cpu, as for None, or cuda.
-        verify: decompress the result and compare, before it is returned.
+        source: a picture file as a path or as bytes; an array, which is a picture if it is uint8 of shape (H, W), (H, W, 1) or
+            (H, W, 3), and else stored; or a Pillow image in a mode that PNG keeps.
+        mode: `model` codes by the model, or raises; `stored` does not use it; `auto` takes the smaller of both, and stores what
+            the model does not code or is too thin for it. A JPEG is coded by the model in mode `model` only: then its pixels come
+            back, not its file.
+        model: id of an installed model, path of a weight file, or a `Model`; None is the default model.
+        threads: the most to use; None is as many as there are cores. The bytes depend neither on it nor on `device`.
+        device: cpu or cuda; None is cpu.
+        verify: decompress the result and compare before it is returned.
     Raises:
-        UnsupportedImageError: no picture, or one that would lose something (in this mode); says what.
-        ModelError: the model is not here or cannot run.
-        VerifyError: what was coded did not decode to the same picture.
-        ValueError: an argument that cannot be, or two that contradict each other. TypeError: a source of another type.
+        UnsupportedImageError: not a picture, or one of which this mode would lose something; says what.
+        ModelError: there is no such model, or it cannot run here.
+        VerifyError: the result does not decompress to the same picture.
+        ValueError: arguments that are out of range or contradict each other. TypeError: a source of another type.
         OSError: a path that cannot be read.
     """
     if mode not in ("auto", "model", "stored"):
@@ -203,23 +207,23 @@ def compress(
         if model is not None:
             raise ValueError("model: mode stored uses none")
         with named(source):
-            read, note = vaez.read_source(picture_file(source), mode)
-            return _finish(vaez.store(read), read, None, verify, note)
+            picture, note = vaez.read_source(picture_file(source), mode)
+            return _finish(vaez.store(picture), picture, None, verify, note)
     return _model(model, threads, device).compress(source, mode=mode, verify=verify)
 
 
 def decompress(
     file: CompressedLike, *, model: StrPath | Model | None = None, threads: int | None = None, device: str | None = None
 ) -> Restored:
-    """The picture that was compressed: its file in `data`, or as `array()` or `pil()`. Inverse: `compress`.
+    """The picture that was compressed: its file is `data`, and `array()` and `pil()` decode it. Inverse: `compress`.
 
     Args:
-        file: a compressed file as its path or its bytes, or a `Result`.
-        model: path of a weight file, for a file whose model is not installed; or a `Model`.
+        file: a compressed file as a path or as bytes, or a `Result`.
+        model: path of a weight file, where the file's model is not installed; or a `Model`.
         threads, device: as for `compress`.
     Raises:
-        FormatError: no file of ours, damaged, or of a newer version.
-        ModelMissingError, ModelMismatchError: the model that the file names is not here.
+        FormatError: not a file of ours, damaged, or of a newer version.
+        ModelMissingError, ModelMismatchError: the file's model is not here.
         InexactBackendError: this machine cannot run the model exactly.
         ValueError, TypeError, OSError: as for `compress`.
     """
@@ -227,12 +231,12 @@ def decompress(
 
 
 def inspect(file: CompressedLike) -> Info:
-    """What a compressed file says of itself, after all its checks passed. Loads no model.
+    """What a compressed file says of itself, once all its checks have passed. Loads no model.
 
     Args:
         file: as for `decompress`.
     Raises:
-        FormatError: no file of ours, damaged, or of a newer version.
+        FormatError: not a file of ours, damaged, or of a newer version.
         TypeError, OSError: as for `compress`.
     """
     with named(file):
@@ -245,7 +249,7 @@ def _model(model: StrPath | Model | None, threads: int | None, device: str | Non
         return Model(model, threads=threads, device=device or "cpu")
     for name, value in (("threads", threads), ("device", device)):
         if value is not None:
-            raise ValueError(f"{name}: the model has its own: give it to load_model")
+            raise ValueError(f"{name}: a Model has its own, which load_model takes")
     return model
 
 
@@ -254,9 +258,9 @@ def _check_threads(threads: int | None) -> None:
         raise ValueError(f"threads: at least 1, or None for all cores, not {threads}")
 
 
-def _finish(made: Container, source: Source, codec: PictureCodec | None, verify: bool, note: str | None) -> Result:
+def _finish(contents: Container, source: Source, codec: PictureCodec | None, verify: bool, note: str | None) -> Result:
     """The file of a container. Raises: VerifyError."""
-    data = container.pack(made)
+    data = container.pack(contents)
     if verify:
         vaez.verify(data, source, codec)
-    return Result(data, vaez.describe(made, len(data)), note)
+    return Result(data, vaez.describe(contents, len(data)), note)

@@ -14,7 +14,7 @@
     ├── TrainingError                a training run cannot start or go on: its pictures, its checkpoint, its loss
     └── VerifyError                  what was encoded did not decode to the same picture
 
-A message says what was expected and what was found, and what to do next; the command line puts the file's name before it.
+A message says what was expected, what there is instead, and what to do about it. The command puts the name of the file before it.
 """
 
 

@@ -22,11 +22,11 @@ CompressedLike: TypeAlias = StrPath | BytesLike | Result
 
 
 def picture_file(source: PictureLike) -> bytes:
-    """The file of a picture: a path's, these bytes, the NPY of an array, the PNG of a Pillow image.
+    """The bytes of a picture file: of a path, of an array its NPY, of a Pillow image its PNG.
 
     Raises:
         UnsupportedImageError: an array or an image that no such file keeps.
-        TypeError: none of these. OSError.
+        TypeError: a source of another type. OSError.
     """
     if isinstance(source, np.ndarray):
         return array_to_file(source)
@@ -36,13 +36,13 @@ def picture_file(source: PictureLike) -> bytes:
 
 
 def compressed_file(file: CompressedLike) -> bytes:
-    """A compressed file's bytes: a path's, these, or a result's. Raises: TypeError: none of these. OSError."""
+    """The bytes of a compressed file. Raises: TypeError: a file of another type. OSError."""
     return file.data if isinstance(file, Result) else _bytes(file, "file: a path, bytes or a Result")
 
 
 @contextmanager
 def named(source: object) -> Iterator[None]:
-    """In here, errors of ours begin with the path, where the source is one."""
+    """Within this context, the messages of our errors begin with the source, if it is a path."""
     try:
         yield
     except BbansError as error:

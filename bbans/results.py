@@ -31,16 +31,16 @@ class SectionInfo:
 
 @dataclass(frozen=True)
 class Info:
-    """What a file says of itself."""
+    """What a compressed file says of itself."""
 
     mode: Literal["model", "stored"]
     method: str | None
-    """How it is stored: file, file_lzma, webp or lzma. None in mode model."""
+    """Of storing: file, file_lzma, webp or lzma. None in mode model."""
     model: str | None
     weights_hash: str | None
     """Hexadecimal."""
     format: str
-    """Of the picture file that comes back."""
+    """Of the picture file that comes back: PNG, JPEG, NPY, ..."""
     width: int
     height: int
     channels: int
@@ -49,9 +49,9 @@ class Info:
     file_bytes: int
     header_bytes: int
     metadata_bytes: int
-    """In mode model. A stored payload holds its own metadata."""
+    """In mode model; a stored payload has its metadata inside."""
     coded_bytes: int
-    """Of the payload, or of all messages."""
+    """The payload, or all messages."""
     sections: tuple[SectionInfo, ...]
     accounting: Accounting | None
 
@@ -63,14 +63,14 @@ class Info:
 
 @dataclass(frozen=True)
 class Result:
-    """A compressed file. `note` is what the user should know of how it was done, if anything."""
+    """A compressed file. `note` is for the user, where something may surprise."""
 
     data: bytes
     info: Info
     note: str | None = None
 
     def save(self, path: StrPath) -> None:
-        """Write the file, all of it or nothing; an old one of that name is replaced. Raises: OSError."""
+        """Write the compressed file, all of it or nothing, and replace an old one. Raises: OSError."""
         _save(self.data, path)
 
 
@@ -82,29 +82,30 @@ class Restored:
     format: str
 
     def array(self) -> npt.NDArray[np.generic]:
-        """The array that was compressed; or the samples of a still picture, (H, W) or (H, W, C), of a palette the colours.
+        """The array that was compressed, or the samples of a still picture: (H, W) or (H, W, C), the colours of a palette.
 
-        8-bit samples are uint8, others as the file and numpy have them. Formats that lose something come as Pillow decodes them.
+        Their dtype is that of the file where numpy has it: bool for 1 bit, uint8, uint16, ... Formats that lose something are as
+        Pillow decodes them.
 
         Raises:
-            UnsupportedImageError: no picture, several frames, or more bits a sample than Pillow decodes.
+            UnsupportedImageError: not a picture, one of several frames, or more bits a sample than Pillow decodes.
         """
         from bbans.images.objects import file_to_array
 
         return file_to_array(self.data)
 
     def pil(self) -> Image.Image:
-        """The Pillow image that was compressed, in its mode and with its pixels; or that of any other picture file.
+        """The Pillow image that was compressed, with its mode and pixels, or that of any picture file.
 
         Raises:
-            UnsupportedImageError: no picture.
+            UnsupportedImageError: not a picture.
         """
         from bbans.images.objects import file_to_image
 
         return file_to_image(self.data)
 
     def save(self, path: StrPath) -> None:
-        """Write the picture file, all of it or nothing; an old one of that name is replaced. Raises: OSError."""
+        """Write the picture file, all of it or nothing, and replace an old one. Raises: OSError."""
         _save(self.data, path)
 
 

@@ -5,7 +5,7 @@
     Source -code-> Container -decode-> Picture                 mode model
     Source -store-> Container -unstore-> file or Picture       mode stored
 
-Forward and inverse stand side by side. Reading bytes and loading models is done in `bbans.api`.
+`bbans.api` reads the source and loads the model.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PICTURE_METHODS = (stored.Method.WEBP, stored.Method.LZMA)
 
 @dataclass(frozen=True)
 class Source:
-    """A picture file, and the picture in it unless that can only be kept as its file."""
+    """A picture file, and the picture in it unless only the file can be kept."""
 
     data: bytes
     picture: Picture | None
@@ -47,24 +47,24 @@ class Source:
 
 
 def read_source(data: bytes, mode: ModeName) -> tuple[Source, str | None]:
-    """The picture to compress, and a note for the user.
+    """The source in a picture file, and a note for the user.
 
-    Raises: UnsupportedImageError: no picture, or none that this mode takes.
+    Raises: UnsupportedImageError: not a picture, or not one that this mode takes.
     """
     try:
-        return source_of(data, read_picture(data)), None
+        return picture_source(data, read_picture(data)), None
     except UnsupportedImageError:
-        info = probe_picture(data)  # raises for what is no picture at all
+        info = probe_picture(data)  # raises for what is not a picture at all
         if mode == "model":
             if info.format != "JPEG":
                 raise
-            return source_of(data, read_picture(data, decoded=True)), "the pixels of the JPEG are kept, not the JPEG file"
+            return picture_source(data, read_picture(data, decoded=True)), "the pixels of the JPEG are kept, not the JPEG file"
         source = Source(data, None, info.format, info.height, info.width, info.channels, info.bit_depth)
         return source, None if mode == "stored" else f"{info.kind}: stored byte for byte, without the model"
 
 
-def source_of(data: bytes, picture: Picture) -> Source:
-    """The source of a file that was read as this picture."""
+def picture_source(data: bytes, picture: Picture) -> Source:
+    """The source of a picture that was read from a file."""
     height, width, channels = picture.pixels.shape
     return Source(data, picture, picture.format, height, width, channels, 8)
 
@@ -84,18 +84,18 @@ def code(source: Source, picture: Picture, codec: PictureCodec) -> Container:
     )
 
 
-def decode(parsed: Container, codec: PictureCodec) -> Picture:
+def decode(contents: Container, codec: PictureCodec) -> Picture:
     """The picture of a file in mode model. Inverse: `code`.
 
     Raises: FormatError.
     """
-    if parsed.channels not in (1, 3) or parsed.bit_depth != 8:
-        raise FormatError(f"no model codes {parsed.channels} channels of {parsed.bit_depth} bits")
-    if parsed.height * parsed.width > MAX_PIXELS:
-        raise CorruptDataError(f"the file claims {parsed.width} x {parsed.height} pixels, more than a picture may have")
-    messages = parsed.bodies(SectionKind.MESSAGE)
-    pixels = codec.decode(messages, parsed.height, parsed.width, parsed.channels)
-    return Picture(pixels, parsed.format, b"".join(parsed.bodies(SectionKind.METADATA)))
+    if contents.channels not in (1, 3) or contents.bit_depth != 8:
+        raise FormatError(f"no model codes {contents.channels} channels of {contents.bit_depth} bits")
+    if contents.height * contents.width > MAX_PIXELS:
+        raise CorruptDataError(f"the file claims {contents.width} x {contents.height} pixels, more than a picture may have")
+    messages = contents.bodies(SectionKind.MESSAGE)
+    pixels = codec.decode(messages, contents.height, contents.width, contents.channels)
+    return Picture(pixels, contents.format, b"".join(contents.bodies(SectionKind.METADATA)))
 
 
 def store(source: Source) -> Container:
@@ -111,17 +111,18 @@ def store(source: Source) -> Container:
     )
 
 
-def unstore(parsed: Container) -> bytes | Picture:
+def unstore(contents: Container) -> bytes | Picture:
     """The file or the picture of a file in mode stored. Inverse: `store`.
 
     Raises: FormatError.
     """
-    if parsed.method not in list(stored.Method):
-        raise UnsupportedVersionError(f"stored method {parsed.method} is of a newer vaezip: {wire.UPDATE_ADVICE}")
-    [payload] = parsed.bodies(SectionKind.PAYLOAD)
-    content = stored.decode(parsed.method, payload)
+    if contents.method not in list(stored.Method):
+        raise UnsupportedVersionError(f"stored method {contents.method} is of a newer vaezip: {wire.UPDATE_ADVICE}")
+    [payload] = contents.bodies(SectionKind.PAYLOAD)
+    content = stored.decode(contents.method, payload)
     if isinstance(content, Picture):
-        inside, header = (content.format, *content.pixels.shape), (parsed.format, parsed.height, parsed.width, parsed.channels)
+        inside = (content.format, *content.pixels.shape)
+        header = (contents.format, contents.height, contents.width, contents.channels)
         if inside != header:
             raise CorruptDataError(f"the stored picture is {inside}, but the header says {header}")
     return content
@@ -136,7 +137,7 @@ def make_container(
     model: ModelHeader | None,
     sections: tuple[Section, ...],
 ) -> Container:
-    """The container of a source. `content` is what comes back: the file, or pixels."""
+    """The container of a source. `content` is what will come back, the file or the pixels."""
     return Container(
         mode=mode,
         method=method,
@@ -152,22 +153,22 @@ def make_container(
     )
 
 
-def restore(parsed: Container, codec: PictureCodec | None) -> Restored:
-    """The picture file of a container. `codec` is needed in mode model.
+def restore(contents: Container, codec: PictureCodec | None) -> Restored:
+    """The picture file in a container; in mode model, decoded by `codec`.
 
     Raises: FormatError.
     """
-    content = unstore(parsed) if codec is None else decode(parsed, codec)
-    if content_check(content.pixels if isinstance(content, Picture) else content) != parsed.content_check:
+    content = unstore(contents) if codec is None else decode(contents, codec)
+    if content_check(content.pixels if isinstance(content, Picture) else content) != contents.content_check:
         raise CorruptDataError("the file decodes, but not to the picture that was compressed: its content check failed")
-    return Restored(write_picture(content) if isinstance(content, Picture) else content, parsed.format)
+    return Restored(write_picture(content) if isinstance(content, Picture) else content, contents.format)
 
 
 def verify(data: bytes, source: Source, codec: PictureCodec | None) -> None:
-    """Raises VerifyError unless a compressed file gives back the very source, or a file that reads as the same picture."""
+    """Raise VerifyError unless a compressed file restores the source, or a file of the same picture."""
     try:
-        parsed = container.unpack(data)
-        restored = restore(parsed, codec if parsed.mode == Mode.MODEL else None).data
+        contents = container.unpack(data)
+        restored = restore(contents, codec if contents.mode == Mode.MODEL else None).data
         same = restored == source.data or (source.picture is not None and read_picture(restored) == source.picture)
     except (FormatError, UnsupportedImageError) as error:
         raise VerifyError(f"what was compressed cannot be decompressed: {error}") from error
@@ -176,14 +177,14 @@ def verify(data: bytes, source: Source, codec: PictureCodec | None) -> None:
 
 
 def fast_bytes(source: Source, picture: Picture) -> int:
-    """About what the stored fallback would take, in a tenth of its time; 0 if that cannot be said."""
+    """About the size of the stored fallback, in a tenth of its time; 0 if that cannot be told."""
     if max(picture.pixels.shape) > webp.MAX_SIDE_PX:
         return 0
     return min(len(webp.encode(picture.pixels, quality=0, method=0)), len(source.data))
 
 
 def content_check(content: bytes | Pixels) -> bytes:
-    """Digest of what must come back: a file, or the pixels with their shape."""
+    """The digest of what must come back, a file or pixels."""
     digest = hashlib.blake2b(digest_size=wire.CHECK_BYTES)
     if isinstance(content, bytes):
         digest.update(content)
@@ -193,29 +194,29 @@ def content_check(content: bytes | Pixels) -> bytes:
     return digest.digest()
 
 
-def describe(parsed: Container, file_bytes: int) -> Info:
-    """What a container of a file of that size says of itself."""
+def describe(contents: Container, file_bytes: int) -> Info:
+    """What a container says of itself; `file_bytes` is the size of its file."""
 
     def size(*kinds: SectionKind) -> int:
-        return sum(len(section.body) for section in parsed.sections if section.kind in kinds)
+        return sum(len(section.body) for section in contents.sections if section.kind in kinds)
 
-    model = parsed.model
+    model = contents.model
     return Info(
         mode="stored" if model is None else "model",
-        method=_method_name(parsed.method) if model is None else None,
+        method=_method_name(contents.method) if model is None else None,
         model=None if model is None else model.id,
         weights_hash=None if model is None else model.weights_hash.hex(),
-        format=parsed.format,
-        width=parsed.width,
-        height=parsed.height,
-        channels=parsed.channels,
-        bit_depth=parsed.bit_depth,
-        source_bytes=parsed.source_bytes,
+        format=contents.format,
+        width=contents.width,
+        height=contents.height,
+        channels=contents.channels,
+        bit_depth=contents.bit_depth,
+        source_bytes=contents.source_bytes,
         file_bytes=file_bytes,
         header_bytes=file_bytes - size(*SectionKind),
         metadata_bytes=size(SectionKind.METADATA),
         coded_bytes=size(SectionKind.PAYLOAD, SectionKind.MESSAGE),
-        sections=tuple(SectionInfo(section.kind.name.lower(), len(section.body)) for section in parsed.sections),
+        sections=tuple(SectionInfo(section.kind.name.lower(), len(section.body)) for section in contents.sections),
         accounting=None if model is None else model.accounting,
     )
 

@@ -23,16 +23,16 @@ from . import files, jobs, output
     show_default=True,
     help="Code by the model, store without it, or take the smaller.",
 )
-@click.option("--model", metavar="ID", help="Use this installed model or weight file. [default: the best one]")
-@click.option("--no-verify", is_flag=True, help="Do not decompress and compare before writing.")
+@click.option("--model", metavar="ID|FILE", help="Use this installed model or weight file. [default: the best one]")
+@click.option("--no-verify", is_flag=True, help="Write without decompressing and comparing first.")
 def command(inputs: tuple[str, ...], mode: ModeName, model: str | None, no_verify: bool, **options: Any) -> int:
     """Compress pictures: IN becomes IN.vaez, and IN is kept.
 
-    The result is decompressed and compared before it is written. 8-bit RGB and gray pictures (PNG, lossless WebP, BMP,
-    PPM, PGM, NPY) come back with the same pixels and metadata; all others as the very same file.
+    The result is decompressed and compared before it is written. Pictures of 8-bit RGB and gray (PNG, lossless WebP, BMP, PPM,
+    PGM, NPY) come back with the same pixels and metadata, all others as the same file.
 
-    Memory: about 8 bytes a pixel and 200 MB to read a picture (a WebP 16 bytes), 37 bytes a pixel to store it, and what the model
-    needs. Pictures of more than 2**30 pixels, all frames together, are refused before anything is decoded.
+    Memory: about 8 bytes a pixel and 200 MB to read a picture (16 bytes for WebP), 37 bytes a pixel to store it, and what the model
+    needs. A picture that declares more than 2**30 pixels, all frames together, is refused before anything is decoded.
 
     \b
     Examples:
@@ -43,7 +43,7 @@ def command(inputs: tuple[str, ...], mode: ModeName, model: str | None, no_verif
     jobs.start(inputs, job)
     if mode == "stored" and model is not None:
         raise click.UsageError("--mode stored uses no model", click.get_current_context())
-    # One for all inputs, loaded by the first that needs it.
+    # One for all inputs: the first that needs the model loads it.
     codec = None if mode == "stored" else api.Model(model, threads=job.threads, device=job.device)
 
     def compress(source: str) -> None:

@@ -26,7 +26,7 @@ def command(inputs: tuple[str, ...], model: str | None, **options: Any) -> int:
     """
     job = jobs.Job(**options)
     jobs.start(inputs, job)
-    codec = api.Model(model, threads=job.threads, device=job.device)  # one for all inputs: each model is loaded once
+    codec = api.Model(model, threads=job.threads, device=job.device)  # one for all inputs: it loads each model once
 
     def decompress(source: str) -> None:
         data = files.read(source)

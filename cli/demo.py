@@ -1,4 +1,4 @@
-"""vaezip demo: a sample picture there and back, with a table of sizes."""
+"""vaezip demo: compress and decompress a sample picture, with a table of sizes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ SAMPLE = Path(str(importlib.resources.files(__package__))) / "samples" / "valley
 @click.argument("inputs", nargs=-1, metavar="[IN...]")
 @jobs.loudness
 def command(inputs: tuple[str, ...], quiet: bool, verbose: int) -> int:
-    """Compress and decompress pictures, by the model and without, and show the sizes. Writes no file.
+    """Compress and decompress pictures, with the model and without, and show the sizes. Writes no file.
 
-    Takes a sample photo if no picture is given. Times include the loading of what is needed first.
+    Without IN it takes a sample photo. Times include loading.
     """
     codec = api.Model()  # one for all inputs
     return jobs.run(inputs or [str(SAMPLE)], lambda source: show(source, codec), effect="", verbose=verbose)
 
 
 def show(source: str, codec: api.Model) -> None:
-    """The table of one picture. Raises VerifyError if another picture comes back."""
+    """Print the table of one picture. Raises: VerifyError: another picture came back."""
     data = files.read(source)
     rows = [["", "bytes", "bits/dim", "compress", "decompress", "comes back"]]
     modes: tuple[ModeName, ...] = ("stored", "model")

@@ -1,4 +1,4 @@
-"""What `compress`, `decompress` and `list` share: options, the way through many files, exit codes."""
+"""What `compress`, `decompress` and `list` share: options, the loop over inputs, exit codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass
 class Job:
-    """Where results go and how loud it is: the options that `compress` and `decompress` share."""
+    """The options that `compress` and `decompress` share, and where results go."""
 
     output: str | None
     output_dir: str | None
@@ -32,9 +32,9 @@ class Job:
     written: set[Path] = field(default_factory=set)
 
     def target(self, source: str, name: str) -> Path | None:
-        """Where the result of a source goes, None for stdout.
+        """Where the result of a source goes; None is stdout.
 
-        Raises: Refused, if it may not be written there.
+        Raises: Refused: it may not be written there.
         """
         if self.output == files.PIPE or (source == files.PIPE and self.output is None):
             target = None
@@ -48,13 +48,13 @@ class Job:
         return target
 
     def write(self, target: Path | None, data: bytes, source: str) -> None:
-        """Write a result; all of it or nothing."""
+        """Write a result, all of it or nothing."""
         files.write(target, data, like=source, force=self.force)
         if target is not None:
             self.written.add(target)
 
     def note(self, source: str, message: str) -> None:
-        """A line for the user, unless he wants none."""
+        """A line for the user, without -q."""
         if not self.quiet:
             output.note(f"{source}: {message}")
 
@@ -62,7 +62,7 @@ class Job:
 def loudness(function: Function) -> Function:
     """The options -q and -v."""
     for option in (
-        click.option("-v", "--verbose", count=True, help="Say more; twice: tracebacks of errors as well."),
+        click.option("-v", "--verbose", count=True, help="Say more; twice: show tracebacks of errors."),
         click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
     ):
         function = option(function)
@@ -90,7 +90,7 @@ def options(function: Function) -> Function:
 
 
 def start(inputs: Sequence[str], job: Job) -> None:
-    """Raises UsageError for options that contradict each other."""
+    """Raise UsageError for options that contradict each other."""
     if job.output is not None and job.output_dir is not None:
         raise click.UsageError("-o and --output-dir exclude each other", click.get_current_context())
     if "" in (job.output, job.output_dir):
@@ -102,17 +102,17 @@ def start(inputs: Sequence[str], job: Job) -> None:
 
 
 def run(inputs: Sequence[str], work: Callable[[str], None], *, effect: str, verbose: int) -> int:
-    """Do the work for every input, whatever becomes of the others. Returns the highest exit code.
+    """Do the work for each input, and go on after errors. Returns the highest exit code.
 
     Args:
-        effect: the end of an error's line: what became of the output.
+        effect: how the line of an error ends: what became of the output.
     """
     code = 0
     for source in inputs:
         try:
             work(source)
         except BrokenPipeError:
-            raise  # the reader of stdout went away: that concerns all inputs
+            raise  # nobody reads stdout any more: the other inputs are in vain too
         except Exception as error:
             output.error(f"{source}: {output.cause(error)}. {effect}")
             output.traceback(verbose > 1)
@@ -121,7 +121,7 @@ def run(inputs: Sequence[str], work: Callable[[str], None], *, effect: str, verb
 
 
 def exit_code(error: Exception) -> int:
-    """1 for failures of I/O and others, 3 for corrupt data, 4 for what this installation does not support."""
+    """3 for corrupt data, 4 for what this installation does not support, 1 for I/O and all else."""
     if isinstance(error, UnsupportedImageError | UnsupportedVersionError | ModelError):
         return 4
     return 3 if isinstance(error, FormatError) else 1

@@ -16,17 +16,17 @@ from bbans.results import Info
 from . import archives, files, jobs, output
 
 SCHEMA = 1
-"""Of the JSON objects; counts up when a key changes its meaning or goes away."""
+"""The version of the JSON objects: counts up when a key is removed or changes its meaning."""
 
 
 @click.command("list")
 @jobs.inputs
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a file, one a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each file.")
 @jobs.loudness
 def command(inputs: tuple[str, ...], as_json: bool, quiet: bool, verbose: int) -> int:
     """Show mode, model, sizes and bits/dim of compressed files and archives; with -v, where their bits go.
 
-    All checks of a file are made, but its pixels are not decoded. Bits/dim are bits of the file per sub-pixel.
+    All checksums are verified, but no pixels are decoded. Bits/dim are bits of the file per sub-pixel.
     """
     lines: list[Line] = []
 
@@ -34,14 +34,14 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool, verbose: int) -
         data = files.read(source)
         contents = archives.inspect(data) if data.startswith(archive.MAGIC) else api.inspect(data)
         if isinstance(contents, archives.Contents):
-            line, described, shown = line_of(contents), archives.as_object(contents), archives.details(contents)
+            line, fields, text = archive_line(contents), archives.as_object(contents), archives.details(contents)
         else:
-            line, described, shown = line_of_picture(contents), as_object(contents), details(contents)
+            line, fields, text = picture_line(contents), as_object(contents), details(contents)
         lines.append(dataclasses.replace(line, source=source))
         if as_json:
-            click.echo(json.dumps({"schema": SCHEMA, "file": source, **described}))
+            click.echo(json.dumps({"schema": SCHEMA, "file": source, **fields}))
         elif verbose:
-            click.echo(f"{output.printable(source)}\n{shown}\n")
+            click.echo(f"{output.printable(source)}\n{text}\n")
         if isinstance(contents, archives.Contents):
             contents.check()
 
@@ -54,7 +54,7 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool, verbose: int) -
 
 @dataclass(frozen=True)
 class Line:
-    """What the table says of a file. ``dims``: sub-pixels, None where they are not known."""
+    """A row of the table. `dims`: sub-pixels of the file, None if they are not known."""
 
     source: str
     picture: str
@@ -66,7 +66,7 @@ class Line:
 
 
 def as_object(info: Info) -> dict[str, object]:
-    """What the JSON object of a picture's file has."""
+    """The JSON object of a compressed picture."""
     return {
         **dataclasses.asdict(info),
         "bits_per_dim": info.bits_per_dim,
@@ -75,7 +75,7 @@ def as_object(info: Info) -> dict[str, object]:
 
 
 def given_back_share(info: Info) -> float | None:
-    """How much larger the file would be without bits-back: bits that q gives back, as a part of the file's bits."""
+    """The share of the file's bits by which it would be larger without bits-back."""
     return None if info.accounting is None else info.accounting.posterior_bits / (8 * info.file_bytes)
 
 
@@ -83,7 +83,7 @@ def plural(count: int) -> str:
     return "" if count == 1 else "s"
 
 
-def line_of_picture(info: Info) -> Line:
+def picture_line(info: Info) -> Line:
     return Line(
         source="",
         picture=f"{info.width}x{info.height}x{info.channels}",
@@ -95,8 +95,7 @@ def line_of_picture(info: Info) -> Line:
     )
 
 
-def line_of(contents: archives.Contents) -> Line:
-    """Of an archive."""
+def archive_line(contents: archives.Contents) -> Line:
     return Line(
         source="",
         picture=contents.kind,
@@ -134,7 +133,7 @@ def total(lines: list[Line]) -> Line:
 
 
 def details(info: Info) -> str:
-    """All that a file says of itself, as lines for people."""
+    """All that a file says of itself, in lines for people."""
     counts = [f"header {info.header_bytes}", f"metadata {info.metadata_bytes}"]
     messages = sum(section.kind == "message" for section in info.sections)
     counts.append(f"{info.coded_bytes} in {messages} message{plural(messages)}" if messages else f"payload {info.coded_bytes}")
@@ -151,6 +150,6 @@ def details(info: Info) -> str:
 
 
 def accounting_rows(info: Info, bits: Accounting) -> list[list[str]]:
-    """Where the bits of a file of the model come from; the last row is the sum of all above it."""
+    """A table of where the bits of a file of the model come from."""
     dims = info.height * info.width * info.channels
     return output.accounting_rows(bits, info.coded_bytes, ("header, metadata", info.header_bytes + info.metadata_bytes), dims)

@@ -1,11 +1,11 @@
-"""The entry point: finds the sub-command, and turns whatever happens into one line and an exit code.
+"""The entry point: runs a sub-command, and turns every outcome into an exit code and at most one line.
 
 Sub-commands are imported when they are called, so that `vaezip --help` needs neither numpy nor torch.
 
     0  done                                  4  unsupported picture or version, or a missing model
     1  I/O and other failures                130, 143  interrupted, terminated
     2  wrong usage
-    3  corrupt data, or no file of vaezip
+    3  corrupt data, or not a file of vaezip
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Examples:
 
 
 class LazyGroup(click.Group):
-    """Its commands live in modules of the same name and are imported when called; the help comes from COMMANDS."""
+    """A group whose commands are in modules of the same names, imported when called; COMMANDS has their help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -65,16 +65,16 @@ class LazyGroup(click.Group):
 
 
 class Signalled(BaseException):
-    """SIGINT or SIGTERM, raised where the program is, so that every `finally` still runs."""
+    """SIGINT or SIGTERM as an exception, so that every `finally` still runs."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+def print_version(ctx: click.Context, _: click.Parameter, show: bool) -> None:
     """Versions of the program, of the format and the model that it writes, and of torch, if it is there."""
-    if wanted:
+    if show:
         from importlib.metadata import PackageNotFoundError, version
 
         from bbans import __version__, models
@@ -95,7 +95,7 @@ def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Show versions.")
 def group() -> None:
-    """Lossless compression of photos by bits-back coding: the very same picture comes back."""
+    """Lossless compression of pictures by bits-back coding: the same picture comes back, to the last bit."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str] | None) -> int:
     """Run the command line. Returns the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shells have it for what runs in the background
+        if signal.getsignal(number) != signal.SIG_IGN:  # which nohup and shells set for background jobs
             signal.signal(number, _raise_signalled)
     sys.unraisablehook = _send_again
     for stream in (sys.stdout, sys.stderr):
@@ -142,7 +142,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
 
 def _raise_signalled(number: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+    signal.signal(number, signal.SIG_DFL)  # a second signal ends the program at once
     raise Signalled(number)
 
 

@@ -1,4 +1,4 @@
-"""What the user sees: results on stdout, all else on stderr, one line each."""
+"""What the user sees: results on stdout, everything else on stderr, one line each."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Refused(Exception):
 
 
 def error(message: str) -> None:
-    """One line on stderr, if there is one to write to."""
-    if sys.stderr is not None:  # print would take stdout instead, where the data may be
+    """Write a line to stderr, if it is open."""
+    if sys.stderr is not None:  # print would fall back to stdout, where the data may be
         with contextlib.suppress(OSError):
             print("vaezip:", printable(" ".join(message.split())), file=sys.stderr, flush=True)
 
@@ -30,12 +30,12 @@ note = error
 
 
 def printable(text: str) -> str:
-    """The text with escapes for what would break its line or command the terminal: file names may hold anything."""
+    """The text with escapes for characters that would break the line or control the terminal: file names may have any."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def cause(problem: BaseException) -> str:
-    """What an exception says, in words for a user, without a full stop."""
+    """The message of an exception for the user, without a full stop."""
     if isinstance(problem, OSError) and problem.strerror:
         return problem.strerror
     if isinstance(problem, MemoryError):
@@ -46,34 +46,34 @@ def cause(problem: BaseException) -> str:
 
 
 def require_torch(command: str) -> None:
-    """Raises Refused, with what to do, where torch is not installed."""
+    """Raise Refused, with advice, if torch is not installed."""
     try:
         import torch  # noqa: F401
     except ImportError:
         raise Refused(f"{command} needs torch: pip install 'bbans[train]'") from None
 
 
-def traceback(wanted: bool = False) -> None:
-    """The traceback of the exception at hand, for those who asked for it."""
-    if (wanted or os.environ.get("VAEZIP_DEBUG")) and sys.stderr is not None:
+def traceback(show: bool = False) -> None:
+    """Write the traceback of the current exception to stderr, if `show` or VAEZIP_DEBUG says so."""
+    if (show or os.environ.get("VAEZIP_DEBUG")) and sys.stderr is not None:
         traceback_module.print_exc()
 
 
 def close_stdout(code: int) -> int:
-    """The exit code, after the last of stdout is out: a reader that went away is a failure, but not a traceback."""
+    """Flush stdout; returns the exit code. If nobody reads stdout any more, that is 1, without a traceback."""
     if sys.stdout is None:  # closed by the caller
         return code
     try:
         sys.stdout.flush()
     except OSError:
-        # Python flushes once more when it ends, and would complain on its own.
+        # Python flushes once more when it ends, and would print an error of its own.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or 1
     return code
 
 
 def table(rows: list[list[str]]) -> str:
-    """Columns as wide as their longest entry: the first to the left, all others to the right."""
+    """Rows as aligned columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -86,11 +86,11 @@ def table(rows: list[list[str]]) -> str:
 
 
 def accounting_rows(bits: Accounting, coded_bytes: int, rest: tuple[str, int], dims: int) -> list[list[str]]:
-    """Where bits come from, in a table; the last row is the sum of all above it.
+    """A table of where the bits of a file come from; the last row is the sum of the others.
 
     Args:
-        coded_bytes: all messages together.
-        rest: the name and the bytes of what is no message.
+        coded_bytes: size of all messages.
+        rest: name and size in bytes of the rest of the file.
     """
     name, rest_bytes = rest
     file_bits = 8 * (coded_bytes + rest_bytes)
@@ -110,7 +110,7 @@ def accounting_rows(bits: Accounting, coded_bytes: int, rest: tuple[str, int], d
 
 
 def indent(text: str) -> str:
-    """The text, two columns to the right."""
+    """The text, indented by two columns."""
     return "\n".join("  " + line for line in text.splitlines())
 
 
@@ -126,5 +126,5 @@ def sizes(info: Info) -> str:
 
 
 def ratio(file_bytes: int, source_bytes: int) -> str:
-    """Such as `60.0 %`; a header may claim a source of no bytes."""
+    """Such as `60.0 %`, or `-`: a header may claim a source of no bytes."""
     return f"{100 * file_bytes / source_bytes:.1f} %" if source_bytes else "-"

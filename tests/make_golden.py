@@ -77,7 +77,7 @@ def kept_picture(pixels: NDArray[np.uint8]) -> Picture:
 def files(picture: Picture, coder: PictureCodec) -> dict[str, bytes]:
     """A ``.vaez`` file of the picture in each way, whichever is the smallest, by name."""
     data = write_picture(picture)
-    source = vaez.source_of(data, picture)
+    source = vaez.picture_source(data, picture)
     payloads = {
         stored.Method.FILE: stored._crc(data) + data,
         stored.Method.FILE_LZMA: stored._encode_file(data),

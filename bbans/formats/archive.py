@@ -219,7 +219,7 @@ def read_head(file: BinaryIO) -> tuple[Archive, int]:
     if version == 0:
         raise CorruptDataError("index: archive version 0 does not exist")
     size = reader.varint()
-    here = reader.at
+    here = reader.position
     missing = here + size + CRC_BYTES - len(start)
     left = _left(file)
     if missing > left:  # before anything is allocated for it
@@ -261,8 +261,8 @@ def _unpack_index(index: ByteReader) -> Archive:
     groups = []
     for _ in range(index.varint()):  # a false count runs into the end of the index: nothing is allocated by it
         groups.append(_unpack_group(index))
-    if index.at != len(index.data):
-        raise CorruptDataError(f"index: {len(index.data) - index.at} bytes more than its fields")
+    if index.position != len(index.data):
+        raise CorruptDataError(f"index: {len(index.data) - index.position} bytes more than its fields")
     return replace(archive, groups=tuple(groups))
 
 
@@ -293,7 +293,7 @@ def _unpack_files(index: ByteReader) -> Archive:
     names = unpack_names(unpack_blob(index, MAX_NAMES_BYTES), count)
     members = ByteReader(unpack_blob(index, MAX_NAMES_BYTES), "index: groups of files")
     groups = [members.varint() if members.data else 0 for _ in range(count)]
-    if members.at != len(members.data):
+    if members.position != len(members.data):
         raise CorruptDataError("index: more groups of files than files")
     return Archive(None, names, tuple(groups), source_bytes, ())
 

@@ -7,10 +7,9 @@
     +------+---------+---------------+--------+--------------+-----------+-----------+--
        4        1         varint        ...       4 (LE)       lengths and CRCs are in the header
 
-Everything before the bodies is covered by one CRC-32, every body by its own, and the header lists all bodies: so no
-byte of a file is unchecked, and a body can be read (or found damaged) without the others. `FORMAT.md` is the
-byte-level specification, and changes with this file. This module knows nothing of pictures or models: it imports
-neither numpy, torch nor Pillow.
+One CRC-32 covers everything before the bodies, and each body has its own. The header lists all bodies, so no byte of a file
+is unchecked, and each body can be read, or rejected, without the others. `FORMAT.md` is the byte-level specification and
+changes with this file. This module knows nothing of pictures or models: it imports neither numpy nor Pillow.
 
 >>> container = Container(mode=Mode.STORED, method=0, format="PNG", source_bytes=5, height=1, width=1,
 ...                       channels=3, bit_depth=8, content_check=bytes(8), model=None,
@@ -53,7 +52,7 @@ class Mode(IntEnum):
 
 
 class SectionKind(IntEnum):
-    """What the body of a section is. Sections are sorted by kind; messages keep the order of the model."""
+    """What a section holds. Sections are sorted by kind; messages keep the order of the model."""
 
     METADATA = 1
     PAYLOAD = 2
@@ -62,7 +61,7 @@ class SectionKind(IntEnum):
 
 @dataclass(frozen=True)
 class Section:
-    """One body with its kind."""
+    """A body and its kind."""
 
     kind: SectionKind
     body: bytes
@@ -70,7 +69,7 @@ class Section:
 
 @dataclass(frozen=True)
 class ModelHeader:
-    """What a file in mode ``MODEL`` says of its model."""
+    """The model of a file in mode `MODEL`, and where its bits went."""
 
     id: str
     weights_hash: bytes
@@ -79,10 +78,14 @@ class ModelHeader:
 
 @dataclass(frozen=True)
 class Container:
-    """A whole file. ``model`` is given exactly in mode ``MODEL``; ``method`` is 0 there.
+    """A whole file.
 
-    ``format`` names the picture file that comes back (as `bbans.images.picture` does), ``source_bytes`` is the size of the file
-    that was compressed, and ``content_check`` an 8-byte digest of what must come back (made by `bbans.api`).
+    Attributes:
+        method: of storing; 0 in mode `MODEL`.
+        format: of the picture file that comes back, as `bbans.images.picture` names it.
+        source_bytes: size of the file that was compressed.
+        content_check: 8-byte digest of what must come back (`bbans.vaez.content_check`).
+        model: in mode `MODEL` only.
     """
 
     mode: Mode
@@ -98,15 +101,14 @@ class Container:
     sections: tuple[Section, ...]
 
     def bodies(self, kind: SectionKind) -> list[bytes]:
-        """Bodies of all sections of that kind, in the order of the file."""
+        """The bodies of all sections of a kind, in the order of the file."""
         return [section.body for section in self.sections if section.kind == kind]
 
 
 def pack(container: Container) -> bytes:
-    """File bytes of a container.
+    """The bytes of a file. Inverse: `unpack`.
 
-    Raises: ValueError for a container that `unpack` would refuse (a mistake of the caller, not of the data).
-    Inverse: `unpack`.
+    Raises: ValueError: `unpack` would refuse the container (a mistake of the caller, not of the data).
     """
     fault = _fault(container)
     if fault:
@@ -117,11 +119,12 @@ def pack(container: Container) -> bytes:
 
 
 def unpack(data: bytes) -> Container:
-    """Container of file bytes, every byte of which has been checked.
+    """The container in a file, with every byte checked. Inverse: `pack`.
 
-    Raises: FormatError (no vaezip file), UnsupportedVersionError (a newer one), CorruptDataError (damaged; the message
-    names the section).
-    Inverse: `pack`.
+    Raises:
+        FormatError: not a vaezip file.
+        UnsupportedVersionError: of a newer version.
+        CorruptDataError: damaged; the message names the section.
     """
     if not data.startswith(MAGIC):
         raise FormatError(f"not a vaezip file: {'it does not begin with VAEZ' if data else 'it is empty'}")
@@ -133,12 +136,12 @@ def unpack(data: bytes) -> Container:
     if version == 0:
         raise CorruptDataError("header: format version 0 does not exist")
     header = reader.take(reader.varint())
-    head = reader.data[: reader.at]
+    head = reader.data[: reader.position]
     if reader.take(CRC_BYTES) != crc32(head):
         raise CorruptDataError("header: its check failed")
     container, directory = _unpack_header(ByteReader(header, "header"))
 
-    surplus = len(reader.data) - reader.at - sum(size for _, size, _ in directory)
+    surplus = len(reader.data) - reader.position - sum(size for _, size, _ in directory)
     if surplus > 0:
         raise CorruptDataError(f"{surplus} bytes too many after the last section")
     sections = []
@@ -174,7 +177,7 @@ def _pack_header(container: Container) -> bytes:
 
 
 def _unpack_header(header: ByteReader) -> tuple[Container, list[tuple[SectionKind, int, bytes]]]:
-    """Container without sections, and the directory of its sections: (kind, bytes, check)."""
+    """The container without its sections, and their directory: (kind, size in bytes, check)."""
     mode, method = header.byte(), header.byte()
     if mode not in Mode.__members__.values():
         raise newer("mode", mode)
@@ -192,13 +195,13 @@ def _unpack_header(header: ByteReader) -> tuple[Container, list[tuple[SectionKin
         sections=(),
     )
     directory = []
-    for _ in range(header.varint()):  # a false count runs into the end of the header: nothing is allocated by it
+    for _ in range(header.varint()):  # a false count allocates nothing: it runs into the end of the header
         kind, size, crc = header.byte(), header.varint(), header.take(CRC_BYTES)
         if kind not in SectionKind.__members__.values():
             raise newer("section kind", kind)
         directory.append((SectionKind(kind), size, crc))
-    if header.at != len(header.data):
-        raise CorruptDataError(f"header: {len(header.data) - header.at} bytes more than its fields")
+    if header.position != len(header.data):
+        raise CorruptDataError(f"header: {len(header.data) - header.position} bytes more than its fields")
     return container, directory
 
 
@@ -211,7 +214,7 @@ def _unpack_model(header: ByteReader) -> ModelHeader:
 
 
 def _fault(container: Container) -> str | None:
-    """What is wrong with the fields of a container, or None. One list of rules for both directions."""
+    """What is wrong with a container, or None: one list of rules for both directions."""
     model = container.model
     kinds = [section.kind for section in container.sections]
     rules = [

@@ -49,16 +49,16 @@ def unpack_names(data: bytes, count: int) -> tuple[str, ...]:
     left_bytes = MAX_NAMES_BYTES
     for _ in range(count):
         shared = packed.varint()
-        end = data.find(b"\0", packed.at)
+        end = data.find(b"\0", packed.position)
         if shared > len(name) or end < 0:
             raise CorruptDataError("index: its names do not follow from each other")
-        left_bytes -= shared + end - packed.at + NAME_OVERHEAD_BYTES
+        left_bytes -= shared + end - packed.position + NAME_OVERHEAD_BYTES
         if left_bytes < 0:
             raise CorruptDataError(f"index: {_TOO_MANY}")
-        name = name[:shared] + packed.take(end - packed.at)
+        name = name[:shared] + packed.take(end - packed.position)
         packed.take(1)
         names.append(name.decode("utf-8", "surrogateescape"))
-    if packed.at != len(data):
+    if packed.position != len(data):
         raise CorruptDataError("index: more names than files")
     return tuple(names)
 

@@ -1,4 +1,4 @@
-"""The stored fallback: a picture or a file kept exactly without any network, by the smallest of four methods.
+"""The stored fallback: a picture or a file, kept without a network by the smallest of four methods.
 
 ::
 
@@ -7,12 +7,12 @@
     WEBP       crc | picture header, metadata | lossless WebP              pixels + metadata; gray goes as R = G = B
     LZMA       crc | picture header, metadata | raw LZMA2 of PNG rows      the same; for pictures that WebP cannot take
 
-    crc = CRC-32 of the rest of the payload and, but for FILE, of the file or pixels that it decodes to: finds damage,
-          and a decoder that decodes to something else than the encoder meant
+    crc = CRC-32 of the rest of the payload and, except for FILE, of the file or pixels that it decodes to: it tells
+          damage, and a decoder that differs from the one of the encoder
     picture header = { name length, u8 | format name | height, u32 | width, u32 | channels, u8 | metadata length, u32 }
 
-All numbers are big-endian. A payload is at most 4 bytes longer than the file. 16-bit, palette, alpha, animation and
-JPEG need no method of their own: they are files.
+All numbers are big-endian. A payload is at most 4 bytes longer than the file. JPEG, 16 bits, palettes, alpha and
+animation need no method of their own: they are kept as files.
 
 Decoding is exact for ever, but the bytes of WEBP and LZMA depend on the versions of libwebp, Pillow and liblzma.
 
@@ -36,10 +36,10 @@ from bbans.images import png, webp
 from bbans.images.picture import MAX_PIXELS, Picture
 
 MAX_BYTES = 1 << 32
-"""The default limit for the size that a FILE_LZMA payload may claim for its file."""
+"""The most that a FILE_LZMA payload may claim for its file, by default."""
 
 SMALL_BYTES = 1 << 20
-"""Up to here all methods are tried; LZMA codes about 3 MB a second, so above it only where it promises something."""
+"""Up to this size all methods are tried. LZMA codes about 3 MB a second: beyond, it is tried where it promises something."""
 
 _SIZES = struct.Struct(">IIBI")
 """Height, width, channels, metadata length."""
@@ -49,7 +49,7 @@ StreamDecoder = Callable[[memoryview, tuple[int, int, int]], Pixels]
 
 
 class Method(IntEnum):
-    """How a payload is stored. The order decides between methods of equal size."""
+    """How a payload is stored. Of methods of equal size the first wins."""
 
     FILE = 0
     FILE_LZMA = 1
@@ -62,7 +62,7 @@ def encode(data: bytes, picture: Picture | None) -> tuple[Method, bytes]:
 
     Args:
         data: the file's bytes.
-        picture: what `bbans.images.picture.read` made of them; None if it refused.
+        picture: the picture in them; None where only the file can be kept.
     """
     candidates: dict[Method, bytes] = {}
     if picture is None:
@@ -84,12 +84,12 @@ def encode(data: bytes, picture: Picture | None) -> tuple[Method, bytes]:
 
 
 def decode(method: int, payload: bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> bytes | Picture:
-    """What was stored: the file's bytes (FILE, FILE_LZMA) or the picture (WEBP, LZMA). Inverse: `encode`.
+    """The file's bytes (FILE, FILE_LZMA) or the picture (WEBP, LZMA). Inverse: `encode`.
 
     Args:
-        max_pixels, max_bytes: the payload's header may not promise more; checked before anything is decoded.
+        max_pixels, max_bytes: limits of what the payload's header may claim, checked before anything is decoded.
     Raises:
-        CorruptDataError: unknown method, or the payload is damaged, cut short or larger than allowed.
+        CorruptDataError: an unknown method, or the payload is damaged, cut short or larger than allowed.
     """
     if len(payload) < 4:
         raise CorruptDataError("the stored data is cut short")
@@ -97,16 +97,16 @@ def decode(method: int, payload: bytes, *, max_pixels: int = MAX_PIXELS, max_byt
     decoded: bytes | Picture
     if method == Method.FILE:
         decoded = bytes(body)
-        found = _crc(body)
+        actual = _crc(body)
     elif method == Method.FILE_LZMA:
         decoded = _decode_file(body, max_bytes)
-        found = _crc(body, decoded)
+        actual = _crc(body, decoded)
     elif method in (Method.WEBP, Method.LZMA):
         decoded = _decode_picture(body, max_pixels, _decode_webp if method == Method.WEBP else _decode_rows)
-        found = _crc(body, decoded.pixels)
+        actual = _crc(body, decoded.pixels)
     else:
         raise CorruptDataError(f"no stored method {method} is known")
-    if found != crc:
+    if actual != crc:
         raise CorruptDataError("the stored data is damaged: its checksum does not match")
     return decoded
 

@@ -1,4 +1,4 @@
-"""What all our files are made of: varints, names, CRCs, and a reader that trusts no length.
+"""The parts that all our files share: varints, names, CRCs, and a reader that trusts no length.
 
 >>> reader = ByteReader(pack_varint(300) + pack_name("mnist-1"), "header")
 >>> reader.varint(), unpack_name(reader)
@@ -13,7 +13,7 @@ from bbans.accounting import Accounting
 from bbans.errors import CorruptDataError, UnsupportedVersionError
 
 CHECK_BYTES = 8
-"""Of a digest that a file carries: of weights, or of what must come back."""
+"""The size of a digest in a file, of weights or of the content."""
 MAX_NAME_BYTES = 64
 CRC_BYTES = 4
 
@@ -23,7 +23,10 @@ _NAME_CHARACTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 
 
 def pack_varint(number: int) -> bytes:
-    """Bytes of an integer in [0, 2**63): 7 bits a byte, low bits first, the high bit says that more follow."""
+    """The bytes of an integer in [0, 2**63): 7 bits in each, low bits first; the high bit says that more follow.
+
+    Inverse: `ByteReader.varint`. Raises: ValueError: out of range.
+    """
     if not 0 <= number < 1 << 7 * _VARINT_BYTES:
         raise ValueError(f"{number} is not in [0, 2**{7 * _VARINT_BYTES})")
     out = bytearray()
@@ -35,32 +38,35 @@ def pack_varint(number: int) -> bytes:
 
 
 class ByteReader:
-    """Takes pieces of data from the front; nothing is copied before its length is known to be there.
+    """Reads bytes from the front, and allocates nothing that is not there.
 
-    Every method raises CorruptDataError, with the `name` of what is read, when the data ends too early.
+    Every method raises CorruptDataError when the data ends too early; its message begins with `name`.
     """
 
     def __init__(self, data: bytes, name: str) -> None:
-        self.data, self.name, self.at = data, name, 0
+        self.data, self.name, self.position = data, name, 0
 
     def take(self, size: int) -> bytes:
-        left = len(self.data) - self.at
+        """The next `size` bytes."""
+        left = len(self.data) - self.position
         if size > left:
             raise CorruptDataError(f"{self.name}: cut short, {left} of {size} bytes are here")
-        self.at += size
-        return self.data[self.at - size : self.at]
+        self.position += size
+        return self.data[self.position - size : self.position]
 
     def byte(self) -> int:
+        """The next byte."""
         return self.take(1)[0]
 
     def varint(self) -> int:
+        """The next integer. Inverse: `pack_varint`."""
         number = 0
-        for position in range(_VARINT_BYTES):
+        for place in range(_VARINT_BYTES):
             byte = self.byte()
-            number |= (byte & 0x7F) << 7 * position
+            number |= (byte & 0x7F) << 7 * place
             if byte < 0x80:
-                if byte == 0 and position > 0:
-                    break  # one value, one spelling: else two different files would hold the same container
+                if byte == 0 and place > 0:
+                    break  # each number has one spelling: else two different files would hold the same container
                 return number
         raise CorruptDataError(f"{self.name}: a number is not well formed")
 
@@ -71,7 +77,7 @@ def crc32(data: bytes) -> bytes:
 
 
 def newer(name: str, value: int) -> UnsupportedVersionError:
-    """What to raise for a value that this version does not know, in a header whose check holds."""
+    """The error for a value that this version does not know, in a header whose check holds."""
     return UnsupportedVersionError(f"{name} {value} is of a newer vaezip: {UPDATE_ADVICE}")
 
 
@@ -92,16 +98,16 @@ def unpack_accounting(header: ByteReader) -> Accounting:
 
 
 def pack_name(name: str) -> bytes:
-    """Its length and ASCII. Inverse: `unpack_name`."""
+    """A name's length and its ASCII. Inverse: `unpack_name`."""
     return pack_varint(len(name)) + name.encode("ascii")
 
 
 def unpack_name(header: ByteReader) -> str:
     """Inverse: `pack_name`."""
-    # Latin-1 takes every byte, and keeps it: what a name may not have is found by `is_name`.
+    # Latin-1 keeps every byte: `is_name` is there to reject what a name may not have.
     return header.take(header.varint()).decode("latin-1")
 
 
 def is_name(name: str) -> bool:
-    """Whether a container can carry it as the name of a format or a model."""
+    """Whether a file can carry this as the name of a format or a model."""
     return 0 < len(name) <= MAX_NAME_BYTES and _NAME_CHARACTERS.issuperset(name.encode())

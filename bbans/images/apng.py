@@ -1,10 +1,10 @@
-"""Animated PNG: its frames, taken apart.
+"""Animated PNG: its frames.
 
 ::
 
     acTL | [fcTL] | IDAT+ | { fcTL | fdAT+ }          fcTL: number, size, place;  fdAT: number, then as IDAT
 
-The picture in the IDATs is what programs show that know no animations. It is the first frame if an fcTL comes before it.
+Programs without animations show the picture in the IDATs. It is the first frame if an fcTL comes before it.
 
 Source: Portable Network Graphics (PNG) Specification (Third Edition), W3C, 11.3.6.
 """
@@ -20,7 +20,7 @@ from bbans.images.png import PngFile
 
 
 def parse(png: PngFile) -> Animation:
-    """The frames of an animated PNG, after the picture in its IDATs; nothing of them is decoded.
+    """The picture in the IDATs of an animated PNG and its frames, not decoded.
 
     Raises:
         UnsupportedImageError: frames are missing, out of order or not on the canvas.

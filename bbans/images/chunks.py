@@ -1,11 +1,10 @@
-"""A list of named chunks as bytes: how the metadata of a PNG or WebP is carried in a file of ours.
+"""The metadata of a PNG or WebP in our files: a list of chunks.
 
 ::
 
-    metadata = { length u32 big-endian | type, 4 bytes | data }*       b"" when there is no chunk at all
+    metadata = { length u32 big-endian | type, 4 bytes | data }*       b"" where there are no chunks
 
-The chunks are those of the source, in its order and with its bytes, except the one that holds the picture: an empty
-chunk of that type marks its place.
+They are the chunks of the source, with their bytes and order; an empty chunk stands in the place of the picture.
 
 >>> unpack(pack([(b"gAMA", b"\\0\\0\\xb1\\x8f")], [(b"tEXt", b"Title\\0Sea")], b"IDAT"), b"IDAT")
 ([(b'gAMA', b'\\x00\\x00\\xb1\\x8f')], [(b'tEXt', b'Title\\x00Sea')])
@@ -22,17 +21,17 @@ Chunk = tuple[bytes, bytes]
 
 
 def pack(before: list[Chunk], after: list[Chunk], place: bytes) -> bytes:
-    """Metadata from the chunks before and after the picture, whose own chunk type is `place`."""
+    """The metadata of the chunks before and after the picture, whose type is `place`. Inverse: `unpack`."""
     if not before and not after:
         return b""
     return b"".join(struct.pack(">I4s", len(data), kind) + data for kind, data in [*before, (place, b""), *after])
 
 
 def unpack(metadata: bytes, place: bytes) -> tuple[list[Chunk], list[Chunk]]:
-    """The chunks before and after the picture: the inverse of `pack`.
+    """The chunks before and after the picture. Inverse: `pack`.
 
     Raises:
-        CorruptDataError: the lengths do not add up, or the place of the picture is missing or named twice.
+        CorruptDataError: the lengths do not add up, or the place of the picture is missing or there twice.
     """
     if not metadata:
         return [], []

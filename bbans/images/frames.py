@@ -1,7 +1,7 @@
-"""A frame of an animation as a still file of its own.
+"""The frames of an animation, each as a still file of its own.
 
-Pillow shows animations, and keeps several copies of the whole canvas for it, however small the file. To see that a file is whole,
-each frame is decoded by itself instead; what all of them together take is known from headers, before the first is decoded.
+Pillow composes frames on copies of the whole canvas, however small the file. To check a file, each frame is decoded by itself
+instead, after their sizes were added up from the headers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame's own size in pixels, and what makes its still file."""
+    """The size of a frame in pixels, and a function that returns its still file."""
 
     width: int
     height: int
@@ -21,7 +21,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Animation:
-    """The canvas of an animation in pixels, and its frames."""
+    """The size of the canvas in pixels, and the frames."""
 
     width: int
     height: int

@@ -1,10 +1,10 @@
-"""GIF: its frames, taken apart.
+"""GIF: its frames.
 
 ::
 
     header | screen | [palette] | { 21 extension | 2C frame: place, size, [palette], code size, LZW } | 3B        little-endian
 
-Data of extensions and frames come in blocks: a length byte, then so many bytes; a length of 0 ends them.
+The data of extensions and frames are blocks: a length byte, and as many bytes; a length of 0 ends them.
 
 Source: CompuServe, Graphics Interchange Format, Version 89a (1990), 17-26.
 """
@@ -21,7 +21,7 @@ SIGNATURES = (b"GIF87a", b"GIF89a")
 
 
 def parse(data: bytes) -> Animation:
-    """The frames of a GIF; nothing of them is decoded.
+    """The frames of a GIF, not decoded.
 
     Raises:
         UnsupportedImageError: cut short, or without a frame.
@@ -50,7 +50,7 @@ def parse(data: bytes) -> Animation:
             frames.append(Frame(columns, rows, partial(b"".join, pieces)))
             width, height = max(width, left + columns), max(height, top + rows)
         else:
-            at += 1  # decoders pass over what is neither
+            at += 1  # decoders skip anything else
     if not frames:
         raise UnsupportedImageError("the GIF has no picture")
     return Animation(width, height, frames)
@@ -61,7 +61,7 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _blocks_end(data: bytes, at: int) -> int:
-    """Where the data that begin at a length byte end."""
+    """Where the blocks that begin at a length byte end."""
     while at < len(data):
         if not data[at]:
             return at + 1

@@ -4,8 +4,8 @@
 
     93 "NUMPY" | version, 2 bytes | header length, u16 (u32 from version 2 on), little-endian | header | elements
 
-The header is a Python literal of dtype, order and shape, filled up with spaces and ended by a line feed. That of a picture has no
-say in the metadata where it is the one that numpy writes for (H, W) or (H, W, 3): see `plain_header`.
+The header is a Python literal of dtype, order and shape, filled up with spaces and ended by a line feed. The metadata is empty
+where the header is the one that numpy writes for (H, W) or (H, W, 3): see `plain_header`.
 
 Source: NEP 1, A Simple File Format for NumPy Arrays.
 """
@@ -25,12 +25,12 @@ from bbans.images.pillow import check_size
 SIGNATURE = b"\x93NUMPY"
 
 _MAX_HEADER_BYTES = 10_000
-"""Of a literal that is evaluated, as numpy has it."""
+"""The limit that numpy has too, for a literal that is evaluated."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of an NPY says: dtype, shape, whether the first axis varies fastest, and where the elements start."""
+    """The header of an NPY: dtype, shape, whether the first axis varies fastest, and where the elements start."""
 
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
@@ -50,10 +50,10 @@ class Header:
 
 
 def parse(data: bytes) -> Header:
-    """The header of an NPY whose elements are there, and nothing after them.
+    """The header of an NPY, followed by exactly its elements.
 
     Raises:
-        UnsupportedImageError: damaged, cut short, empty, or an array of Python objects.
+        UnsupportedImageError: damaged, cut short, too long, empty, or an array of Python objects.
     """
     header = _parse_header(data)
     if header.dtype.hasobject:
@@ -97,7 +97,7 @@ def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
     """
     header = parse(data)
     if not header.is_picture:
-        raise UnsupportedImageError(f"{header.kind} is no picture (uint8 (H, W), (H, W, 1) and (H, W, 3) are)")
+        raise UnsupportedImageError(f"{header.kind} is not a picture (uint8 (H, W), (H, W, 1) and (H, W, 3) are)")
     height, width, *channels = header.shape
     check_size(width, height, max_pixels)
     pixels = np.frombuffer(data, np.uint8, offset=header.start).reshape(height, width, *(channels or [1])).copy()
@@ -115,9 +115,9 @@ def write(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
     try:
         header = _parse_header(start)
     except UnsupportedImageError as error:
-        raise CorruptDataError(f"the metadata is no header: {error}") from error
+        raise CorruptDataError(f"the metadata is not a header: {error}") from error
     if not header.is_picture or header.start != len(start) or (*header.shape, 1)[:3] != pixels.shape:
-        raise CorruptDataError("the metadata is the header of some other array")
+        raise CorruptDataError("the metadata is the header of another array")
     return b"".join([start, np.ascontiguousarray(pixels).data])
 
 

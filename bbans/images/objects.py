@@ -1,11 +1,11 @@
-"""Arrays and Pillow images <-> picture files: what programs hold, and what is compressed.
+"""Arrays and Pillow images <-> picture files.
 
 ::
 
     array  --array_to_file-> NPY          any file --file_to_array-> array
     image  --image_to_file-> PNG          any file --file_to_image-> image
 
-Each is the inverse of the other where the file was made here.
+On the right, each is the inverse of the function on the left.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 
 
 def array_to_file(array: npt.NDArray[np.generic]) -> bytes:
-    """The NPY of an array, row by row. Inverse: `file_to_array`.
+    """The NPY of an array, in C order. Inverse: `file_to_array`.
 
     Raises:
         UnsupportedImageError: a masked array, or one of Python objects.
@@ -51,7 +51,7 @@ def file_to_array(data: bytes) -> npt.NDArray[np.generic]:
     come as Pillow decodes them.
 
     Raises:
-        UnsupportedImageError: no picture, several in one file, or Pillow decodes fewer bits than a sample has.
+        UnsupportedImageError: not a picture, one of several frames, or more bits a sample than Pillow decodes.
     """
     if data.startswith(npy.SIGNATURE):
         header = npy.parse(data)
@@ -72,9 +72,9 @@ def file_to_array(data: bytes) -> npt.NDArray[np.generic]:
 
 
 def image_to_file(image: Image.Image) -> bytes:
-    """The PNG of a Pillow image, of its current frame. Inverse: `file_to_image`.
+    """The PNG of a Pillow image, or of its current frame. Inverse: `file_to_image`.
 
-    Mode, pixels and palette come back, and the ICC profile; what else is in `info` does not.
+    Mode, pixels, palette and ICC profile come back, other metadata may not.
 
     Raises:
         UnsupportedImageError: a mode that PNG does not keep exactly, an image without pixels, or one that cannot be loaded.
@@ -95,14 +95,14 @@ def image_to_file(image: Image.Image) -> bytes:
 
 
 def file_to_image(data: bytes) -> Image.Image:
-    """The Pillow image of a picture file, loaded; an animation has all its frames. Inverse: `image_to_file`.
+    """The Pillow image of a picture file; an animation has all of its frames. Inverse: `image_to_file`.
 
     Raises:
-        UnsupportedImageError: no picture, or an array that is none.
+        UnsupportedImageError: not a picture.
     """
     if data.startswith(npy.SIGNATURE):
         array = file_to_array(data)
         if not npy.parse(data).is_picture:
-            raise UnsupportedImageError(f"{npy.parse(data).kind} is no picture")
+            raise UnsupportedImageError(f"{npy.parse(data).kind} is not a picture")
         return Image.fromarray(array.reshape(array.shape[:2]) if array.shape[2:] == (1,) else array)
     return load_any(data, MAX_PIXELS)

@@ -2,17 +2,17 @@
 
 ::
 
-    file bytes --read--> Picture(pixels, format, metadata) --write--> file bytes       pixels + metadata come back
+    file bytes --read--> Picture(pixels, format, metadata) --write--> file bytes       pixels and metadata come back
     file bytes --probe-> PictureInfo                                                   the file itself can be stored
 
-`read_picture` takes the pictures that the networks code: 8-bit gray and 8-bit RGB, still, in PNG, lossless WebP, BMP, PPM, PGM and
-NPY (numpy's file of an array).
-Of anything else it says what would be lost. `probe_picture` says whether the bytes are a whole picture of any known kind.
+`read_picture` takes the pictures that the networks code: still, of 8-bit gray or RGB, in PNG, lossless WebP, BMP, PPM, PGM or
+NPY (numpy's file of an array). For any other it raises an error that says what would be lost; nothing is ever converted.
+`probe_picture` tells whether a file is a whole picture of any kind that is known.
 
-Memory: what is decoded takes about 8 bytes a pixel (a WebP 16), and no more is decoded than headers promise; see `MAX_PIXELS`.
+The interlacing, filters and compression level of a PNG are not metadata: they come back as the encoder sets them. BMP, PPM, PGM
+and NPY come back byte for byte.
 
-A picture of another layout is never converted. In a PNG, interlacing, filters and compression level are not metadata:
-they come back as the encoder sets them. BMP, PPM, PGM and NPY come back byte for byte.
+Memory: decoding takes about 8 bytes a pixel (16 for WebP), for no more pixels than the headers declare; see `MAX_PIXELS`.
 
 >>> picture = read_picture(b"P6 2 1 255 \\xff\\x00\\x00\\x00\\x00\\xff")
 >>> picture.pixels.tolist(), picture.format, write_picture(picture)
@@ -36,7 +36,7 @@ from bbans.images.frames import Animation
 from bbans.images.pillow import check_size, open_any, to_pixels
 
 MAX_PIXELS = 1 << 30
-"""The default limit: seven times the largest camera, 3 GiB as RGB. A header that promises more is taken for a bomb."""
+"""The default limit: seven times the largest camera, 3 GiB as RGB. A header that declares more is taken for a bomb."""
 
 _FORMATS = {
     "PNG": (png.read, png.write, (1, 3)),
@@ -47,19 +47,19 @@ _FORMATS = {
     "PGM": (raster.read_pnm, raster.write_pnm, (1,)),
     "NPY": (npy.read, npy.write, (1, 3)),
 }
-"""format: (reader, writer, numbers of channels it can have)"""
+"""format: (reader, writer, possible numbers of channels)"""
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An 8-bit gray or RGB still picture, with all that is needed to write its file again."""
+    """A still picture of 8-bit gray or RGB, with all that is needed to write its file again."""
 
     pixels: npt.NDArray[np.uint8]
     """Shape (H, W, C), C = 1 for gray and 3 for RGB."""
     format: str
     """PNG, WEBP, BMP, PPM, PGM or NPY; PNG1 is a PNG of 1-bit gray, whose pixels are 0 and 1."""
     metadata: bytes = b""
-    """Of PNG and WEBP the other chunks (`bbans.images.chunks`), of the rest the header."""
+    """The other chunks of a PNG or WebP (`bbans.images.chunks`); the header of other formats."""
 
     def __eq__(self, other: object) -> bool:
         """The same pixels, format and metadata."""
@@ -72,14 +72,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class PictureInfo:
-    """What a picture file is, for people: see `probe_picture`."""
+    """What `probe_picture` says of a file."""
 
     format: str
     width: int
     height: int
     channels: int
     bit_depth: int
-    """Bits per sample: as the file has it if its header says so in a way read here, else as Pillow decodes it."""
+    """Bits per sample: by the file's header where it is read here, else as Pillow decodes it."""
     kind: str
     """Such as `16-bit RGB PNG`."""
     frames: int = 1
@@ -89,13 +89,12 @@ def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, decoded: bool = F
     """The picture in a file's bytes. Inverse: `write_picture`.
 
     Args:
-        max_pixels: the header may not promise more; checked before the pixels are allocated.
-        decoded: take a JPEG too, as the pixels that it decodes to (by the libjpeg of this machine) and with its ICC
-            profile, Exif and XMP, as a PNG. The caller warns the user: the JPEG file does not come back, nor do its
-            other markers (comments, resolution).
+        max_pixels: the most that the header may declare, checked before anything is allocated.
+        decoded: take a JPEG too, as a PNG of the pixels that the libjpeg of this machine decodes, with its ICC profile, Exif
+            and XMP. The caller has to warn the user: neither the JPEG file nor its other markers come back.
         bilevel: take a PNG of 1-bit gray too, as a picture of the format PNG1.
     Raises:
-        UnsupportedImageError: no whole picture, or one that pixels and metadata do not keep exactly; says what is lost.
+        UnsupportedImageError: not a whole picture, or one that pixels and metadata do not keep exactly; says what is lost.
     """
     name = _detect(data)
     if name == "PNG" and bilevel and png.is_bilevel(data):
@@ -114,10 +113,10 @@ def write_picture(picture: Picture) -> bytes:
     """The file of a picture: the same format, pixels and metadata. Inverse: `read_picture`.
 
     Raises:
-        CorruptDataError: the picture's parts do not belong together; the parts of a file that was read always do.
+        CorruptDataError: the parts do not belong together. Those of a file that was read always do.
     """
     if picture.format not in _FORMATS:
-        raise CorruptDataError(f"no picture format {picture.format!r} is known")
+        raise CorruptDataError(f"the picture format {picture.format!r} is not known")
     _, writer, channels = _FORMATS[picture.format]
     pixels = picture.pixels
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in channels or not pixels.size:
@@ -126,7 +125,7 @@ def write_picture(picture: Picture) -> bytes:
 
 
 def _detect(data: bytes) -> str:
-    """The format in `_FORMATS` that the first bytes announce, or an empty string."""
+    """The format in `_FORMATS` that the first bytes tell, or an empty string."""
     if data.startswith(png.SIGNATURE):
         return "PNG"
     if webp.is_webp(data):
@@ -137,29 +136,29 @@ def _detect(data: bytes) -> str:
 
 
 def _read_jpeg(data: bytes, max_pixels: int) -> Picture:
-    """What a JPEG decodes to, as a PNG picture. Source of the chunks: PNG Specification, 11.3."""
+    """The decoded pixels of a JPEG, as a picture of the format PNG. Source of the chunks: PNG Specification, 11.3."""
     with open_any(data, max_pixels) as image:
         icc, exif, xmp = (image.info.get(key, b"") for key in ("icc_profile", "exif", "xmp"))
-    found: list[chunks.Chunk] = []
+    metadata: list[chunks.Chunk] = []
     if icc:
-        found.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
+        metadata.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
     if exif:
-        found.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
+        metadata.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
     if xmp:
-        found.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
-    return Picture(to_pixels(data, "JPEG", max_pixels), "PNG", chunks.pack(found, [], b"IDAT"))
+        metadata.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
+    return Picture(to_pixels(data, "JPEG", max_pixels), "PNG", chunks.pack(metadata, [], b"IDAT"))
 
 
 def probe_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> PictureInfo:
-    """What kind of picture a file is, after every pixel of every frame was decoded: whole, and no bomb.
+    """What kind of picture a file is, after all of its frames were decoded once: it is whole, and no bomb.
 
-    Such a file can be stored as its own bytes, whatever it is: palette, alpha, 16 bits, animated, JPEG, an array of numbers (whose
-    axes count as height, width and channels).
+    Any such file can be stored as its own bytes: JPEG, 16 bits, palettes, alpha, animation, and arrays of numbers, whose first two
+    axes count as height and width and the others as channels.
 
     Args:
-        max_pixels: for all frames together, as their headers have them: nothing is decoded before.
+        max_pixels: the most that all frames together may declare, checked before any is decoded.
     Raises:
-        UnsupportedImageError: no picture, cut short, broken, or larger than `max_pixels`.
+        UnsupportedImageError: not a picture, cut short, broken, or larger than `max_pixels`.
     """
     if data.startswith(png.SIGNATURE):
         still = png.parse(data, max_pixels)
@@ -182,7 +181,7 @@ def probe_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> PictureInfo:
 
 
 def _probe_animation(animation: Animation, max_pixels: int) -> PictureInfo:
-    """What an animation is, after each of its frames was decoded by itself."""
+    """Probe an animation, each of its frames by itself."""
     check_size(animation.width, animation.height, max_pixels)
     _check_sizes([(frame.width, frame.height) for frame in animation.frames], max_pixels)
     infos = []
@@ -197,7 +196,7 @@ def _probe_animation(animation: Animation, max_pixels: int) -> PictureInfo:
 
 
 def _probe_pages(data: bytes, max_pixels: int) -> PictureInfo:
-    """What a still or the pages of a file are, after each was decoded by Pillow, which keeps one at a time."""
+    """Probe a file that Pillow decodes page by page, with one in memory at a time."""
     with open_any(data, max_pixels) as image:
         (width, height), count = image.size, getattr(image, "n_frames", 1)
         channels, bit_depth = len(image.getbands()), bit_depth_of(image, data)

@@ -1,7 +1,7 @@
-"""Pillow, made strict: it refuses what it would otherwise tolerate, and every one of its errors becomes one of ours.
+"""Pillow, strictly: it refuses what it would otherwise tolerate, and all of its errors become `UnsupportedImageError`.
 
-Pillow has its pixel limit, its tolerance of truncated files and Python's warning filters as settings of the whole
-process. `strict` changes them while a picture is decoded, behind a lock, and puts them back.
+Pillow's pixel limit, its tolerance of truncated files and Python's warning filters belong to the whole process. `strict` changes
+them behind a lock while a picture is decoded, and then restores them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from bbans.errors import BbansError, UnsupportedImageError
 
 _NOT_TRIED = {"EPS", "FITS", "FLI", "GBR", "MPEG", "BUFR", "GRIB", "HDF5", "WMF", "MCIDAS", "FPX", "MIC", "PCD", "IPTC"}
-"""Formats of Pillow that `open_any` leaves out: on EPS it runs Ghostscript, the rest it names without decoding it, or
-they need another program, or are no pictures of today."""
+"""Formats that `open_any` leaves out: for EPS, Pillow runs Ghostscript; others it only recognises, or needs another program for, or
+they are no longer in use."""
 
 _STRIP_PX = 1 << 18
 
@@ -29,15 +29,15 @@ _LOCK = threading.RLock()
 
 @contextmanager
 def strict(max_pixels: int) -> Iterator[None]:
-    """Decode with Pillow in here: warnings of Pillow are errors, and all errors are UnsupportedImageError.
+    """Within this context, warnings of Pillow are errors, and all errors are UnsupportedImageError.
 
     Args:
-        max_pixels: Pillow refuses a picture with more, when it has read the header and allocated nothing yet.
+        max_pixels: Pillow refuses larger pictures once it has read the header, before it allocates anything.
     """
     with _LOCK, warnings.catch_warnings():
-        # By module, because the filters are seen by all threads: what other libraries warn of is not our business.
+        # By module: all threads share the filters, and the warnings of other libraries are not ours to handle.
         warnings.filterwarnings("error", module=r"PIL\b")
-        # Exif is kept, not interpreted: a fault in it takes nothing from the picture.
+        # Exif is kept, not interpreted: a fault in it does not affect the picture.
         warnings.filterwarnings("ignore", "(Possibly )?corrupt EXIF data|Metadata Warning", module=r"PIL\b")
         limit, tolerant = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, False
@@ -60,7 +60,7 @@ def strict(max_pixels: int) -> Iterator[None]:
 
 @contextmanager
 def open_any(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """The Pillow image of a file of any format, not decoded yet; `strict` holds as long as it is open."""
+    """The Pillow image of a file of any format, not decoded yet; `strict` applies while it is open."""
     if not data:
         raise UnsupportedImageError("the file is empty")
     with strict(max_pixels), _open(data) as image:
@@ -68,9 +68,9 @@ def open_any(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
 
 
 def load_any(data: bytes, max_pixels: int) -> Image.Image:
-    """The Pillow image of a file of any format, decoded, and with all frames of an animation.
+    """The decoded Pillow image of a file of any format; an animation has all of its frames.
 
-    Raises: UnsupportedImageError: no picture, or broken.
+    Raises: UnsupportedImageError: not a picture, or broken.
     """
     with strict(max_pixels):
         image = _open(data)
@@ -84,7 +84,7 @@ def _open(data: bytes) -> Image.Image:
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raise UnsupportedImageError if a header promises no pixels, or more than `max_pixels`."""
+    """Raise UnsupportedImageError if a header declares no pixels, or more than `max_pixels`."""
     if width < 1 or height < 1:
         raise UnsupportedImageError(f"the picture is empty ({width} x {height} pixels)")
     if width * height > max_pixels:

@@ -4,13 +4,13 @@
 
     signature | IHDR | before: any chunks, PLTE too | IDAT+ | after: any chunks | IEND | trailing bytes
                        ~~~~~~~~~~~~~~~~~~~~~~~~~~~~           ~~~~~~~~~~~~~~~~~
-                       metadata: kept with its bytes and order (`bbans.images.chunks`), not interpreted
+                       metadata: its bytes and order are kept (`bbans.images.chunks`), its meaning does not matter
 
-Pillow decodes the pixels, but is not asked whether the file is whole: it accepts a stream that ends a few rows early,
-and does not look at the checksum of the pixels. So the chunks, their CRCs and the zlib stream are checked here.
+Pillow decodes the pixels, but does not tell whether the file is whole: it accepts a stream that ends a few rows early, and
+ignores the checksum of the pixels. So the chunks, their CRCs and the zlib stream are checked here.
 
-What is not kept as pixels and metadata: the interlacing, the row filters, the compression level and how the stream is
-cut into IDATs. They are the way of writing, and no part of the picture.
+Interlacing, row filters, the compression level and the division of the stream into IDATs are not kept: they are the way the
+file was written, and no part of the picture.
 
 Source: Portable Network Graphics (PNG) Specification (Third Edition), W3C: 5 (datastream structure), 8 (interlacing).
 """
@@ -43,15 +43,15 @@ _COLOUR_TYPES = {  # colour type: (name, channels, bit depths)
 }
 _PIECE_BYTES = 1 << 16
 _LENGTHS = {b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"pHYs": 9, b"tIME": 7}
-"""Bytes of the chunks that have as many in every PNG."""
+"""The size in bytes of chunks that have the same in every PNG."""
 
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-"""The seven passes of an interlaced picture: first column and row, then steps."""
+"""The seven passes of an interlaced picture: first column, first row, and the steps from there."""
 
 
 @dataclass(frozen=True)
 class PngFile:
-    """A PNG file taken apart: the structure and all CRCs are right, the pixels are not decoded yet."""
+    """The parts of a PNG file whose structure and CRCs are right; the pixels are not decoded yet."""
 
     width: int
     height: int
@@ -68,7 +68,7 @@ class PngFile:
 
     @property
     def picture(self) -> bytes:
-        """The same PNG with nothing but IHDR, PLTE, IDAT and IEND: what a decoder needs for the samples."""
+        """The same PNG without its metadata: IHDR, PLTE, IDAT and IEND are what a decoder needs for the samples."""
         if len(self._palette) == len(self.before) and not self.after and not self.trailing_bytes:
             return self.data
         return self.still(self.width, self.height, self.stream)
@@ -78,7 +78,7 @@ class PngFile:
         return [chunk for chunk in self.before if chunk[0] == b"PLTE"]
 
     def still(self, width: int, height: int, stream: list[memoryview]) -> bytes:
-        """A PNG like this one, of another size and stream and without metadata."""
+        """A PNG like this one, with another size and stream and without metadata."""
         header = struct.pack(">IIBBBBB", width, height, self.bit_depth, self.colour_type, 0, 0, self.interlaced)
         return _file(header, self._palette, stream)
 
@@ -163,7 +163,7 @@ def parse(data: bytes, max_pixels: int) -> PngFile:
 
 
 def check_stream(png: PngFile) -> bool:
-    """Whether the zlib stream holds the rows of the picture and nothing more, found in 1 MiB of memory.
+    """Whether the zlib stream holds the rows of the picture and nothing else; needs 1 MiB of memory.
 
     Raises:
         UnsupportedImageError: it holds less, cannot be inflated, or its checksum is wrong or missing.
@@ -174,14 +174,14 @@ def check_stream(png: PngFile) -> bool:
     surplus = False
     try:
         for part in png.stream:
-            for start in range(0, len(part), _PIECE_BYTES):  # what is left of a piece is copied by each call
+            for start in range(0, len(part), _PIECE_BYTES):  # small, because each call copies the rest of its piece
                 surplus |= inflate.eof
                 piece: bytes | memoryview = part[start : start + _PIECE_BYTES]
                 while piece and not inflate.eof and size <= expected:
                     size += len(inflate.decompress(piece, 1 << 20))
                     piece = inflate.unconsumed_tail
         if not inflate.eof and size <= expected:
-            size += len(inflate.flush())  # all input is in: what is left is the end of one match at most
+            size += len(inflate.flush())  # at most the end of one match
     except zlib.error as error:
         raise UnsupportedImageError(f"the PNG is broken: its pixels cannot be inflated ({error})") from error
     if size > expected:
@@ -192,7 +192,7 @@ def check_stream(png: PngFile) -> bool:
 
 
 def _stream_bytes(width: int, height: int, pixel_bits: int, interlaced: bool) -> int:
-    """How long the rows of a picture are together: each has a byte for its filter, then its pixels."""
+    """The size of all rows together: each has a byte for its filter, and its pixels."""
     total = 0
     for x, y, step_x, step_y in _ADAM7 if interlaced else ((0, 0, 1, 1),):
         columns, rows = -(-(width - x) // step_x), -(-(height - y) // step_y)
@@ -205,7 +205,7 @@ def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
     """Pixels (H, W, C) and metadata of a PNG with 8-bit gray or RGB samples.
 
     Raises:
-        UnsupportedImageError: the file is broken, or has more than those two could give back; says what.
+        UnsupportedImageError: the file is broken, or holds something that pixels and metadata do not keep; says what.
     """
     png = parse(data, max_pixels)
     return to_pixels(_still(png, 8), "PNG", max_pixels), chunks.pack(png.before, png.after, b"IDAT")
@@ -221,12 +221,12 @@ def read_bilevel(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], b
 
 
 def is_bilevel(data: bytes) -> bool:
-    """Whether a PNG says of itself that its samples are 1-bit gray."""
+    """Whether the header of a PNG declares samples of 1-bit gray."""
     return data[24:26] == b"\1\0"
 
 
 def _still(png: PngFile, bit_depth: int) -> bytes:
-    """The PNG without its metadata, if it is a still of gray or RGB samples of that many bits, and nothing else.
+    """The PNG without its metadata, if it is a still of gray or RGB samples of `bit_depth` bits and nothing else.
 
     Raises: UnsupportedImageError.
     """
@@ -252,9 +252,9 @@ def _still(png: PngFile, bit_depth: int) -> bytes:
 
 
 def _fault(before: list[chunks.Chunk], after: list[chunks.Chunk], channels: int) -> str:
-    """What makes chunks unfit to stand around the pixels of a gray or RGB still; an empty string if nothing does."""
+    """Why a gray or RGB still cannot have these chunks around its pixels; an empty string if it can."""
     fixed = _LENGTHS | {b"tRNS": 2 * channels, b"bKGD": 2 * channels, b"sBIT": channels}
-    found: set[bytes] = set()
+    once: set[bytes] = set()
     for kind, data in [*before, *after]:
         name = kind.decode("ascii", "backslashreplace")
         if not kind.isalpha() or (not kind[0] & 0x20 and kind != b"PLTE") or kind == b"acTL":
@@ -262,10 +262,10 @@ def _fault(before: list[chunks.Chunk], after: list[chunks.Chunk], channels: int)
         if len(data) != fixed.get(kind, len(data)) or (kind == b"PLTE" and len(data) not in range(3, 769, 3)):
             return f"a {name} chunk of {len(data)} bytes"
         if kind in (b"PLTE", b"tRNS"):
-            if kind in found or (channels == 1 and kind == b"PLTE"):
+            if kind in once or (channels == 1 and kind == b"PLTE"):
                 return f"a {name} chunk too many"
-            found.add(kind)
-    if found & {kind for kind, _ in after}:
+            once.add(kind)
+    if once & {kind for kind, _ in after}:
         return "a PLTE or tRNS chunk out of place"
     return ""
 
@@ -285,8 +285,8 @@ def write_bilevel(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
 def _with_metadata(image: Image.Image, metadata: bytes) -> bytes:
     before, after = chunks.unpack(metadata, b"IDAT")
     if fault := _fault(before, after, len(image.getbands())):
-        raise CorruptDataError(f"the metadata is of no PNG: it has {fault}")
-    # Level 3: with zlib-ng, which Pillow ships, Kodak is as small as at the usual level 6 in two fifths of the time.
+        raise CorruptDataError(f"the metadata belongs to no PNG: it has {fault}")
+    # Level 3 of zlib-ng, which Pillow ships: on Kodak as small as the usual level 6, in two fifths of the time.
     png = _encode(image, level=3)
     ihdr_end, iend = len(SIGNATURE) + 25, len(png) - len(_IEND)
     if not metadata:
@@ -296,9 +296,9 @@ def _with_metadata(image: Image.Image, metadata: bytes) -> bytes:
 
 
 def to_rows(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """The filtered rows of 8-bit `pixels` (H, W, C), C in {1, 3}, as PNG has them: per row a filter, then W x C bytes.
+    """The filtered rows of 8-bit `pixels` (H, W, C), C in {1, 3}, as in a PNG: for each row its filter, then W x C bytes.
 
-    The encoder takes for each row the filter (none, sub, up, average, Paeth) with the least sum of absolute residuals.
+    Each row gets the filter (none, sub, up, average or Paeth) with the least sum of absolute residuals. Inverse: `from_rows`.
     Source: PNG Specification, 9 (filtering) and 12.7 (filter selection).
     """
     png = parse(_encode(to_image(pixels), level=0), max_pixels=pixels.size)
@@ -307,12 +307,12 @@ def to_rows(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def from_rows(rows: bytes, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """The pixels of filtered rows: the inverse of `to_rows`.
+    """The pixels of filtered rows. Inverse: `to_rows`.
 
-    The rows are wrapped in a PNG and decoded by Pillow: undoing the Paeth filter is a loop over pixels.
+    Pillow decodes them, as a PNG: to undo the Paeth filter takes a loop over pixels.
 
     Raises:
-        CorruptDataError: not as many rows as `shape` (H, W, C) says, or a filter that does not exist.
+        CorruptDataError: the rows are not those of `shape` (H, W, C), or name a filter that does not exist.
     """
     height, width, channels = shape
     if len(rows) != height * (1 + width * channels):

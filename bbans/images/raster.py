@@ -5,8 +5,8 @@
     header | rows of samples                 PPM, PGM: R G B or gray, top row first
                                              BMP:      B G R, padded with zeros to 4 bytes, most often bottom row first
 
-Only 24-bit BMP without compression, and binary PPM and PGM with the maximum 255. A file that is not exactly its header
-and its rows is refused.
+Only 24-bit BMP without compression, and binary PPM and PGM with the maximum 255. A file that is more than its header and
+its rows is refused.
 
 Source: Netpbm's ppm(5) and pgm(5); Microsoft's BITMAPFILEHEADER and BITMAPINFOHEADER.
 """
@@ -25,14 +25,14 @@ from bbans.images.pillow import check_size
 _PNM_HEADER = re.compile(rb"P([56])" + rb"(?:\s|#[^\r\n]*[\r\n])+([0-9]{1,9})" * 3 + rb"\s")
 
 _BMP_HEADER_BYTES = (40, 52, 56, 64, 108, 124)
-"""Of the second header: BITMAPINFOHEADER and what came after it."""
+"""Sizes of the second header: BITMAPINFOHEADER and its successors."""
 
 
 def read_pnm(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
     """Pixels (H, W, C) and metadata of a binary PPM (C = 3) or PGM (C = 1).
 
     Raises:
-        UnsupportedImageError: broken, or more or fewer bytes than the samples have, or a maximum other than 255.
+        UnsupportedImageError: broken, too short or too long for its samples, or a maximum other than 255.
     """
     width, height, channels, maximum, start = _pnm_header(data)
     if maximum != 255:
@@ -48,25 +48,25 @@ def write_pnm(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
     """The PPM or PGM file of `pixels` (H, W, C): the inverse of `read_pnm`, byte for byte.
 
     Raises:
-        CorruptDataError: the metadata is the header of some other file.
+        CorruptDataError: the metadata is not the header of such a file.
     """
     header = metadata or _default_pnm_header(pixels)
     try:
         width, height, channels, maximum, start = _pnm_header(header)
     except UnsupportedImageError as error:
-        raise CorruptDataError(f"the metadata is no header: {error}") from error
+        raise CorruptDataError(f"the metadata is not a header: {error}") from error
     if ((height, width, channels), maximum, start) != (pixels.shape, 255, len(header)):
-        raise CorruptDataError("the metadata is the header of some other picture")
+        raise CorruptDataError("the metadata is the header of another picture")
     return header + pixels.tobytes()
 
 
 def pnm_maximum(data: bytes) -> int:
-    """The greatest sample that the header of a binary PPM or PGM allows."""
+    """The largest sample that the header of a binary PPM or PGM allows."""
     return _pnm_header(data)[3]
 
 
 def _pnm_header(data: bytes) -> tuple[int, int, int, int, int]:
-    """Width, height, channels, the greatest sample, and where the samples start."""
+    """Width, height, channels, largest sample, and where the samples start."""
     match = _PNM_HEADER.match(data)
     if not match:
         raise UnsupportedImageError("the PPM or PGM is broken: no complete header")
@@ -87,7 +87,7 @@ def read_bmp(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes
     """Pixels (H, W, 3) and metadata of a 24-bit BMP without compression.
 
     Raises:
-        UnsupportedImageError: broken, another kind of BMP, or more or fewer bytes than the rows have.
+        UnsupportedImageError: broken, another kind of BMP, or too short or too long for its rows.
     """
     width, height, start, bottom_up = _bmp_header(data)
     check_size(width, height, max_pixels)
@@ -109,9 +109,9 @@ def write_bmp(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
     try:
         width, height, start, bottom_up = _bmp_header(metadata)
     except UnsupportedImageError as error:
-        raise CorruptDataError(f"the metadata is no header: {error}") from error
+        raise CorruptDataError(f"the metadata is not a header: {error}") from error
     if (height, width, 3) != pixels.shape or start != len(metadata):
-        raise CorruptDataError("the metadata is the header of some other picture")
+        raise CorruptDataError("the metadata is the header of another picture")
     rows = np.zeros((height, -(-width * 3 // 4) * 4), dtype=np.uint8)
     rows[:: -1 if bottom_up else 1, : width * 3] = pixels[:, :, ::-1].reshape(height, width * 3)
     return metadata + rows.tobytes()
@@ -123,14 +123,14 @@ def _bmp_header(data: bytes) -> tuple[int, int, int, bool]:
         raise UnsupportedImageError("the BMP is cut short in its header")
     start, header_bytes, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", data, 10)
     if data[:2] != b"BM" or header_bytes not in _BMP_HEADER_BYTES or start < 14 + header_bytes or width < 1:
-        raise UnsupportedImageError("BMP with such a header is not supported")
+        raise UnsupportedImageError("BMP with this header is not supported")
     if bits != 24 or compression:
         raise UnsupportedImageError(f"{bits}-bit BMP{' with compression' * bool(compression)} is not supported")
     return width, abs(height), start, height > 0
 
 
-def _check_length(name: str, found: int, expected: int) -> None:
-    if found < expected:
-        raise UnsupportedImageError(f"the {name} is cut short ({found} of {expected} bytes)")
-    if found > expected:
-        raise UnsupportedImageError(f"{name} is not supported ({found - expected} bytes after its end would be lost)")
+def _check_length(name: str, size: int, expected: int) -> None:
+    if size < expected:
+        raise UnsupportedImageError(f"the {name} is cut short ({size} of {expected} bytes)")
+    if size > expected:
+        raise UnsupportedImageError(f"{name} is not supported ({size - expected} bytes after its end would be lost)")

@@ -4,9 +4,9 @@
 
     "RIFF" size "WEBP" | [VP8X] [ICCP] ... | VP8L | [EXIF] [XMP ] ... |         all little-endian, chunks padded to even
                          ~~~~~~~~~~~~~~~~~          ~~~~~~~~~~~~~~~~~
-                         metadata: kept with its bytes and order (`bbans.images.chunks`), not interpreted
+                         metadata: its bytes and order are kept (`bbans.images.chunks`), its meaning does not matter
 
-The bytes that an encoder makes of the same pixels differ between versions of libwebp; what they decode to does not.
+Versions of libwebp encode the same pixels as different bytes, which all decode to the same pixels.
 
 Source: WebP Container Specification; WebP Lossless Bitstream Specification, 3 (RIFF header).
 """
@@ -28,12 +28,12 @@ from bbans.images.frames import Animation, Frame
 from bbans.images.pillow import check_size, to_image, to_pixels
 
 MAX_SIDE_PX = 16383
-"""The format has 14 bits for each side, and libwebp encodes no 16384."""
+"""The format has 14 bits for each side, but libwebp does not encode 16384."""
 
 
 @dataclass(frozen=True)
 class WebpFile:
-    """A lossless, still WebP without alpha, taken apart; the pixels are not decoded yet."""
+    """The parts of a lossless, still WebP without alpha; the pixels are not decoded yet."""
 
     width: int
     height: int
@@ -46,7 +46,7 @@ class WebpFile:
 
     @property
     def picture(self) -> bytes:
-        """The same WebP with nothing but its picture."""
+        """The same WebP without its metadata."""
         return _file([(b"VP8L", self.stream)]) if self.before or self.after else self.data
 
 
@@ -58,7 +58,7 @@ def parse(data: bytes, max_pixels: int) -> WebpFile:
     """The chunks of a lossless, still WebP file without alpha.
 
     Raises:
-        UnsupportedImageError: any other WebP, says what would be lost; or broken, cut short or larger than allowed.
+        UnsupportedImageError: another WebP (says what would be lost), or one that is broken, cut short or too large.
     """
     if not is_webp(data):
         raise UnsupportedImageError("not a WebP: its signature is missing")
@@ -93,7 +93,7 @@ def parse(data: bytes, max_pixels: int) -> WebpFile:
 
 
 def animation(data: bytes) -> Animation | None:
-    """The frames of an animated WebP; nothing of them is decoded. None for a still.
+    """The frames of an animated WebP, not decoded; None for a still.
 
     Raises:
         UnsupportedImageError: broken or cut short.
@@ -119,7 +119,7 @@ def animation(data: bytes) -> Animation | None:
 
 
 def _body(data: bytes) -> memoryview:
-    """The chunks of a WebP, without what may follow after them. Raises: UnsupportedImageError."""
+    """The bytes of all chunks, without what may follow after them. Raises: UnsupportedImageError."""
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data):
         raise UnsupportedImageError("the WebP is cut short")
@@ -127,7 +127,7 @@ def _body(data: bytes) -> memoryview:
 
 
 def _chunks(body: memoryview, strict: bool = False) -> Iterator[tuple[bytes, memoryview]]:
-    """Each chunk's type and data. Raises: UnsupportedImageError; if strict, for padding too that is not zero."""
+    """The type and data of each chunk. Raises: UnsupportedImageError; if `strict`, also where padding is not zero."""
     start = 0
     while start < len(body):
         kind, length = struct.unpack_from("<4sI", body, start) if start + 8 <= len(body) else (b"", len(body))
@@ -148,7 +148,7 @@ def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
     """Pixels (H, W, 3) and metadata of a lossless, still WebP without alpha.
 
     Raises:
-        UnsupportedImageError: see `parse`; or the pixels cannot be decoded, or not be written again.
+        UnsupportedImageError: as `parse`; or the pixels cannot be decoded, or could not be written again.
     """
     webp = parse(data, max_pixels)
     if max(webp.width, webp.height) > MAX_SIDE_PX:  # the format allows 16384
@@ -160,15 +160,15 @@ def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
 def write(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
     """The lossless WebP file of `pixels` (H, W, 3) with the chunks of `metadata`: the inverse of `read`."""
     if max(pixels.shape) > MAX_SIDE_PX:
-        raise CorruptDataError(f"no WebP has a side of {max(pixels.shape)} pixels")
+        raise CorruptDataError(f"a WebP cannot have a side of {max(pixels.shape)} pixels")
     before, after = chunks.unpack(metadata, b"VP8L")
-    # Three times as fast as the settings of `encode` for 3 % more bytes (Kodak): a person waits for this file.
+    # A person waits for this file: on Kodak three times as fast as the defaults of `encode`, and 3 % larger.
     stream = parse(encode(pixels, quality=25, method=1), pixels.size).stream
     file = _file([*before, (b"VP8L", stream), *after])
     try:
         parse(file, pixels.size)
     except UnsupportedImageError as error:
-        raise CorruptDataError(f"the metadata is of another file: {error}") from error
+        raise CorruptDataError(f"the metadata belongs to another file: {error}") from error
     return file
 
 
@@ -176,8 +176,8 @@ def encode(pixels: npt.NDArray[np.uint8], *, quality: int = 75, method: int = 4)
     """A lossless WebP file of `pixels` (H, W, C), gray as R = G = B, both sides at most MAX_SIDE_PX; `read` is the inverse.
 
     Args:
-        quality: how hard the encoder tries, 0 to 100.
-        method: the same, 0 to 6. Neither changes the pixels.
+        quality: effort, 0 to 100.
+        method: effort too, 0 to 6. Neither changes the pixels.
     """
     file = io.BytesIO()
     image = to_image(pixels)

@@ -70,9 +70,9 @@ def unpack_samples(body: bytes, pictures: int) -> tuple[list[Wrapper], bytes]:
         if not is_name(format):
             raise CorruptDataError("wrappers: the format's name is not a name")
     places = [listed.varint() for _ in range(pictures)] if len(different) > 1 else [0] * pictures
-    if listed.at != len(listed.data) or max(places) >= len(different):
+    if listed.position != len(listed.data) or max(places) >= len(different):
         raise CorruptDataError("wrappers: they are not those of the pictures")
-    return [different[place] for place in places], body[outer.at :]
+    return [different[place] for place in places], body[outer.position :]
 
 
 class Content(Protocol):

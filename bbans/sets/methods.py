@@ -200,7 +200,7 @@ def _samples_decoder(codec: SamplesCodec, group: Group, array: ArraySpec | None)
 def _unpack_file(body: bytes) -> bytes:
     reader = ByteReader(body, "file")
     data = unpack_blob(reader, MAX_FILE_BYTES)
-    if reader.at != len(body):
+    if reader.position != len(body):
         raise CorruptDataError("file: bytes follow after its end")
     return data
 

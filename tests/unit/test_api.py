@@ -366,8 +366,8 @@ def test_no_picture_is_refused(data: bytes, mode: api.ModeName) -> None:
         ({"threads": 0}, "threads: at least 1"),
         ({"threads": -1}, "threads: at least 1"),
         ({"threads": 0, "mode": "stored"}, "threads: at least 1"),
-        ({"model": api.Model(), "threads": 2}, "threads: the model has its own"),
-        ({"model": api.Model(), "device": "cuda"}, "device: the model has its own"),
+        ({"model": api.Model(), "threads": 2}, "threads: a Model has its own"),
+        ({"model": api.Model(), "device": "cuda"}, "device: a Model has its own"),
     ],
 )
 def test_arguments_that_cannot_be(fake: FakeCodec, tiny_png: bytes, arguments: dict[str, Any], message: str) -> None:
@@ -379,7 +379,7 @@ def test_arguments_that_cannot_be(fake: FakeCodec, tiny_png: bytes, arguments: d
 
 
 def test_a_model_does_not_store(fake: FakeCodec, tiny_png: bytes) -> None:
-    with pytest.raises(ValueError, match="mode: a model codes in mode auto or model, not 'stored'"):
+    with pytest.raises(ValueError, match="mode: auto or model for a model, not 'stored'"):
         api.Model().compress(tiny_png, mode="stored")
 
 
@@ -451,7 +451,7 @@ def test_arrays_there_and_back(fake: FakeCodec, name: str) -> None:
         assert (result.info.metadata_bytes > 0) == (name == "gray with an axis")
     else:
         assert model.compress(array).note == f"{array.dtype} array {array.shape}: stored byte for byte, without the model"
-        with pytest.raises(UnsupportedImageError, match="is no picture"):
+        with pytest.raises(UnsupportedImageError, match="is not a picture"):
             model.compress(array, mode="model")
 
 

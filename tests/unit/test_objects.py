@@ -187,7 +187,7 @@ def test_arrays_as_images() -> None:
         image = file_to_image(array_to_file(ARRAYS[name]))
         assert image.mode == ("RGB" if name == "RGB" else "L")
         assert image.tobytes() == ARRAYS[name].tobytes()
-    with pytest.raises(UnsupportedImageError, match="float32 array .* is no picture"):
+    with pytest.raises(UnsupportedImageError, match="float32 array .* is not a picture"):
         file_to_image(array_to_file(ARRAYS["float32"]))
 
 
