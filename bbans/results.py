@@ -35,7 +35,7 @@ class Info:
 
     mode: Literal["model", "stored"]
     method: str | None
-    """Of storing: file, file_lzma, webp or lzma. None in mode model."""
+    """Of storing: file, file_lzma, webp or rows_lzma. None in mode model."""
     model: str | None
     weights_hash: str | None
     """Hexadecimal."""
@@ -49,7 +49,6 @@ class Info:
     file_bytes: int
     header_bytes: int
     metadata_bytes: int
-    """In mode model; a stored payload has its metadata inside."""
     coded_bytes: int
     """The payload, or all messages."""
     sections: tuple[SectionInfo, ...]

@@ -15,22 +15,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from bbans.errors import CorruptDataError, FormatError, UnsupportedImageError, UnsupportedVersionError, VerifyError
+from bbans.errors import CorruptDataError, FormatError, UnsupportedImageError, VerifyError
 from bbans.formats import container, stored, wire
 from bbans.formats.container import Container, Mode, ModelHeader, Section, SectionKind
+from bbans.formats.stored import StoredMethod
 from bbans.images import webp
 from bbans.images.picture import MAX_PIXELS, Picture, probe_picture, read_picture, write_picture
 from bbans.results import Info, ModeName, Restored, SectionInfo
 
 if TYPE_CHECKING:
     from bbans.models.registry import PictureCodec
-
-Pixels = npt.NDArray[np.uint8]
-
-_PICTURE_METHODS = (stored.Method.WEBP, stored.Method.LZMA)
-"""Those that keep pixels and metadata. The others keep the file."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +67,9 @@ def picture_source(data: bytes, picture: Picture) -> Source:
 def code(source: Source, picture: Picture, codec: PictureCodec) -> Container:
     """The picture in mode model. Inverse: `decode`."""
     encoded = codec.encode(picture.pixels)
-    metadata = [Section(SectionKind.METADATA, picture.metadata)] if picture.metadata else []
     messages = [Section(SectionKind.MESSAGE, message) for message in encoded.messages]
-    return make_container(
-        source,
-        mode=Mode.MODEL,
-        method=0,
-        content=picture.pixels,
-        model=ModelHeader(codec.id, codec.weights_hash, encoded.accounting),
-        sections=(*metadata, *messages),
-    )
+    header = ModelHeader(codec.id, codec.weights_hash, encoded.accounting)
+    return _container(source, Mode.MODEL, 0, picture, messages, header)
 
 
 def decode(contents: Container, codec: PictureCodec) -> Picture:
@@ -89,26 +77,19 @@ def decode(contents: Container, codec: PictureCodec) -> Picture:
 
     Raises: FormatError.
     """
-    if contents.channels not in (1, 3) or contents.bit_depth != 8:
-        raise FormatError(f"no model codes {contents.channels} channels of {contents.bit_depth} bits")
-    if contents.height * contents.width > MAX_PIXELS:
-        raise CorruptDataError(f"the file claims {contents.width} x {contents.height} pixels, more than a picture may have")
-    messages = contents.bodies(SectionKind.MESSAGE)
-    pixels = codec.decode(messages, contents.height, contents.width, contents.channels)
-    return Picture(pixels, contents.format, b"".join(contents.bodies(SectionKind.METADATA)))
+    pixels = codec.decode(contents.bodies(SectionKind.MESSAGE), *_shape(contents))
+    return Picture(pixels, contents.format, _metadata(contents))
 
 
 def store(source: Source) -> Container:
     """The picture, or its file, in mode stored. Inverse: `unstore`."""
-    method, payload = stored.encode(source.data, source.picture)
-    return make_container(
-        source,
-        mode=Mode.STORED,
-        method=method,
-        content=source.picture.pixels if source.picture and method in _PICTURE_METHODS else source.data,
-        model=None,
-        sections=(Section(SectionKind.PAYLOAD, payload),),
-    )
+    return stored_container(source, *stored.encode(source.data, source.picture))
+
+
+def stored_container(source: Source, method: StoredMethod, payload: bytes) -> Container:
+    """The container of a payload by any of the methods that the source can be stored by."""
+    content = source.data if method.keeps_file or source.picture is None else source.picture
+    return _container(source, Mode.STORED, method, content, [Section(SectionKind.PAYLOAD, payload)])
 
 
 def unstore(contents: Container) -> bytes | Picture:
@@ -116,28 +97,34 @@ def unstore(contents: Container) -> bytes | Picture:
 
     Raises: FormatError.
     """
-    if contents.method not in list(stored.Method):
-        raise UnsupportedVersionError(f"stored method {contents.method} is of a newer vaezip: {wire.UPDATE_ADVICE}")
-    [payload] = contents.bodies(SectionKind.PAYLOAD)
-    content = stored.decode(contents.method, payload)
-    if isinstance(content, Picture):
-        inside = (content.format, *content.pixels.shape)
-        header = (contents.format, contents.height, contents.width, contents.channels)
-        if inside != header:
-            raise CorruptDataError(f"the stored picture is {inside}, but the header says {header}")
-    return content
+    if contents.method not in list(StoredMethod):
+        raise wire.newer("stored method", contents.method)
+    method, metadata, [payload] = StoredMethod(contents.method), _metadata(contents), contents.bodies(SectionKind.PAYLOAD)
+    if not method.keeps_file:
+        return Picture(stored.decode_picture(method, payload, _shape(contents)), contents.format, metadata)
+    if metadata:
+        raise CorruptDataError("metadata beside a stored file, which has its own")
+    return stored.decode_file(method, payload, contents.source_bytes)
 
 
-def make_container(
-    source: Source,
-    *,
-    mode: Mode,
-    method: int,
-    content: bytes | Pixels,
-    model: ModelHeader | None,
-    sections: tuple[Section, ...],
+def _metadata(contents: Container) -> bytes:
+    return b"".join(contents.bodies(SectionKind.METADATA))
+
+
+def _shape(contents: Container) -> tuple[int, int, int]:
+    """(H, W, C) of a picture that is kept as its pixels. Raises: CorruptDataError: there is none of that size or depth."""
+    if contents.channels not in (1, 3) or contents.bit_depth != 8:
+        raise CorruptDataError(f"header: no pixels are kept with {contents.channels} channels of {contents.bit_depth} bits")
+    if contents.height * contents.width > MAX_PIXELS:
+        raise CorruptDataError(f"header: {contents.width} x {contents.height} pixels are more than the limit of {MAX_PIXELS}")
+    return contents.height, contents.width, contents.channels
+
+
+def _container(
+    source: Source, mode: Mode, method: int, content: bytes | Picture, bodies: list[Section], model: ModelHeader | None = None
 ) -> Container:
-    """The container of a source. `content` is what will come back, the file or the pixels."""
+    """The container of a source. `content` is what comes back; its metadata go before the `bodies`."""
+    metadata = content.metadata if isinstance(content, Picture) else b""
     return Container(
         mode=mode,
         method=method,
@@ -149,7 +136,7 @@ def make_container(
         bit_depth=source.bit_depth,
         content_check=content_check(content),
         model=model,
-        sections=sections,
+        sections=(*([Section(SectionKind.METADATA, metadata)] if metadata else []), *bodies),
     )
 
 
@@ -159,7 +146,7 @@ def restore(contents: Container, codec: PictureCodec | None) -> Restored:
     Raises: FormatError.
     """
     content = unstore(contents) if codec is None else decode(contents, codec)
-    if content_check(content.pixels if isinstance(content, Picture) else content) != contents.content_check:
+    if content_check(content) != contents.content_check:
         raise CorruptDataError("the file decodes, but not to the picture that was compressed: its content check failed")
     return Restored(write_picture(content) if isinstance(content, Picture) else content, contents.format)
 
@@ -183,14 +170,15 @@ def fast_bytes(source: Source, picture: Picture) -> int:
     return min(len(webp.encode(picture.pixels, quality=0, method=0)), len(source.data))
 
 
-def content_check(content: bytes | Pixels) -> bytes:
-    """The digest of what must come back, a file or pixels."""
+def content_check(content: bytes | Picture) -> bytes:
+    """Digest of what must come back: a file, or a picture with its format, shape and metadata."""
     digest = hashlib.blake2b(digest_size=wire.CHECK_BYTES)
     if isinstance(content, bytes):
         digest.update(content)
     else:
-        digest.update(b"".join(wire.pack_varint(side) for side in content.shape))
-        digest.update(np.ascontiguousarray(content).data)
+        sizes = b"".join(map(wire.pack_varint, (*content.pixels.shape, len(content.metadata))))
+        digest.update(wire.pack_name(content.format) + sizes + content.metadata)
+        digest.update(np.ascontiguousarray(content.pixels).data)
     return digest.digest()
 
 
@@ -222,4 +210,4 @@ def describe(contents: Container, file_bytes: int) -> Info:
 
 
 def _method_name(method: int) -> str:
-    return stored.Method(method).name.lower() if method in list(stored.Method) else f"unknown ({method})"
+    return StoredMethod(method).name.lower() if method in list(StoredMethod) else f"unknown ({method})"

@@ -1,10 +1,12 @@
-"""Write the golden files anew: ``python -m tests.make_golden photo`` or ``... sets``, from the root of the repository.
+"""Write the golden files anew: ``python -m tests.make_golden photo``, ``sets`` or ``default``, from the root of the repository.
 
 Only for a deliberate change of the format, with a line under "Format" in the CHANGELOG. Files of users no longer decode then.
 
 photo: ``tiny.safetensors`` is a model with random weights, ``messages.json`` pictures with their messages (base64), and the SHA-256
 of the messages of pictures that are too large to keep, made by ``pinned_picture``. The ``.vaez`` files hold the gray one of the
 pictures, as a PNG with a text, by the model and by each method of the stored fallback.
+
+default: ``photo-2.png.vaez``, the picture beside it by the default model.
 
 sets: an archive for every scheme, and those without a model, of what ``archived`` gives; and the models, with random weights.
 """
@@ -24,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import bbans
 from bbans import models, sets, vaez
 from bbans.exact.network import IntConv
 from bbans.formats import container, stored
@@ -71,26 +74,19 @@ def digest(messages: Sequence[bytes]) -> str:
 
 def kept_picture(pixels: NDArray[np.uint8]) -> Picture:
     """What the ``.vaez`` files give back."""
-    return Picture(pixels, "PNG", chunks.pack([(b"tEXt", b"Comment\0kept")], [], b"IDAT"))
+    return Picture(pixels, "PNG", chunks.pack([(b"tEXt", b"Comment\0kept")], []))
 
 
 def files(picture: Picture, coder: PictureCodec) -> dict[str, bytes]:
     """A ``.vaez`` file of the picture in each way, whichever is the smallest, by name."""
-    data = write_picture(picture)
-    source = vaez.picture_source(data, picture)
-    payloads = {
-        stored.Method.FILE: stored._crc(data) + data,
-        stored.Method.FILE_LZMA: stored._encode_file(data),
-        stored.Method.WEBP: stored._encode_picture(picture, stored._encode_webp(picture.pixels)),
-        stored.Method.LZMA: stored._encode_picture(picture, stored._encode_rows(picture.pixels)),
-    }
+    source = vaez.picture_source(write_picture(picture), picture)
     made = {"model": container.pack(vaez.code(source, picture, coder))}
-    for method, payload in payloads.items():
-        content = picture.pixels if method in (stored.Method.WEBP, stored.Method.LZMA) else data
-        sections = (container.Section(container.SectionKind.PAYLOAD, payload),)
-        mode = container.Mode.STORED
-        packed = vaez.make_container(source, mode=mode, method=method, content=content, model=None, sections=sections)
-        made[method.name.lower()] = container.pack(packed)
+    for method in stored.StoredMethod:
+        if method.keeps_file:
+            payload = stored.encode_file(method, source.data)
+        else:
+            payload = stored.encode_picture(method, picture.pixels)
+        made[method.name.lower()] = container.pack(vaez.stored_container(source, method, payload))
     return made
 
 
@@ -174,5 +170,9 @@ def write_sets() -> None:
         (FOLDER / f"{name}.vaeza").write_bytes(set_archive(name))
 
 
+def write_default() -> None:
+    (FOLDER / "photo-2.png.vaez").write_bytes(bbans.compress((FOLDER / "photo-2.png").read_bytes(), mode="model").data)
+
+
 if __name__ == "__main__":
-    {"photo": write_photo, "sets": write_sets}[sys.argv[1]]()
+    {"photo": write_photo, "sets": write_sets, "default": write_default}[sys.argv[1]]()

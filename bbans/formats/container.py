@@ -118,6 +118,11 @@ def pack(container: Container) -> bytes:
     return b"".join([head, crc32(head), *(section.body for section in container.sections)])
 
 
+def entry_bytes(section: Section) -> int:
+    """What a section takes beside its body."""
+    return len(_pack_entry(section))
+
+
 def unpack(data: bytes) -> Container:
     """The container in a file, with every byte checked. Inverse: `pack`.
 
@@ -171,9 +176,13 @@ def _pack_header(container: Container) -> bytes:
             container.content_check,
             b"" if container.model is None else _pack_model(container.model),
             pack_varint(len(container.sections)),
-            *(bytes([section.kind]) + pack_varint(len(section.body)) + crc32(section.body) for section in container.sections),
+            *map(_pack_entry, container.sections),
         ]
     )
+
+
+def _pack_entry(section: Section) -> bytes:
+    return bytes([section.kind]) + pack_varint(len(section.body)) + crc32(section.body)
 
 
 def _unpack_header(header: ByteReader) -> tuple[Container, list[tuple[SectionKind, int, bytes]]]:
@@ -228,6 +237,7 @@ def _fault(container: Container) -> str | None:
         (model is None or container.method == 0, "a stored method in a file of a model"),
         (kinds == sorted(kinds), "the sections are out of order"),
         (kinds.count(SectionKind.METADATA) <= 1, "metadata twice"),
+        (all(container.bodies(SectionKind.METADATA)), "metadata of no bytes"),
         (kinds.count(SectionKind.PAYLOAD) == (container.mode == Mode.STORED), "not exactly one payload"),
         ((SectionKind.MESSAGE in kinds) == (container.mode == Mode.MODEL), "messages and mode disagree"),
     ]

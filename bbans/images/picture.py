@@ -146,7 +146,7 @@ def _read_jpeg(data: bytes, max_pixels: int) -> Picture:
         metadata.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
     if xmp:
         metadata.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
-    return Picture(to_pixels(data, "JPEG", max_pixels), "PNG", chunks.pack(metadata, [], b"IDAT"))
+    return Picture(to_pixels(data, "JPEG", max_pixels), "PNG", chunks.pack(metadata, []))
 
 
 def probe_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> PictureInfo:

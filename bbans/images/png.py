@@ -208,7 +208,7 @@ def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
         UnsupportedImageError: the file is broken, or holds something that pixels and metadata do not keep; says what.
     """
     png = parse(data, max_pixels)
-    return to_pixels(_still(png, 8), "PNG", max_pixels), chunks.pack(png.before, png.after, b"IDAT")
+    return to_pixels(_still(png, 8), "PNG", max_pixels), chunks.pack(png.before, png.after)
 
 
 def read_bilevel(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
@@ -217,7 +217,7 @@ def read_bilevel(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], b
     Raises: as `read`.
     """
     png = parse(data, max_pixels)
-    return to_bits(_still(png, 1), "PNG", max_pixels), chunks.pack(png.before, png.after, b"IDAT")
+    return to_bits(_still(png, 1), "PNG", max_pixels), chunks.pack(png.before, png.after)
 
 
 def is_bilevel(data: bytes) -> bool:
@@ -283,7 +283,7 @@ def write_bilevel(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
 
 
 def _with_metadata(image: Image.Image, metadata: bytes) -> bytes:
-    before, after = chunks.unpack(metadata, b"IDAT")
+    before, after = chunks.unpack(metadata)
     if fault := _fault(before, after, len(image.getbands())):
         raise CorruptDataError(f"the metadata belongs to no PNG: it has {fault}")
     # Level 3 of zlib-ng, which Pillow ships: on Kodak as small as the usual level 6, in two fifths of the time.

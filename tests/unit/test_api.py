@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import bbans
 from bbans import api, errors, models, vaez
@@ -29,6 +30,7 @@ from bbans.errors import (
     VerifyError,
 )
 from bbans.formats import container
+from bbans.images import chunks
 from bbans.images.picture import read_picture
 
 HASH = bytes(range(8))
@@ -235,15 +237,6 @@ def test_false_headers_are_typed_errors(fake: FakeCodec, tiny_png: bytes, change
         api.decompress(container.pack(dataclasses.replace(parsed, **change)))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("change", [{"format": "WEBP"}, {"height": 5, "width": 3}, {"channels": 1}])
-def test_a_header_of_another_picture_than_the_stored_one(sample_png: bytes, change: dict[str, object]) -> None:
-    result = api.compress(sample_png, mode="stored", verify=False)
-    assert result.info.method == "webp"
-    parsed = container.unpack(result.data)
-    with pytest.raises(CorruptDataError, match="header"):
-        api.decompress(container.pack(dataclasses.replace(parsed, **change)))  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("mode", ["model", "stored"])
 def test_every_damaged_byte_is_a_typed_error(fake: FakeCodec, tiny_png: bytes, mode: api.ModeName) -> None:
     data = api.compress(tiny_png, mode=mode).data
@@ -259,17 +252,18 @@ def test_every_damaged_byte_is_a_typed_error(fake: FakeCodec, tiny_png: bytes, m
         api.decompress(data + b"\0")
 
 
-def chunk_list(*chunks: tuple[bytes, bytes], place: bytes = b"IDAT") -> bytes:
-    """Metadata of a PNG or WebP: these chunks before the picture."""
-    return b"".join(len(body).to_bytes(4, "big") + kind + body for kind, body in [*chunks, (place, b"")])
+def chunk_list(*before: tuple[bytes, bytes], after: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+    """Metadata of a PNG or WebP."""
+    return chunks.pack([*before], [*after])
 
 
-def resigned(file: bytes, metadata: bytes) -> bytes:
+def resigned(file: bytes, metadata: bytes, codec: FakeCodec) -> bytes:
     """A compressed file with other metadata, and checks that fit."""
     parsed = container.unpack(file)
     sections = [section for section in parsed.sections if section.kind != container.SectionKind.METADATA]
+    check = vaez.content_check(dataclasses.replace(vaez.decode(parsed, codec), metadata=metadata))
     changed = (container.Section(container.SectionKind.METADATA, metadata), *sections)
-    return container.pack(dataclasses.replace(parsed, sections=changed))
+    return container.pack(dataclasses.replace(parsed, sections=changed, content_check=check))
 
 
 BMP_HEADER = save(NOISE[..., :3], "BMP")[:54]
@@ -284,18 +278,19 @@ BMP_HEADER = save(NOISE[..., :3], "BMP")[:54]
         ("PNG", chunk_list((b"PLTE", bytes(4)))),
         ("PNG", chunk_list((b"PLTE", bytes(771)))),
         ("PNG", chunk_list((b"PLTE", bytes(3)), (b"PLTE", bytes(3)))),
-        ("PNG", chunk_list() + b"\0\0\0\3PLTEabc"),
+        ("PNG", chunk_list(after=[(b"PLTE", b"abc")])),
         ("PNG", chunk_list((b"tRNS", bytes(2)))),
         ("PNG", chunk_list((b"tRNS", bytes(6)), (b"tRNS", bytes(6)))),
-        ("PNG", chunk_list() + b"\0\0\0\6tRNSabcdef"),
+        ("PNG", chunk_list(after=[(b"tRNS", b"abcdef")])),
         ("PNG", chunk_list((b"gAMA", bytes(1)))),
         ("PNG", chunk_list((b"acTL", bytes(8)))),
         ("gray PNG", chunk_list((b"PLTE", bytes(3)))),
         ("gray PNG", chunk_list((b"tRNS", bytes(6)))),
-        ("WEBP", chunk_list((b"VP8 ", bytes(9)), place=b"VP8L")),
-        ("WEBP", chunk_list((b"VP8X", bytes(10)), place=b"VP8L")),
-        ("WEBP", chunk_list((b"VP8X", bytes([16, 0, 0, 0, 16, 0, 0, 12, 0, 0])), place=b"VP8L")),
-        ("WEBP", chunk_list((b"ICCP", b""), place=b"VP8L")),
+        ("WEBP", chunk_list((b"VP8 ", bytes(9)))),
+        ("WEBP", chunk_list((b"VP8L", bytes(9)))),
+        ("WEBP", chunk_list((b"VP8X", bytes(10)))),
+        ("WEBP", chunk_list((b"VP8X", bytes([16, 0, 0, 0, 16, 0, 0, 12, 0, 0])))),
+        ("WEBP", chunk_list((b"ICCP", b""))),
         ("BMP", b"PM" + BMP_HEADER[2:]),
         ("BMP", BMP_HEADER[:14] + b"\x29" + BMP_HEADER[15:]),
         ("BMP", BMP_HEADER[:28] + b"\x20" + BMP_HEADER[29:]),
@@ -308,8 +303,28 @@ def test_changed_metadata_of_no_picture(fake: FakeCodec, format: str, metadata: 
     """The checks fit: what would be restored is looked at, before it is handed out."""
     pixels, format = (NOISE[..., 0], "PNG") if format == "gray PNG" else (NOISE[..., :3], format)
     file = api.compress(save(pixels, format, **{"lossless": True} if format == "WEBP" else {}), mode="model").data
-    with pytest.raises(CorruptDataError):
-        api.decompress(resigned(file, metadata))
+    with pytest.raises(CorruptDataError) as caught:
+        api.decompress(resigned(file, metadata, fake))
+    assert "content check" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["model", "stored"])
+@pytest.mark.parametrize("change", ["metadata", "format"])
+def test_the_content_check_covers_format_and_metadata(fake: FakeCodec, mode: api.ModeName, change: str) -> None:
+    """Both would be written as a picture; it would not be the one that was compressed."""
+    text = PngInfo()
+    text.add_text("Title", "sea")
+    pixels = np.add.outer(np.arange(48), np.arange(64)).astype(np.uint8)[..., None].repeat(3, 2)
+    file = api.compress(save(pixels, "BMP") if change == "format" else save(pixels, "PNG", pnginfo=text), mode=mode).data
+    parsed = container.unpack(file)
+    if change == "format":
+        fields: dict[str, Any] = {"format": "PPM", "sections": parsed.sections[1:]}
+    else:
+        section, *others = parsed.sections
+        fields = {"sections": (dataclasses.replace(section, body=section.body.replace(b"sea", b"see")), *others)}
+    assert parsed.method in (0, 2) and parsed.sections[0].kind == container.SectionKind.METADATA
+    with pytest.raises(CorruptDataError, match="content check"):
+        api.decompress(container.pack(dataclasses.replace(parsed, **fields)))
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "BMP", "PPM"])
@@ -330,7 +345,7 @@ def test_any_change_of_metadata_gives_a_picture_or_an_error(fake: FakeCodec, for
         for place in rng.integers(0, len(metadata), rng.integers(1, 4)):
             changed[place] = rng.integers(0, 256)
         try:
-            restored = api.decompress(resigned(file, bytes(changed))).data
+            restored = api.decompress(resigned(file, bytes(changed), fake)).data
         except CorruptDataError:
             errors += 1
         else:

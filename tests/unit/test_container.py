@@ -163,6 +163,7 @@ def test_well_sealed_nonsense(old: bytes, new: bytes, error: type[Exception] | N
         {"sections": (*STORED.sections, STORED.sections[1])},
         {"sections": STORED.sections[::-1]},
         {"sections": (STORED.sections[0], *STORED.sections)},
+        {"sections": (Section(SectionKind.METADATA, b""), STORED.sections[1])},
         {"format": "no such format"},
         {"width": -1},
         {"width": 1 << 63},

@@ -21,11 +21,11 @@ from bbans.codecs import Codec
 from bbans.errors import CorruptDataError
 from bbans.exact.backends import BACKENDS
 from bbans.formats.archive import Group, GroupMethod, read_head
-from bbans.images.picture import read_picture
+from bbans.images.picture import read_picture, write_picture
 from bbans.models.photo import geometry
 from bbans.models.photo.codec import PhotoCodec
 from bbans.sets.chunk import unpack_samples
-from tests import format_decoder, format_sets_decoder
+from tests import format_decoder, format_file_decoder, format_sets_decoder
 from tests.format_decoder import Decoder, cuts, strip_edges
 from tests.make_golden import ARCHIVES, FOLDER, PICTURES, PINNED, archived, digest, kept_picture, pinned_picture
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weight_file
@@ -33,11 +33,11 @@ from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weight_file
 FILES = {
     "tiny.safetensors": "003fe7fc0f64f4a5ab512c92a63bccd5e1958beae9989de2ff54f3a8bb339d38",
     "messages.json": "7abfeb6d988b84c919357ad9d118523aed3cee150c53dedfaf54dd06886ac97d",
-    "model.vaez": "7db84256027d7517f8618532a31ada8912fd392c14ce2c3dd8ed76add08efdeb",
-    "file.vaez": "a11e69d2151d0d6fbba38f93b41680587754c8f916ecaf7bf48541bf96f5f258",
-    "file_lzma.vaez": "2c5800381eace8adc29ba8ff0549d659762c6c723ab11936cf510d164afb7352",
-    "webp.vaez": "d4cca404e0d6e0bcb7c600aa8778e739c4ce2be90f357b4be21e8f02445550ed",
-    "lzma.vaez": "91ddb9d829a068d930404c70578f46dfea294561af4dea76344eb57418cde2c7",
+    "model.vaez": "45b5ff24374461c67aadfcdbbd8e1a91dbce75d1b8913e727021e7704a778e78",
+    "file.vaez": "90bfe988c44cb2e49d4161c373f43667506ac25594ad8e3a659c5002d045ff20",
+    "file_lzma.vaez": "c5c6ca178b9a64bbd4e9874c47c0b9dc9820d31d686b300728a20270eb6c46fc",
+    "webp.vaez": "b38c40e9cf406e07ac5148525f072b3eabb587823beda7afe0612e07a8bff9be",
+    "rows_lzma.vaez": "f6215aec8f6ce3e390379374e6037594520a33bc391f88f5d49107acac8ef47e",
     "binary.safetensors": "40167d43e2b55f17907a6a5cf31bd1d0049c4114aff7cb25c9ea3312196b3209",
     "gray.safetensors": "05bd875bc5e112cd943b52e0cfe66a6e10b86631725f4041807acb2e5bf52b32",
     "colours.safetensors": "0d3097d8a66c1a7bca6ccf97c5b5afd90dad4de0c502be9d8bfdc0459fc1c178",
@@ -45,9 +45,9 @@ FILES = {
     "mcbits-3.vaeza": "ab82b817f5f61f1f25017c58ae7a3e2a3c939438ed0d4314593387f0d25cd766",
     "mcbits-coupled-3.vaeza": "13cd15a5d1ad487669301832f3fa0afc86eae83a55c1a95440b6d53b5fe22faa",
     "bit-swap.vaeza": "270641269f0b3eee27e2d9f73561a57eafdd1971f71270aa9a23b43e83eb7c0a",
-    "top-down.vaeza": "e0fc4678ec8f3f4d0c8de5d2bad0fb797428526f443461dd9fe136a521def458",
+    "top-down.vaeza": "79d37d0da7f69a5758c1396a76edc288f101c8de256e35477c3f596c49851d5e",
     "lzma.vaeza": "35eaec11ea660f21a410b3fe4d149e80f90b4a55c4143d7cda7d129853c6d2c9",
-    "files.vaeza": "a2359c29cf50fbac65debbc0dff1c36f2b08f7967283c232062bd916dedbb89f",
+    "files.vaeza": "5d43ee645ccf07779387119a7ebb8dd0c8ae4a70e645ce57d995ab5000e41381",
 }
 
 
@@ -103,6 +103,19 @@ def test_files_decode(golden: dict, name: str) -> None:
     restored = bbans.decompress(data, model=str(FOLDER / "tiny.safetensors"), threads=1)
     assert restored.format == "PNG"
     assert read_picture(restored.data) == kept_picture(pixels)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FILES if name.endswith(".vaez")))
+def test_a_decoder_of_files_made_from_the_specification_reads_them(golden: dict, name: str) -> None:
+    case = golden["pictures"]["gray"]
+    decoded = format_file_decoder.decode((FOLDER / name).read_bytes(), Decoder((FOLDER / "tiny.safetensors").read_bytes()).decode)
+    source = write_picture(kept_picture(np.frombuffer(base64.b64decode(case["pixels"]), np.uint8).reshape(case["shape"])))
+    assert (decoded.format, decoded.source_bytes) == ("PNG", len(source))
+    if decoded.samples is None:
+        assert decoded.file == source
+    else:
+        assert decoded.samples.tobytes() == base64.b64decode(case["pixels"])
+        assert format_file_decoder.chunks(decoded.metadata) == ([(b"tEXt", b"Comment\0kept")], [])
 
 
 @pytest.mark.parametrize("name", PICTURES)

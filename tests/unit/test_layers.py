@@ -17,10 +17,11 @@ LAYERS = [
         "bbans.formats.tensors",
         "bbans.formats.wire",
         "bbans.formats.lzma2",
-        "bbans.images.chunks",
         "bbans.images.pillow",
     },
-    {"bbans.ans", "bbans.formats.container", "bbans.formats.blob", "bbans.formats.names", "bbans.images.frames"},
+    {"bbans.ans"}
+    | {f"bbans.formats.{name}" for name in ("blob", "container", "names")}
+    | {f"bbans.images.{name}" for name in ("chunks", "frames")},
     {"bbans.codecs", "bbans.formats.archive"} | {f"bbans.images.{name}" for name in ("gif", "npy", "png", "raster", "webp")},
     {"bbans.combinators", "bbans.meter", "bbans.images.apng"},
     {"bbans.images.picture"},

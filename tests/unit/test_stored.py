@@ -2,21 +2,23 @@
 
 import io
 import lzma
-import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bbans.errors import CorruptDataError
-from bbans.formats import lzma2, stored
-from bbans.formats.stored import Method
-from bbans.images import webp
+from bbans import vaez
+from bbans.errors import CorruptDataError, FormatError
+from bbans.formats import container, lzma2, stored
+from bbans.formats.container import Section, SectionKind
+from bbans.formats.stored import StoredMethod
+from bbans.images import chunks, webp
 from bbans.images.picture import Picture, read_picture, write_picture
 
 NOISE = np.random.default_rng(7).integers(0, 256, (9, 14, 3), dtype=np.uint8)
 SMOOTH = np.add.outer(np.arange(48) * 3, np.arange(64)).astype(np.uint8)[..., None] + np.array([0, 20, 40], np.uint8)
-METADATA = b"\0\0\0\3tEXta\0b\0\0\0\0IDAT"
+METADATA = chunks.pack([(b"tEXt", b"a\0b")], [])
 
 
 def png(pixels: np.ndarray, metadata: bytes = b"") -> tuple[bytes, Picture]:
@@ -24,15 +26,13 @@ def png(pixels: np.ndarray, metadata: bytes = b"") -> tuple[bytes, Picture]:
     return write_picture(picture), picture
 
 
-def payloads(pixels: np.ndarray) -> dict[Method, bytes]:
-    """The same file stored in each way, whichever is the smallest."""
-    data, picture = png(pixels, METADATA)
-    return {
-        Method.FILE: stored._crc(data) + data,
-        Method.FILE_LZMA: stored._encode_file(data),
-        Method.WEBP: stored._encode_picture(picture, stored._encode_webp(pixels)),
-        Method.LZMA: stored._encode_picture(picture, stored._encode_rows(pixels)),
-    }
+def payload_of(method: StoredMethod, data: bytes, picture: Picture) -> bytes:
+    return stored.encode_file(method, data) if method.keeps_file else stored.encode_picture(method, picture.pixels)
+
+
+def stored_by(method: StoredMethod, data: bytes, picture: Picture) -> container.Container:
+    """The container of a file by this method, whichever is the smallest."""
+    return vaez.stored_container(vaez.picture_source(data, picture), method, payload_of(method, data, picture))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -40,59 +40,66 @@ def payloads(pixels: np.ndarray) -> dict[Method, bytes]:
 def test_every_method_is_exact(size, channels):
     pixels = np.random.default_rng(8).integers(0, 256, (*size, channels), dtype=np.uint8)
     data, picture = png(pixels, METADATA)
-    for method, payload in payloads(pixels).items():
-        decoded = stored.decode(int(method), payload)
-        assert decoded == (data if method in (Method.FILE, Method.FILE_LZMA) else picture)
+    for method in StoredMethod:
+        content = vaez.unstore(container.unpack(container.pack(stored_by(method, data, picture))))
+        assert content == (data if method.keeps_file else picture)
 
 
 def test_the_smallest_wins():
     data, picture = png(SMOOTH)
     method, payload = stored.encode(data, picture)
-    assert len(payload) == min(map(len, [*(stored.encode(data, p)[1] for p in (None, picture))]))
-    assert method in (Method.WEBP, Method.LZMA)
-    assert stored.decode(method, payload) == picture
+    assert len(payload) == min(len(payload_of(method, data, picture)) for method in StoredMethod)
+    assert method in (StoredMethod.WEBP, StoredMethod.ROWS_LZMA)
+    assert np.array_equal(stored.decode_picture(method, payload, SMOOTH.shape), SMOOTH)
+
+
+def test_metadata_count_where_they_stand_beside_the_pixels():
+    """A file has its own, and its LZMA finds what repeats in them."""
+    data, picture = png(SMOOTH, chunks.pack([(b"tEXt", b"a\0" + b"b" * 4000)], []))
+    assert stored.encode(data, picture)[0] == StoredMethod.FILE_LZMA
+    sizes = [len(container.pack(stored_by(method, data, picture))) for method in StoredMethod]
+    assert len(container.pack(vaez.store(vaez.picture_source(data, picture)))) == min(sizes)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 3, np.random.default_rng(9).bytes(999)])
-def test_any_bytes_and_never_more_than_four_bytes_longer(data):
+def test_any_bytes_and_never_longer(data):
     method, payload = stored.encode(data, None)
-    assert len(payload) <= len(data) + 4
-    assert stored.decode(method, payload) == data
+    assert len(payload) <= len(data)
+    assert stored.decode_file(method, payload, len(data)) == data
 
 
 def test_a_file_that_is_not_compressed_is():
     file = io.BytesIO()
     Image.fromarray(SMOOTH[..., 0].astype(np.uint16) * 257).save(file, "TIFF")
-    method, payload = stored.encode(file.getvalue(), None)
-    assert method == Method.FILE_LZMA and len(payload) < len(file.getvalue()) // 4
-    assert stored.decode(method, payload) == file.getvalue()
+    data = file.getvalue()
+    method, payload = stored.encode(data, None)
+    assert method == StoredMethod.FILE_LZMA and len(payload) < len(data) // 4
+    assert stored.decode_file(method, payload, len(data)) == data
 
 
 def test_noise_is_stored_as_its_file():
     picture = Picture(NOISE, "PPM")
-    assert stored.encode(write_picture(picture), picture)[0] == Method.FILE
+    assert stored.encode(write_picture(picture), picture)[0] == StoredMethod.FILE
 
 
 def test_large_files_are_sampled(monkeypatch):
     monkeypatch.setattr(stored, "SMALL_BYTES", 1000)
-    assert stored.encode(np.random.default_rng(10).bytes(3000), None)[0] == Method.FILE
-    assert stored.encode(bytes(3000), None)[0] == Method.FILE_LZMA
+    assert stored.encode(np.random.default_rng(10).bytes(3000), None)[0] == StoredMethod.FILE
+    assert stored.encode(bytes(3000), None)[0] == StoredMethod.FILE_LZMA
 
 
 @pytest.mark.parametrize("shape", [(1, webp.MAX_SIDE_PX + 1, 3), (webp.MAX_SIDE_PX + 1, 1, 1)])
 def test_wider_than_webp(shape):
     pixels = (np.arange(np.prod(shape)) // 40).astype(np.uint8).reshape(shape)
     data = write_picture(Picture(pixels, "PNG"))
-    picture = read_picture(data)
-    method, payload = stored.encode(data, picture)
-    assert method != Method.WEBP
-    decoded = stored.decode(method, payload)
-    assert decoded in (data, picture)
+    made = vaez.store(vaez.picture_source(data, read_picture(data)))
+    assert made.method != StoredMethod.WEBP
+    assert read_picture(vaez.restore(made, None).data) == read_picture(data)
 
 
 def test_widest_webp():
     pixels = np.zeros((1, webp.MAX_SIDE_PX, 3), np.uint8)
-    assert stored._decode_webp(stored._encode_webp(pixels), pixels.shape).shape == pixels.shape
+    assert webp.decode_stream(webp.encode_stream(pixels), pixels.shape).shape == pixels.shape
 
 
 def test_the_same_twice():
@@ -100,42 +107,98 @@ def test_the_same_twice():
     assert stored.encode(data, picture) == stored.encode(data, picture)
 
 
-@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("method", StoredMethod)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_flip_and_cut_and_tail_is_found(method, channels):
-    payload = payloads(NOISE[:5, :6, :channels])[method]
-    for i in range(len(payload)):
-        with pytest.raises(CorruptDataError):
-            stored.decode(method, payload[:i], max_pixels=1 << 12, max_bytes=1 << 12)
+    data, picture = png(NOISE[:5, :6, :channels], METADATA)
+    file = container.pack(stored_by(method, data, picture))
+    assert vaez.restore(container.unpack(file), None)
+    for i in range(len(file)):
+        with pytest.raises(FormatError):
+            container.unpack(file[:i])
         for flip in (0x01, 0x10, 0x80, 0xFF):
-            damaged = payload[:i] + bytes([payload[i] ^ flip]) + payload[i + 1 :]
-            with pytest.raises(CorruptDataError):
-                stored.decode(method, damaged, max_pixels=1 << 12, max_bytes=1 << 12)
+            with pytest.raises(FormatError):
+                container.unpack(file[:i] + bytes([file[i] ^ flip]) + file[i + 1 :])
     with pytest.raises(CorruptDataError):
-        stored.decode(method, payload + b"x")
+        container.unpack(file + b"x")
+
+
+@pytest.mark.parametrize("method", StoredMethod)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_damaged_section_with_checks_that_fit_never_gives_something_else(method, channels):
+    """The decoders raise typed errors alone, and the content check finds what they do not."""
+    data, picture = png(NOISE[:5, :6, :channels], METADATA)
+    made = stored_by(method, data, picture)
+    whole, tries, errors = vaez.restore(made, None).data, 0, 0
+    for place, section in enumerate(made.sections):
+        bodies = [section.body[:i] for i in range(1, len(section.body))] + [section.body + b"x"]
+        for i, byte in enumerate(section.body):
+            bodies += [section.body[:i] + bytes([byte ^ flip]) + section.body[i + 1 :] for flip in (0x01, 0x10, 0x80, 0xFF)]
+        for body in bodies:
+            tries += 1
+            sections = (*made.sections[:place], Section(section.kind, body), *made.sections[place + 1 :])
+            try:
+                assert vaez.restore(container.unpack(container.pack(replace(made, sections=sections))), None).data == whole
+            except CorruptDataError:
+                errors += 1
+    assert 0.9 * tries < errors <= tries
 
 
 def test_wrong_method():
-    for method, payload in payloads(NOISE).items():
-        for other in [m for m in [*Method, 4, 255, -1] if m != method]:
-            with pytest.raises(CorruptDataError):
-                stored.decode(other, payload, max_pixels=1 << 12, max_bytes=1 << 12)
+    data, picture = png(NOISE[:5, :6], METADATA)
+    for method in StoredMethod:
+        made = stored_by(method, data, picture)
+        for other in [m for m in [*StoredMethod, 4, 255] if m != method]:
+            with pytest.raises(FormatError):
+                vaez.restore(replace(made, method=other), None)
+
+
+@pytest.mark.parametrize("method", StoredMethod)
+@pytest.mark.parametrize("change", [{"format": "WEBP"}, {"height": 14, "width": 9}, {"channels": 1}, {"bit_depth": 16}])
+def test_a_header_of_another_picture(method, change):
+    data, picture = png(NOISE, METADATA)
+    made = replace(stored_by(method, data, picture), **change)
+    if method.keeps_file:  # these fields are for people then
+        assert vaez.restore(made, None).data == data
+    else:
+        with pytest.raises(CorruptDataError):
+            vaez.restore(made, None)
+
+
+@pytest.mark.parametrize("method", [StoredMethod.FILE, StoredMethod.FILE_LZMA])
+def test_files_have_the_size_in_the_header_and_no_metadata_beside_them(method):
+    data, picture = png(NOISE)
+    made = stored_by(method, data, picture)
+    for size in (0, len(data) - 1, len(data) + 1):
+        with pytest.raises(CorruptDataError):
+            vaez.restore(replace(made, source_bytes=size), None)
+    with pytest.raises(CorruptDataError, match="metadata"):
+        vaez.restore(replace(made, sections=(Section(SectionKind.METADATA, METADATA), *made.sections)), None)
 
 
 def test_promises_beyond_the_limits_are_refused_before_decoding():
     bomb = lzma.compress(bytes(1 << 24), lzma.FORMAT_RAW, filters=lzma2.FILTERS)
     with pytest.raises(CorruptDataError, match="limit"):
-        stored.decode(Method.FILE_LZMA, bytes(4) + struct.pack(">Q", 1 << 60) + bomb)
+        stored.decode_file(StoredMethod.FILE_LZMA, bomb, 1 << 60)
     with pytest.raises(CorruptDataError, match="size it claims"):
-        stored.decode(Method.FILE_LZMA, bytes(4) + struct.pack(">Q", 10) + bomb)
+        stored.decode_file(StoredMethod.FILE_LZMA, bomb, 10)
     with pytest.raises(CorruptDataError, match="limit"):
-        stored.decode(Method.LZMA, bytes(4) + b"\3PNG" + struct.pack(">IIBI", 1 << 31, 1 << 31, 3, 0) + bomb)
+        stored.decode_picture(StoredMethod.ROWS_LZMA, bomb, (1 << 31, 1 << 31, 3))
     with pytest.raises(CorruptDataError, match="size it claims"):
-        stored.decode(Method.LZMA, bytes(4) + b"\3PNG" + struct.pack(">IIBI", 2, 2, 3, 0) + bomb)
+        stored.decode_picture(StoredMethod.ROWS_LZMA, bomb, (2, 2, 3))
+    with pytest.raises(CorruptDataError, match="channels"):
+        stored.decode_picture(StoredMethod.ROWS_LZMA, bomb, (2, 2, 1 << 40))
+    data, picture = png(NOISE)
+    made = stored_by(StoredMethod.ROWS_LZMA, data, picture)
+    with pytest.raises(CorruptDataError, match="limit"):
+        vaez.restore(replace(made, height=1 << 40), None)
 
 
 def test_webp_of_another_size_or_with_colours():
-    stream = webp.encode(NOISE)
+    stream = webp.encode_stream(NOISE)
     for shape in [(9, 13, 3), (14, 9, 3), (9, 14, 1)]:
+        with pytest.raises(CorruptDataError, match="header"):
+            webp.decode_stream(stream, shape)
+    for damaged in (b"", stream[:4], b"x" + stream, stream[:-1]):
         with pytest.raises(CorruptDataError):
-            stored._decode_webp(stream, shape)
+            webp.decode_stream(damaged, NOISE.shape)
