@@ -12,7 +12,6 @@ import json
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load
 
 Array = Any  # of int64
 decimal.getcontext().prec = 40
@@ -206,9 +205,14 @@ class Decoder:
     """Decodes the messages of one picture with the model of a weight file."""
 
     def __init__(self, weight_file: bytes) -> None:
-        self.tensors = {name: tensor.astype(np.int64) for name, tensor in load(weight_file).items()}
-        header = json.loads(weight_file[8 : 8 + int.from_bytes(weight_file[:8], "little")])
-        self.config = json.loads(header["__metadata__"]["bbans"])["config"]
+        end = 8 + int.from_bytes(weight_file[:8], "little")
+        header = json.loads(weight_file[8:end])
+        self.config = json.loads(header.pop("__metadata__")["bbans"])["config"]
+        self.tensors = {}
+        for name, entry in header.items():
+            start, stop = entry["data_offsets"]
+            values = np.frombuffer(weight_file[end + start : end + stop], {"I8": "i1", "I32": "<i4", "U8": "u1"}[entry["dtype"]])
+            self.tensors[name] = values.reshape(entry["shape"]).astype(np.int64)
 
     # 5.4
 

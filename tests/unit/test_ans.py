@@ -105,10 +105,10 @@ def test_every_cut_is_noticed():
 
 
 def test_running_dry_is_for_good():
-    words, size = np.zeros(4, np.uint32), 0
+    message = Message.empty()
     for _ in range(3):
-        _, size = ans.pop_one(np.uint64(HEAD_MIN), words, size, 0, 1, 12)
-        assert size == -1
+        with pytest.raises(CorruptDataError, match="ran dry"):
+            ans.pop(message, 0, 1, 12)
 
 
 @pytest.mark.parametrize(

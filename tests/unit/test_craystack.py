@@ -21,6 +21,7 @@ from bbans.combinators import repeat
 from bbans.craystack import codec_from_craystack, codec_to_craystack, from_craystack, load, to_craystack
 from bbans.errors import CorruptDataError
 from tests.checks import check_codec
+from tests.reference.distributions import logistic_start
 
 DATA = pathlib.Path(__file__).parents[1] / "data" / "craystack_words.json"
 
@@ -163,7 +164,7 @@ def their_codec(craystack, case, row) -> Codec:
     scales = tables.inverse_scales()[case["scale_indices"][row]]
     edges = np.array(
         [
-            [tables.logistic_start(x, case["n"], m, s, tables.logistic_table()) for x in range(case["n"] + 1)]
+            [logistic_start(x, case["n"], m, s, tables.logistic_table()) for x in range(case["n"] + 1)]
             for m, s in zip(case["means"][row], scales, strict=True)
         ]
     )

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbans.accounting import Encoded
-from bbans.models.photo import adaptive
-from bbans.models.photo.adaptive import BINS, MOST_FEATURES
+from bbans.models.photo.adaptive import adaptive_tables
 from bbans.models.photo.codec import PhotoCodec
 from bbans.tables import inverse_scales, logistic_table
 from tests.models import TINY, codec, picture
+from tests.reference import photo
+from tests.reference.photo import BINS, MOST_FEATURES
 
 TOTAL = 1 << 24
 
@@ -49,7 +50,7 @@ def random_map(seed: int) -> np.ndarray:
         low, high = np.sort(rng.integers(0, TOTAL + 1, 2))
         if seed % 3 == 0:
             high = low
-        adaptive.learn_map(edges, low, high, times)
+        photo.learn_map(edges, low, high, times)
     return edges
 
 
@@ -59,14 +60,14 @@ def test_maps_keep_their_ends_and_their_order(seed: int) -> None:
     assert edges[0] == 0 and edges[-1] == TOTAL
     assert np.all(np.diff(edges) >= 0)
     shares = np.linspace(0, TOTAL, 999).astype(np.int64)
-    mapped = np.array([adaptive.mapped(share, edges) for share in shares])
+    mapped = np.array([photo.mapped(share, edges) for share in shares])
     assert mapped[0] == 0 and mapped[-1] == TOTAL and np.all(np.diff(mapped) >= 0)
 
 
 def test_a_map_learns_where_symbols_fall() -> None:
     edges = np.arange(BINS + 1, dtype=np.int64) << 20
     for times in range(1, 3000):
-        adaptive.learn_map(edges, 3 << 20, 4 << 20, times)
+        photo.learn_map(edges, 3 << 20, 4 << 20, times)
     assert edges[3] < 0.05 * TOTAL and edges[4] > 0.95 * TOTAL
 
 
@@ -78,20 +79,20 @@ def test_search_finds_the_interval_that_holds_cf(mixture: list[tuple[int, int, i
     weights = parts * (1 << 14) // parts.sum()
     weights[0] += (1 << 14) - weights.sum()
     scales, edges, table = inverse_scales()[indices], random_map(seed), logistic_table()
-    centre, spread = adaptive.describe(means, indices, weights, adaptive.adaptive_tables()[0])
-    symbol, low, high, start, stop = adaptive.mapped_search(cf, centre, spread, means, scales, weights, edges, table)
+    centre, spread = photo.describe(means, indices, weights, adaptive_tables()[0])
+    symbol, low, high, start, stop = photo.mapped_search(cf, centre, spread, means, scales, weights, edges, table)
     assert 0 <= symbol < 256 and start <= cf < stop
-    assert (low, start) == adaptive.mapped_cf(symbol, means, scales, weights, edges, table)
-    assert (high, stop) == adaptive.mapped_cf(symbol + 1, means, scales, weights, edges, table)
+    assert (low, start) == photo.mapped_cf(symbol, means, scales, weights, edges, table)
+    assert (high, stop) == photo.mapped_cf(symbol + 1, means, scales, weights, edges, table)
 
 
 def test_weights_stay_in_bounds_however_wrong_they_are() -> None:
     weights, features = np.zeros(MOST_FEATURES, np.int32), np.full(MOST_FEATURES, 1536, np.int32)
     for sign in (1, -1):
         for times in range(1, 4000):
-            adaptive.learn_shift(features, 27, weights, sign * 4096, times)
+            photo.learn_shift(features, 27, weights, sign * 4096, times)
         assert np.all(weights[:27] == sign * (1 << 26)) and not weights[27:].any()
-        shift = adaptive.predicted_shift(features, 27, weights, sign << 21, 1 << 21)
+        shift = photo.predicted_shift(features, 27, weights, sign << 21, 1 << 21)
         assert abs(shift) < 1 << 32
 
 
@@ -99,21 +100,21 @@ def test_least_mean_squares_finds_the_weights() -> None:
     rng = np.random.default_rng(3)
     true, weights = np.array([0.5, -0.3, 0.2, 0.0]), np.zeros(MOST_FEATURES, np.int32)
     features = np.zeros(MOST_FEATURES, np.int32)
-    _, _, factors = adaptive.adaptive_tables()
+    _, _, factors = adaptive_tables()
     for times in range(1, 20_000):
         features[:4] = np.clip(rng.normal(0, 256, 4), -1536, 1536)
         target = int(features[:4] @ true + rng.logistic(0, 64))
-        shift = adaptive.predicted_shift(features, 4, weights, 0, 1024) * 4  # spread 1: 64ths to 256ths
-        gradient, _ = adaptive.likelihood_slope(target - shift, 0, logistic_table(), factors)
-        adaptive.learn_shift(features, 4, weights, gradient, times)
+        shift = photo.predicted_shift(features, 4, weights, 0, 1024) * 4  # spread 1: 64ths to 256ths
+        gradient, _ = photo.likelihood_slope(target - shift, 0, logistic_table(), factors)
+        photo.learn_shift(features, 4, weights, gradient, times)
     assert np.allclose(weights[:4] / 2**24, true, atol=0.06)
 
 
 @pytest.mark.parametrize(("deviation", "sign"), [(2000, 1), (-2000, -1), (0, 0)])
 def test_likelihood_slope_is_that_of_the_logistic(deviation: int, sign: int) -> None:
-    _, _, factors = adaptive.adaptive_tables()
+    _, _, factors = adaptive_tables()
     for step in (-64, -10, 0, 10, 64):
-        gradient, stretch = adaptive.likelihood_slope(deviation, step, logistic_table(), factors)
+        gradient, stretch = photo.likelihood_slope(deviation, step, logistic_table(), factors)
         z = float(np.clip(deviation / 256 * np.exp(-step / 16), -4088 / 256, 4088 / 256))
         assert gradient / 4096 == pytest.approx(np.tanh(z / 2), abs=0.02) and np.sign(gradient) == sign
         assert stretch / 4096 == pytest.approx(min(z * np.tanh(z / 2) - 1, 3), abs=0.2)
@@ -122,16 +123,16 @@ def test_likelihood_slope_is_that_of_the_logistic(deviation: int, sign: int) -> 
 @pytest.mark.parametrize(("offset", "least"), [(3, 328), (50, 131)])
 def test_falling_rate_is_what_the_specification_says(offset: int, least: int) -> None:
     for times in range(1, 2000):
-        assert adaptive.falling_rate(times, offset, least) == max(least, 65536 // (times + offset))
+        assert photo.falling_rate(times, offset, least) == max(least, 65536 // (times + offset))
 
 
 def test_classes_are_octaves_of_the_spread() -> None:
     for spread in (51, 255, 256, 511, 512, 16383, 16384, 1 << 21):
-        assert adaptive.spread_class(spread) == sum(spread >= 256 << i for i in range(7))
+        assert photo.spread_class(spread) == sum(spread >= 256 << i for i in range(7))
 
 
 def test_tables_are_close_to_what_they_stand_for() -> None:
-    spreads, classes, factors = adaptive.adaptive_tables()
+    spreads, classes, factors = adaptive_tables()
     assert np.allclose(spreads, 1024 * np.exp(np.arange(128) / 16 - 3), rtol=0.01)
     assert np.allclose(factors, 65536 * np.exp((64 - np.arange(129)) / 16), rtol=0.001)
     assert classes[0] == 0 and classes[-1] == 15 and np.all(np.diff(classes) >= 0) and np.all(np.diff(classes) <= 1)

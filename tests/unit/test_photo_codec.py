@@ -106,7 +106,7 @@ def test_thin_is_what_costs_many_times_as_much() -> None:
     assert not any(geometry.is_thin(*size) for size in [(1, 1), (1, 128), (8, 60_000), (1000, 1000)])
 
 
-@pytest.mark.parametrize(("backend", "threads"), [*((backend, 1) for backend in BACKENDS["cpu"]), ("float32", 2), ("reference", 3)])
+@pytest.mark.parametrize(("backend", "threads"), [*((backend, 1) for backend in BACKENDS["cpu"]), ("native", 2), ("reference", 3)])
 def test_the_same_bytes_everywhere(monkeypatch: pytest.MonkeyPatch, coder: PhotoCodec, backend: str, threads: int) -> None:
     cut_small(monkeypatch)
     pixels = picture(97, 40)
@@ -140,7 +140,7 @@ def certain_of_flat_pictures() -> PhotoCodec:
     units[6:9] = -48  # of the log scales, in 1/16: index 0
     bias = (units.reshape(1, -1) * 2.0**layer.exponent).astype(np.int32)
     sure = dataclasses.replace(layer, weight=np.zeros_like(layer.weight), bias=bias)
-    return PhotoCodec(PhotoNetwork(TINY, dict(weights().layers) | {"out.2": sure}, "float32"), weights())
+    return PhotoCodec(PhotoNetwork(TINY, dict(weights().layers) | {"out.2": sure}, "native"), weights())
 
 
 def test_latents_wait_for_bits() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbans import tables
+from tests.reference import distributions
 
 TOTAL = 1 << 24
 
@@ -82,7 +83,7 @@ def check_mixture(n, means, scales, weights):
     """Every symbol has an interval, they tile the range in order, and the search finds each from both of its ends."""
     mean, scale = np.array(means, np.int64), tables.inverse_scales()[list(scales)]
     weight, table = np.array(weights, np.int64), tables.logistic_table()
-    starts = [tables.mixture_cf(x, n, mean, scale, weight, table) for x in range(n + 1)]
+    starts = [distributions.mixture_cf(x, n, mean, scale, weight, table) for x in range(n + 1)]
     assert starts == [reference_cf(x, n, means, scales, weights) for x in range(n + 1)]
     assert starts[0] == 0
     assert starts[n] == TOTAL
@@ -90,12 +91,12 @@ def check_mixture(n, means, scales, weights):
     assert freqs.min() >= 1
     for x in range(n):
         for cf in (starts[x], starts[x + 1] - 1):
-            assert tables.mixture_search(cf, n, mean, scale, weight, table) == (x, starts[x], freqs[x])
+            assert distributions.mixture_search(cf, n, mean, scale, weight, table) == (x, starts[x], freqs[x])
     if len(means) == 1:
-        assert starts == [tables.logistic_start(x, n, mean[0], scale[0], table) for x in range(n + 1)]
+        assert starts == [distributions.logistic_start(x, n, mean[0], scale[0], table) for x in range(n + 1)]
         for x in range(n):
             for cf in (starts[x], starts[x + 1] - 1):
-                assert tables.logistic_search(cf, n, mean[0], scale[0], table) == (x, starts[x], freqs[x])
+                assert distributions.logistic_search(cf, n, mean[0], scale[0], table) == (x, starts[x], freqs[x])
 
 
 @pytest.mark.parametrize("n", [1, 2, 17, 256])
@@ -129,7 +130,7 @@ def test_random_mixtures(data):
 @settings(deadline=None)
 def test_weights_from_logits(logits):
     weights = np.empty(len(logits), np.int64)
-    tables.weights_from_logits(np.array(logits), tables.exp_table(), weights)
+    distributions.weights_from_logits(np.array(logits), tables.exp_table(), weights)
     assert weights.tolist() == reference_weights(logits)
     assert weights.sum() == 1 << 14
     assert weights.min() >= 0
@@ -137,13 +138,13 @@ def test_weights_from_logits(logits):
 
 def test_equal_logits_give_the_rest_to_the_first():
     weights = np.empty(3, np.int64)
-    tables.weights_from_logits(np.array([4, 4, 4]), tables.exp_table(), weights)
+    distributions.weights_from_logits(np.array([4, 4, 4]), tables.exp_table(), weights)
     assert weights.tolist() == [5462, 5461, 5461]
 
 
 @pytest.mark.parametrize("power", range(32))
 def test_logarithms(power):
-    log2, table = tables.log2, tables.log2_table()
+    log2, table = distributions.log2, tables.log2_table()
     assert log2(1 << power, table) == power << 16
     for freq in {(1 << power) - 1, (1 << power) + 1, 5 << power >> 2, int(1.000488 * (1 << power))}:
         if 1 <= freq <= 1 << 31:
