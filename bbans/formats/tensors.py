@@ -5,7 +5,7 @@
     header length (u64) | header, JSON padded with spaces to a multiple of 8 | arrays, little-endian, one after another
 
 The header has for each array {"dtype", "shape", "data_offsets"}, and "__metadata__" with texts. Of the format's types those that
-weight files use are known. Source: the format's description, https://github.com/huggingface/safetensors.
+our files use are known. Source: the format's description, https://github.com/huggingface/safetensors.
 
 >>> unpack_tensors(pack_tensors({"a": np.arange(3, dtype=np.int8)}, {"made": "by hand"}))
 ({'a': array([0, 1, 2], dtype=int8)}, {'made': 'by hand'})
@@ -25,7 +25,12 @@ from bbans.errors import CorruptDataError
 
 Tensors = dict[str, NDArray[np.generic]]
 
-_TYPES: dict[str, np.dtype[Any]] = {"I32": np.dtype("<i4"), "I8": np.dtype("i1"), "U8": np.dtype("u1")}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "I32": np.dtype("<i4"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+}
 """Also the order in which arrays are written: the widest first, so that each is aligned."""
 
 
@@ -34,7 +39,7 @@ def pack_tensors(tensors: Mapping[str, NDArray[np.generic]], metadata: Mapping[s
     names = {dtype: name for name, dtype in _TYPES.items()}
     for name, array in tensors.items():
         if array.dtype.newbyteorder("<") not in names:
-            raise ValueError(f"{name} is of {array.dtype}, not of int32, int8 or uint8")
+            raise ValueError(f"{name} is of {array.dtype}, not of float32, int32, int8 or uint8")
     order = list(_TYPES.values())
     ordered = sorted(tensors.items(), key=lambda item: (order.index(item[1].dtype.newbyteorder("<")), item[0]))
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
@@ -60,6 +65,8 @@ def unpack_tensors(data: bytes) -> tuple[Tensors, dict[str, str]]:
     try:
         header = json.loads(data[8 : 8 + size])
         metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+            raise CorruptDataError("its metadata are not texts")
         entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
         tensors: Tensors = {}
         at = 0

@@ -12,7 +12,8 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+
+from bbans.formats.tensors import pack_tensors, unpack_tensors
 
 from .. import machine
 from . import channel, errata, experiments, jensen, mixture, pictures
@@ -59,7 +60,8 @@ def rows_of(task: tuple[str, str, float, int, Path]) -> list[dict[str, Any]]:
         seconds = time.perf_counter() - began
     if name in KEPT:
         weights.mkdir(parents=True, exist_ok=True)
-        save_file(model.state_dict(), path_of(weights, name, dataset))
+        state = {key: value.numpy() for key, value in model.state_dict().items()}
+        path_of(weights, name, dataset).write_bytes(pack_tensors(state, {}))
     unseen = data.sample(np.random.default_rng(TEST_SEED), points)[: count(entry, points)]
     rows: list[dict[str, Any]] = []
     for way in entry.codes:
@@ -144,7 +146,8 @@ def path_of(weights: Path, name: str, dataset: str) -> Path:
 
 def load(weights: Path, name: str, dataset: str) -> LatentModel:
     model = BY_NAME[name].make()
-    model.load_state_dict(load_file(path_of(weights, name, dataset)))
+    tensors, _ = unpack_tensors(path_of(weights, name, dataset).read_bytes())
+    model.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in tensors.items()})
     return model.eval()
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from bbans import models
 from bbans.errors import ModelError, ModelMismatchError, ModelMissingError
+from bbans.exact.network import to_tensors
+from bbans.formats.tensors import pack_tensors
 from bbans.models import store
 from bbans.models import weights as module
 from bbans.models.registry import FAMILIES
@@ -138,10 +140,10 @@ def test_a_file_given_by_hand_counts_by_its_hash(folder: Path) -> None:
     assert models.find("tiny", weights().hash, also=moved).hash == weights().hash
 
 
-def usable(path: Path) -> bool:
-    """Whether a file gives a codec. Any refusal but a ModelError is a failure of the test."""
+def usable(path: Path, every_backend: bool = False) -> bool:
+    """Whether a file gives a codec. Any refusal but a ModelError is a failure of the test. The reference takes a second."""
     try:
-        models.load(models.read(path), threads=1)
+        models.load(models.read(path), threads=1, backend=None if every_backend else "native")
     except ModelError:
         return False
     return True
@@ -155,11 +157,11 @@ def test_flips_in_the_header(tmp_path: Path) -> None:
     places = [*range(400), *range(400, size, 37)]
     assert data.index(b'"digest') < 400
     refused = 0
-    for at in places:
+    for number, at in enumerate(places):
         damaged = bytearray(data)
         damaged[at] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
-        refused += not usable(path)
+        refused += not usable(path, number % 50 == 0)
         with pytest.raises(ModelError):
             models.find("tiny", weights().hash, also=path)
     assert refused > 0.8 * len(places)
@@ -170,11 +172,11 @@ def test_flips_in_the_tensors(tmp_path: Path) -> None:
     data, path = weight_file(), tmp_path / "damaged"
     start = 8 + int.from_bytes(data[:8], "little")
     rng = random.Random(0)
-    for _ in range(30):
+    for number in range(30):
         damaged = bytearray(data)
         damaged[rng.randrange(start, len(data))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
-        usable(path)
+        usable(path, number % 10 == 0)
         with pytest.raises(ModelError):
             models.find("tiny", weights().hash, also=path)
 
@@ -196,9 +198,9 @@ NO_MODEL = [None, "", "{", "[]", "3", '{"id": "tiny"}', '{"id": "", "config": 3,
 
 @pytest.mark.parametrize("described", NO_MODEL)
 def test_metadata_of_another_kind(tmp_path: Path, described: str | None) -> None:
-    tensors = module.to_tensors(weights().layers)
+    tensors = to_tensors(weights().layers)
     path = tmp_path / "foreign"
-    path.write_bytes(module.save_tensors(tensors, None if described is None else {"bbans": described}))
+    path.write_bytes(pack_tensors(tensors, {} if described is None else {"bbans": described}))
     with pytest.raises(ModelError, match="foreign is not a weight file"):
         models.read(path)
 
