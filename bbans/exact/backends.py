@@ -129,7 +129,7 @@ class Cuda(Layer):
         return (self._weight @ patches).view(len(x), -1, height, width) + self._biases[variant].view(1, -1, 1, 1)
 
     def _moved(self, array: NDArray[Any]) -> Any:
-        return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+        return self._torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
 
     def _exactly(self) -> Any:
         """No gradients, and no autocast of the caller's."""

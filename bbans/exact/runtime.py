@@ -26,7 +26,9 @@ def first_exact(id: str, digest: str, build: Callable[[str], AnyNetwork], device
         InexactBackendError: none of them gives the digest.
         ModelError: none of them runs at all.
     """
-    tried = (backend,) if backend else BACKENDS["cuda" if device.startswith("cuda") else "cpu"]
+    if device not in BACKENDS:
+        raise ModelError(f"the model '{id}' cannot run on the device '{device}': there are {', '.join(BACKENDS)}")
+    tried = (backend,) if backend else BACKENDS[device]
     failures: list[Exception] = []
     for name in tried:
         try:

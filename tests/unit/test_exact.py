@@ -1,20 +1,30 @@
-"""Integer layers: every backend against plain integer loops, the bound of exactness, export from training."""
+"""Integer layers: every backend and variant against plain integer loops, the bound of exactness, export from training."""
 
+import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
+from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from bbans.errors import CorruptDataError, ModelError
-from bbans.exact.backends import BACKENDS, LAYERS, Layer, layer_class
+from bbans.exact.backends import BACKENDS, LAYERS, Cuda, Layer, layer_class
 from bbans.exact.export import export_conv, export_layers
 from bbans.exact.network import ACCUMULATOR_LIMIT, ACTIVATION_MAX, IntConv, from_tensors, to_tensors
 from bbans.exact.qat import ACTIVATION_STEP, REVIVAL, QConv, activation, pool, round_ste, set_quantised, weight_exponents
+from tests.arithmetic import ARITHMETICS, maker
 from tests.models import random_vae
 
-CPU = torch.device("cpu")
+Make = Callable[[IntConv], Layer]
+
+
+@pytest.fixture(params=ARITHMETICS)
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """What makes a layer of an arithmetic."""
+    return maker(request.param, monkeypatch)
 
 
 def reference(layer: IntConv, x: np.ndarray, skip: np.ndarray | None, variant: int) -> np.ndarray:
@@ -39,25 +49,25 @@ def reference(layer: IntConv, x: np.ndarray, skip: np.ndarray | None, variant: i
     return total
 
 
-def tensor(a: np.ndarray, made: Layer) -> torch.Tensor:
-    """Integers (C, H, W) as a backend takes them: channels last, a part of something larger, as tiles are."""
+def activations(a: np.ndarray) -> np.ndarray:
+    """Integers (C, H, W) as layers take them: channels last, a part of something larger, as tiles are."""
     channels, height, width = a.shape
-    around = torch.full((height + 3, width + 5, channels), 99, dtype=made.activations)
-    inside = around[2:-1, 1:-4]
-    inside[...] = torch.from_numpy(a).permute(1, 2, 0)
-    return inside.permute(2, 0, 1)[None]
+    around = np.full((1, height + 3, width + 5, channels), 99, np.uint8)
+    inside = around[:, 2:-1, 1:-4]
+    inside[0] = a.transpose(1, 2, 0)
+    return inside
 
 
-def run(layer: IntConv, backend: str, x: np.ndarray, skip: np.ndarray | None, variant: int) -> np.ndarray:
-    """What a backend computes, in the units of `reference`."""
-    made = LAYERS[backend](layer, CPU)
-    y = made(tensor(x, made), None if skip is None else tensor(skip, made), variant)
-    assert y.dtype == (made.activations if layer.relu else made.outputs)
-    y = y[0].double().numpy()
-    if not layer.relu:
-        y = y * 2.0 ** layer.exponent.astype(np.float64)[:, None, None]
-    assert np.array_equal(y, np.rint(y))
-    return y.astype(np.int64)
+def run(make: Make, layer: IntConv, x: np.ndarray, skip: np.ndarray | None, variant: int) -> np.ndarray:
+    """What a layer computes, as `reference` has it."""
+    made = make(layer)
+    if layer.relu:
+        y = made(activations(x), None if skip is None else activations(skip), variant)
+        assert y.dtype == np.uint8
+    else:
+        y = made.sums(activations(x))
+        assert y.dtype == np.int32
+    return y[0].transpose(2, 0, 1).astype(np.int64)
 
 
 def random_layer(rng: np.random.Generator, c_in: int, c_out: int, k: int, relu: bool, exponents: np.ndarray) -> IntConv:
@@ -66,32 +76,29 @@ def random_layer(rng: np.random.Generator, c_in: int, c_out: int, k: int, relu: 
     return IntConv(weight, bias, exponents.astype(np.int8), relu)
 
 
-@pytest.mark.parametrize("backend", BACKENDS["cpu"])
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize(("k", "c_in", "c_out"), [(1, 5, 7), (3, 4, 6), (3, 16, 16), (1, 1, 1), (3, 6, 64), (1, 72, 36), (5, 3, 2)])
-def test_backends_compute_the_integers(backend: str, relu: bool, k: int, c_in: int, c_out: int) -> None:
+def test_backends_compute_the_integers(make: Make, relu: bool, k: int, c_in: int, c_out: int) -> None:
     rng = np.random.default_rng((k, c_in, c_out))
     for exponents in (np.zeros(c_out), np.full(c_out, 15), rng.integers(0, 16, c_out), rng.integers(6, 10, c_out)):
         layer = random_layer(rng, c_in, c_out, k, relu, exponents)
         x = rng.integers(0, 128, (c_in, 9, 7 + k))
         skip = rng.integers(0, 128, (c_out, 10 - k, 8)) if relu else None
-        for variant in range(3):
+        for variant in range(3 if relu else 1):
             for given in (skip, None):
                 expected = reference(layer, x, given, variant)
-                assert np.array_equal(run(layer, backend, x, given, variant), expected)
+                assert np.array_equal(run(make, layer, x, given, variant), expected)
 
 
-@pytest.mark.parametrize("backend", BACKENDS["cpu"])
-def test_halves_are_rounded_to_even(backend: str) -> None:
+def test_halves_are_rounded_to_even(make: Make) -> None:
     """0.5, 1.5, 2.5 and 3.5 become 0, 2, 2, 4, and what is not half is rounded as usual."""
     layer = IntConv(np.ones((1, 1, 1, 1), np.int8), np.zeros((1, 1), np.int32), np.array([2], np.int8), relu=True)
     x = np.array([[[1, 2, 3, 6, 10, 14, 11, 127]]])
-    assert run(layer, backend, x, None, 0).tolist() == [[[0, 0, 1, 2, 2, 4, 3, 32]]]
+    assert run(make, layer, x, None, 0).tolist() == [[[0, 0, 1, 2, 2, 4, 3, 32]]]
 
 
-@pytest.mark.parametrize("backend", BACKENDS["cpu"])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_largest_accumulators_are_exact(backend: str, sign: int) -> None:
+def test_the_largest_accumulators_are_exact(make: Make, sign: int) -> None:
     """All weights and activations at their ends and the bias one below the bound: 2**24 - 1 is reached, and is odd."""
     reach = 64 * 9 * 127 * 127 + (127 << 15)
     bias = ACCUMULATOR_LIMIT - 1 - reach
@@ -99,16 +106,15 @@ def test_the_largest_accumulators_are_exact(backend: str, sign: int) -> None:
     layer = IntConv(weight, np.full((1, 1), sign * bias, np.int32), np.array([15], np.int8), relu=False)
     x = np.full((64, 16, 16), 127)
     x[3, 5, 5] = 126
-    y = run(layer, backend, x, None, 0)
+    y = run(make, layer, x, None, 0)
     assert np.array_equal(y, reference(layer, x, None, 0))
     assert abs(y[0, -1, -1]) == 64 * 9 * 127 * 127 + bias
     with pytest.raises(ModelError, match="2\\*\\*24"):
         IntConv(weight, layer.bias + np.int32(sign), layer.exponent, relu=False)
 
 
-@pytest.mark.parametrize("backend", BACKENDS["cpu"])
 @pytest.mark.parametrize("exponent", [0, 1, 2, 8, 15])
-def test_sums_are_rounded_and_clamped(backend: str, exponent: int) -> None:
+def test_sums_are_rounded_and_clamped(make: Make, exponent: int) -> None:
     """Every half from below zero to beyond a byte, what lies beside it, and the largest sums, by a channel's bias each."""
     halves = (np.arange(-130, 300) << exponent) + ((1 << exponent) >> 1)
     largest = ACCUMULATOR_LIMIT - 1 - 127 * 127 - (127 << exponent)
@@ -120,50 +126,67 @@ def test_sums_are_rounded_and_clamped(backend: str, exponent: int) -> None:
     for given in (None, skip):
         expected = reference(layer, x, given, 0)
         assert set(expected.flat) == set(range(ACTIVATION_MAX + 1))
-        assert np.array_equal(run(layer, backend, x, given, 0), expected)
+        assert np.array_equal(run(make, layer, x, given, 0), expected)
 
 
-@pytest.mark.parametrize("backend", BACKENDS["cpu"])
 @pytest.mark.parametrize("signs", ["+", "-", "+-"])
-def test_pairs_of_extreme_products_do_not_saturate(backend: str, signs: str) -> None:
+def test_pairs_of_extreme_products_do_not_saturate(make: Make, signs: str) -> None:
     """Processors without VNNI add pairs of products in 16 bits: 2 * 127 * 127 is within, by the ranges of the contract."""
     weight = np.resize(np.array([{"+": 127, "-": -127}[sign] for sign in signs], np.int8), (8, 64, 3, 3))
     for exponent, relu in ((0, True), (15, True), (0, False), (15, False)):
         layer = IntConv(weight, np.zeros((1, 8), np.int32), np.full(8, exponent, np.int8), relu)
         x, skip = np.full((64, 9, 9), 127), np.full((8, 7, 7), 127) if relu else None
-        assert np.array_equal(run(layer, backend, x, skip, 0), reference(layer, x, skip, 0))
+        assert np.array_equal(run(make, layer, x, skip, 0), reference(layer, x, skip, 0))
 
 
-@pytest.mark.parametrize("backend", BACKENDS["cpu"])
-def test_threads_share_a_layer_and_inputs_are_left_alone(backend: str) -> None:
+def test_threads_share_a_layer_and_inputs_are_left_alone(make: Make) -> None:
     rng = np.random.default_rng(2)
     layer = random_layer(rng, 16, 16, 3, True, np.full(16, 9))
-    made = LAYERS[backend](layer, CPU)
+    made = make(layer)
     x, skip = rng.integers(0, 128, (16, 40, 40)), rng.integers(0, 128, (16, 38, 38))
-    given, added = tensor(x, made), tensor(skip, made)
-    whole = added.clone(memory_format=torch.channels_last)  # nothing around it: it might be added to in place
-    expected = reference(layer, x, skip, 0)
+    inputs, parts = [activations(x)], [activations(skip)]
+    for arrays in (inputs, parts):
+        arrays.append(arrays[0].copy())  # nothing around it: it might be added to in place
+        for array in arrays:
+            array.flags.writeable = False
+    expected = reference(layer, x, skip, 0).transpose(1, 2, 0)
 
     def work(index: int) -> bool:
-        return np.array_equal(made(given, (added, whole)[index % 2])[0].numpy(), expected)
+        return np.array_equal(made(inputs[index % 2], parts[index // 2 % 2])[0], expected)
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(40)))
-    assert np.array_equal(given[0].numpy(), x)
-    assert np.array_equal(added[0].numpy(), skip)
-    assert np.array_equal(whole[0].numpy(), skip)
+    for arrays, values in ((inputs, x), (parts, skip)):
+        assert all(np.array_equal(array[0].transpose(2, 0, 1), values) for array in arrays)
 
 
-def test_a_torch_without_int8_operators(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = IntConv(**parts(), relu=True)
-    monkeypatch.setattr(torch.ops, "onednn", SimpleNamespace())
-    with pytest.raises(RuntimeError, match="no int8"):
-        LAYERS["int8"](layer, CPU)
+@pytest.mark.parametrize("exponents", [[0, 0, 0], [15, 15, 15], [0, 1, 9]])
+def test_outputs_of_a_head(make: Make, exponents: list[int]) -> None:
+    """Sums times a factor of each channel, in units of 1, halves to the even number."""
+    rng = np.random.default_rng(7)
+    layer = random_layer(rng, 2, 3, 1, False, np.array(exponents))
+    x, factors = rng.integers(0, 128, (2, 30, 40)), np.array([64, 1, 4])
+    sums = reference(layer, x, None, 0)
+    y = make(layer).head(activations(x), factors)[0]
+    assert y.dtype == np.int64
+    for channel, exponent in enumerate(exponents):
+        expected = [round(Fraction(int(value) * int(factors[channel]), 1 << exponent)) for value in sums[channel].flat]
+        assert y[..., channel].ravel().tolist() == expected
 
 
-def test_int8_is_for_the_cpu() -> None:
-    with pytest.raises(RuntimeError, match="meta"):
-        LAYERS["int8"](IntConv(**parts(), relu=True), torch.device("meta"))
+def test_a_gpu_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(RuntimeError, match=r"'cuda' needs torch: pip install 'bbans\[train\]'"):
+        LAYERS["cuda"](IntConv(**parts(), relu=True))
+
+
+def test_nothing_is_rounded_by_a_callers_autocast() -> None:
+    rng = np.random.default_rng(4)
+    layer = random_layer(rng, 16, 16, 3, False, np.zeros(16))
+    x = rng.integers(0, 128, (16, 9, 9))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+        assert np.array_equal(run(partial(Cuda, device="cpu"), layer, x, None, 0), reference(layer, x, None, 0))
 
 
 def test_a_backend_that_there_is_not() -> None:
