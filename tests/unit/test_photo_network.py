@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from types import SimpleNamespace
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from bbans import models
 from bbans.ans import Batch
 from bbans.codecs import Codec
 from bbans.errors import InexactBackendError, ModelError
-from bbans.exact.backends import BACKENDS, LAYERS, Float32, Layer
+from bbans.exact.backends import BACKENDS, LAYERS, Activations, Layer, Native, Sums
 from bbans.exact.export import export_layers
 from bbans.exact.network import IntConv
 from bbans.exact.qat import ACTIVATION_STEP
@@ -24,6 +24,7 @@ from bbans.models.photo.config import BLOCK, LEVELS_OF_BIAS, PhotoConfig
 from bbans.models.photo.level import Level
 from bbans.models.photo.network import PhotoNetwork
 from bbans.models.photo.vae import PhotoVAE
+from tests.arithmetic import ARITHMETICS, use
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, random_vae, weights
 
 HEIGHT, WIDTH = 128, 64  # powers of two, as the training form wants them
@@ -63,9 +64,10 @@ def uniform_noise(config: PhotoConfig, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("config", [TINY, WITHOUT_LATENTS], ids=["latents", "none"])
-@pytest.mark.parametrize("backend", BACKENDS["cpu"])
-def test_integers_are_those_of_the_training_form(config: PhotoConfig, backend: str) -> None:
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_integers_are_those_of_the_training_form(config: PhotoConfig, arithmetic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The training form runs over whole levels, the integer form over tiles, and both give the same numbers."""
+    backend = use(arithmetic, monkeypatch)
     pixels = picture(HEIGHT, WIDTH)
     trace = Trace(random_vae(config), pixels, uniform_noise(config))
     coder = codec(config, backend=backend)
@@ -182,17 +184,22 @@ def work_per_pixel(monkeypatch: pytest.MonkeyPatch, height: int, width: int) -> 
     """How many outputs the layers compute for each pixel of a picture that is coded."""
     outputs = 0
 
-    class Counting(Float32):
-        def __call__(self, x: torch.Tensor, skip: torch.Tensor | None = None, variant: int = 0) -> torch.Tensor:
+    class Counting(Native):
+        def __call__(self, x: Activations, skip: Activations | None = None, variant: int = 0) -> Activations:
             nonlocal outputs
             y = super().__call__(x, skip, variant)
-            outputs += y.numel()
+            outputs += y.size
+            return y
+
+        def sums(self, x: Activations) -> Sums:
+            nonlocal outputs
+            y = super().sums(x)
+            outputs += y.size
             return y
 
     with monkeypatch.context() as patch:
-        patch.setitem(LAYERS, "float32", Counting)
-        coder = codec(backend="float32")
-        coder.encode(picture(height, width, kind="flat"))  # every shape of tile is checked when it is first used
+        patch.setitem(LAYERS, "native", Counting)
+        coder = codec(backend="native")
         outputs = 0
         coder.encode(picture(height, width, kind="flat"))
     return outputs / (height * width)
@@ -212,10 +219,10 @@ def test_features_outside_the_picture_are_zero() -> None:
 
 
 @pytest.mark.parametrize("config", [TINY, WITHOUT_LATENTS], ids=["latents", "none"])
-def test_backends_give_the_same_digest(config: PhotoConfig) -> None:
-    layers = export_layers(random_vae(config))
-    with torch.inference_mode():
-        assert {PhotoNetwork(config, layers, backend).digest() for backend in BACKENDS["cpu"]} == {weights(config).digest}
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_every_arithmetic_gives_the_same_digest(config: PhotoConfig, arithmetic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = PhotoNetwork(config, export_layers(random_vae(config)), use(arithmetic, monkeypatch), threads=2)
+    assert network.digest() == weights(config).digest
 
 
 @pytest.mark.parametrize("part", ["weight", "bias", "exponent"])
@@ -226,8 +233,7 @@ def test_digest_sees_every_layer(part: str) -> None:
         step = {"weight": 30, "bias": 1 << 14, "exponent": 1}[part]
         changed = np.where(array > 0, array - step, array + step).astype(array.dtype)
         layers = dict(weights().layers) | {name: dataclasses.replace(layer, **{part: changed})}
-        with torch.inference_mode():
-            assert PhotoNetwork(TINY, layers, "float32").digest() != weights().digest, name
+        assert PhotoNetwork(TINY, layers, "native").digest() != weights().digest, name
 
 
 @pytest.mark.parametrize("name", ["carry", "first", "inject.1", "trunk.0.0.b", "hidden.2", "out.1", "prior_out"])
@@ -238,19 +244,18 @@ def test_digest_sees_one_weight(name: str) -> None:
         weight = layer.weight.copy()
         weight[at, at, 0, 0] += 1
         layers = dict(weights().layers) | {name: dataclasses.replace(layer, weight=weight)}
-        with torch.inference_mode():
-            seen += PhotoNetwork(TINY, layers, "float32").digest() != weights().digest
+        seen += PhotoNetwork(TINY, layers, "native").digest() != weights().digest
     assert seen > 0
 
 
 def make_inexact(monkeypatch: pytest.MonkeyPatch, backend: str, from_side: int) -> None:
-    """Let a backend's heads go through bfloat16, for inputs of at least so many positions a side."""
+    """Let a backend's heads keep 8 bits of their sums, for inputs of at least so many positions a side."""
     exact: type[Layer] = LAYERS[backend]
 
     class Rounding(exact):  # type: ignore[misc, valid-type]
-        def __call__(self, x: torch.Tensor, skip: torch.Tensor | None = None, variant: int = 0) -> torch.Tensor:
-            y = super().__call__(x, skip, variant)
-            return y.bfloat16().to(y.dtype) if x.shape[-1] >= from_side else y
+        def sums(self, x: Activations) -> Sums:
+            y = super().sums(x)
+            return torch.from_numpy(y).bfloat16().int().numpy() if x.shape[2] >= from_side else y
 
     monkeypatch.setitem(LAYERS, backend, Rounding)
 
@@ -269,42 +274,19 @@ def test_a_backend_that_rounds_is_passed_over(monkeypatch: pytest.MonkeyPatch, f
         codec()
 
 
-def test_a_backend_that_is_exact_on_squares_alone_keeps_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels = picture(3, 300)
-    expected = codec().encode(pixels).messages
-    name = BACKENDS["cpu"][0]
-    exact: type[Layer] = LAYERS[name]
-
-    class Rounding(exact):  # type: ignore[misc, valid-type]
-        def __call__(self, x: torch.Tensor, skip: torch.Tensor | None = None, variant: int = 0) -> torch.Tensor:
-            y = super().__call__(x, skip, variant)
-            return y if x.shape[-1] == x.shape[-2] or y.dtype == torch.uint8 else y.bfloat16().to(y.dtype)
-
-    monkeypatch.setitem(LAYERS, name, Rounding)
-    coder = codec()
-    assert coder.network.backend == name
-    assert coder.encode(pixels).messages == expected
-    assert coder.network.grid(2, 150).tile == (64, 64)
-
-
 @pytest.mark.parametrize("when", ["made", "called"])
 def test_a_backend_that_the_library_lacks_is_passed_over(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
-    class Lacking(Float32):
-        def __init__(self, layer: IntConv, device: torch.device) -> None:
+    class Lacking(Native):
+        def __init__(self, layer: IntConv) -> None:
             if when == "made":
                 raise RuntimeError("no such operator")
-            super().__init__(layer, device)
+            super().__init__(layer)
 
-        def __call__(self, x: torch.Tensor, skip: torch.Tensor | None = None, variant: int = 0) -> torch.Tensor:
+        def __call__(self, x: Activations, skip: Activations | None = None, variant: int = 0) -> Activations:
             raise NotImplementedError("no such kernel")
 
     monkeypatch.setitem(LAYERS, BACKENDS["cpu"][0], Lacking)
     assert codec(threads=2).network.backend == BACKENDS["cpu"][1]
-
-
-def test_a_torch_without_int8_operators(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.ops, "onednn", SimpleNamespace())
-    assert codec().network.backend == "float32"
 
 
 def test_a_wrong_digest_is_refused() -> None:
@@ -312,15 +294,18 @@ def test_a_wrong_digest_is_refused() -> None:
         models.load(dataclasses.replace(weights(), digest="0" * 64), threads=1)
 
 
-def test_a_device_that_is_not_there() -> None:
-    with pytest.raises(ModelError, match="nowhere"):
-        models.load(weights(), threads=1, device="nowhere")
+def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for device in ("nowhere", "cuda:x"):
+        with pytest.raises(ModelError, match=f"the device '{device}': there are cpu, cuda"):
+            models.load(weights(), threads=1, device=device)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ModelError, match="cannot run on the device 'cuda': .* needs torch"):
+        models.load(weights(), threads=1, device="cuda")
 
 
 def test_levels_beyond_the_last_bias_share_it() -> None:
     network, grid = codec().network, codec().network.grid(20, 20)
     buffer = photo_network._probe(grid, 6 + TINY.carried, 3)
-    with torch.inference_mode():
-        outputs = [network.trunk(0, level, grid, buffer) for level in range(LEVELS_OF_BIAS + 1)]
+    outputs = [network.trunk(0, level, grid, buffer) for level in range(LEVELS_OF_BIAS + 1)]
     assert np.array_equal(outputs[-1], outputs[-2])
     assert all(not np.array_equal(a, b) for a, b in itertools.pairwise(outputs[:-1]))
