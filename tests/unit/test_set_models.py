@@ -13,17 +13,17 @@ import torch
 from bbans import models
 from bbans.ans import Message
 from bbans.errors import CorruptDataError, ModelError
-from bbans.exact.backends import BACKENDS
 from bbans.exact.export import keep_exact
 from bbans.exact.qat import set_quantised
 from bbans.meter import head_bits
 from bbans.models import Weights, read
-from bbans.models.batches import BATCHES
+from bbans.models.batches import MAX_BATCH
 from bbans.models.config import ImageConfig, from_json, to_json
 from bbans.models.markov.config import MarkovConfig
 from bbans.models.registry import FAMILIES
 from bbans.models.topdown.config import TopDownConfig
 from bbans.models.topdown.widen import widen
+from tests.arithmetic import ARITHMETICS, use
 
 PAPER = MarkovConfig(height=6, width=5, symbols=2, latents=(7,), hidden=(11,))
 MARKOV = MarkovConfig(height=4, width=6, symbols=256, components=2, latents=(6, 5, 3), hidden=(12, 10, 8))
@@ -56,6 +56,9 @@ SCHEMES = [
     ("rgb", "top-down"),
     ("dense", "top-down"),
 ]
+
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def family_of(config: ImageConfig) -> str:
@@ -114,12 +117,16 @@ def test_round_trip(name: str, scheme: str, folder: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_same_bytes_on_every_backend_and_thread_count_and_batch(name: str, folder: str) -> None:
+def test_same_bytes_by_every_arithmetic_and_thread_count_and_batch(name: str, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, images = weights_of(name, folder), images_of(CONFIGS[name], 6)
     expected = models.load_set(weights, threads=1, backend="reference").encode(images, 2).messages
-    for backend in BACKENDS["cpu"]:
-        for threads in (1, 2, 3):
-            assert models.load_set(weights, threads=threads, backend=backend).encode(images, 2).messages == expected
+    for arithmetic in ARITHMETICS:
+        with monkeypatch.context() as patch:
+            backend = use(arithmetic, patch)
+            for threads in (1, 2, 3):
+                codec = models.load_set(weights, threads=threads, backend=backend)
+                assert codec.encode(images, 2).messages == expected
+                assert np.array_equal(codec.decode(expected, [2, 2, 2]), images)
     alone = models.load_set(weights, threads=1)
     assert [alone.encode(images[i : i + 2], 2).messages[0] for i in (0, 2, 4)] == expected
 
@@ -175,7 +182,7 @@ def test_initial_bits_of_schemes(folder: str) -> None:
 
 
 def test_chunks_beyond_a_batch(folder: str) -> None:
-    images = images_of(PURE, 2 * BATCHES[-1] + 3)
+    images = images_of(PURE, 2 * MAX_BATCH + 3)
     codec = models.load_set(weights_of("pure", folder), threads=2)
     encoded = codec.encode(images, 1)
     assert len(encoded.messages) == len(images)
