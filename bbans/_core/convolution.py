@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from bbans._core.library import I8, I16, I32, U8, Integer, Structure, checked, fields, function
+from bbans._core.library import I8, I16, I32, Integer, Structure, checked, fields, function
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -26,9 +26,8 @@ class Layer(Structure):
 
 
 _has = function("has_convolution", Integer)
-_convolve = function(
-    "convolve", ctypes.POINTER(Layer), *[Integer] * 4, ctypes.c_void_p, Integer, Integer, ctypes.c_void_p, Integer, Integer, U8, I32
-)
+_VIEW = (ctypes.c_void_p, Integer, Integer)  # with the strides of images and rows
+_convolve = function("convolve", ctypes.POINTER(Layer), *[Integer] * 4, *_VIEW, *_VIEW, ctypes.c_void_p, ctypes.c_void_p)
 
 
 @functools.lru_cache(maxsize=1)
@@ -38,10 +37,12 @@ def variants() -> dict[str, int]:
 
 
 def pack(weight: npt.NDArray[np.int8], bias: npt.NDArray[np.int32], exponent: npt.NDArray[np.int8]) -> Layer:
-    """A layer for `convolve`. Shapes: weight (C_out, C_in, k, k), k 1 or 3; bias and exponent (C_out,)."""
+    """A layer for `convolve`. Shapes: weight (C_out, C_in, k, k); bias and exponent (C_out,). Raises: ValueError for others."""
     outputs, inputs, side, _ = weight.shape
+    if weight.size == 0 or weight.shape[3] != side or not bias.shape == exponent.shape == (outputs,):
+        raise ValueError(f"{weight.shape}, {bias.shape} and {exponent.shape} are not the shapes of a layer")
     blocks, groups = -(-outputs // BLOCK), -(-side * inputs // GROUP)
-    rows = np.zeros((blocks * BLOCK, side, groups * GROUP), np.int8)
+    rows = np.zeros((blocks * BLOCK, side, groups * GROUP), weight.dtype)
     rows[:outputs, :, : side * inputs] = weight.transpose(0, 2, 3, 1).reshape(outputs, side, side * inputs)
     packed = rows.reshape(blocks, BLOCK, side, groups, GROUP).transpose(0, 2, 3, 1, 4)
 
@@ -78,12 +79,12 @@ def convolve(
             ctypes.byref(layer),
             _BEST if variant is None else variants()[variant],
             *shape[:3],
-            x.__array_interface__["data"][0],
+            _address(x),
             *x.strides[:2],
-            None if skip is None else skip.__array_interface__["data"][0],
+            None if skip is None else _address(skip),
             *((0, 0) if skip is None else skip.strides[:2]),
-            None if sums else out,
-            out if sums else None,
+            None if sums else _address(out),
+            _address(out) if sums else None,
         )
     )
     return out
@@ -100,15 +101,26 @@ _scale = function("scale", I32, Integer, Integer, ctypes.POINTER(Scaling), I16)
 
 
 def scale(sums: npt.NDArray[np.int32], by: Scaling) -> npt.NDArray[np.int16]:
-    """Accumulators times factors and 2**-exponents, rounded, plus offsets, within limits: (.., C)."""
+    """Accumulators times factors and 2**-exponents, rounded, plus offsets, within limits: (.., C).
+
+    Raises: ValueError where there are not C of each.
+    """
+    if any(array.shape != sums.shape[-1:] for array in by.arrays()):
+        raise ValueError(f"there are other numbers of channels to scale than in {sums.shape}")
     out = np.empty(sums.shape, np.int16)
     checked(_scale(sums, sums.size // sums.shape[-1], sums.shape[-1], ctypes.byref(by), out))
     return out
 
 
 def _is_dense(array: npt.NDArray[np.generic]) -> bool:
-    """Whether each row of pixels is one piece of memory."""
-    return array.shape[3] == 0 or array.strides[2:] == (array.shape[3], 1)
+    """Whether each row of pixels is one piece of memory. Strides along an axis of length 1 mean nothing."""
+    _, _, width, channels = array.shape
+    return not array.size or ((channels == 1 or array.strides[3] == 1) and (width == 1 or array.strides[2] == channels))
+
+
+def _address(array: npt.NDArray[np.generic]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 _BEST = max(variants().values())

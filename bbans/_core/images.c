@@ -216,8 +216,9 @@ static int is_sound(const Likelihood *p) {
     if (p->height < 1 || p->width < 1 || (p->colours != 1 && p->colours != 3)) return 0;
     if (p->components < 0 || p->components > MAX_COMPONENTS || (!p->components && p->colours != 1)) return 0;
     if (p->radius < 0) return 1;
-    return p->hidden > 0 && p->depth >= 0 && p->enter.inputs == count_inputs(p) && p->enter.outputs == p->hidden &&
-           p->leave.inputs == p->hidden && p->leave.outputs == count_outputs(p);
+    if (p->hidden < 1 || p->depth < 0 || p->count_features < 0) return 0;
+    return p->enter.inputs == count_inputs(p) && p->enter.outputs == p->hidden && p->leave.inputs == p->hidden &&
+           p->leave.outputs == count_outputs(p);
 }
 
 /* int32 that functions below need as room, or an error. */

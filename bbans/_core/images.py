@@ -24,7 +24,9 @@ class Dense(Structure):
 
 
 def dense(weight: npt.NDArray[np.int8], bias: npt.NDArray[np.int32], exponent: npt.NDArray[np.int8]) -> Dense:
-    """A layer from its weight (C_out, C_in), bias and exponent (C_out,)."""
+    """A layer from its weight (C_out, C_in), bias and exponent (C_out,). Raises: ValueError for other shapes."""
+    if not weight.shape[:1] == bias.shape == exponent.shape:
+        raise ValueError(f"{weight.shape}, {bias.shape} and {exponent.shape} are not the shapes of a layer")
     return Dense(
         inputs=weight.shape[1],
         outputs=weight.shape[0],
@@ -85,10 +87,14 @@ class SampleLoops:
         self._fixed.variant = max(variants().values())
         if layers is None:
             self._exponents = np.ascontiguousarray(exponents, np.uint8)
-            self._rows = self._exponents.shape[0]
+            self._rows = (3 if colours == 1 else 12) * components or 1
+            if self._exponents.shape != (self._rows, height * width):
+                raise ValueError(f"exponents are {(self._rows, height * width)}, not {self._exponents.shape}")
             self._fixed.exponents = self._exponents.__array_interface__["data"][0]
         else:
             enter, middle, leave = layers
+            if radius < 0 or any((layer.inputs, layer.outputs) != (enter.outputs, enter.outputs) for layer in middle):
+                raise ValueError("pixel layers do not fit together")
             self._middle = (Dense * len(middle))(*middle)
             self._rows = enter.inputs - 2 * radius * (radius + 1) * colours
             self._fixed.radius, self._fixed.hidden, self._fixed.depth = radius, enter.outputs, len(middle)
@@ -99,14 +105,14 @@ class SampleLoops:
     def push(self, head: npt.NDArray[np.uint64], words: Any, size: int, image: Samples, own: npt.NDArray[Any]) -> int:
         """The size of a one-lane message after pushing an image (H, W, C). It must have room for all samples. Inverse: `pop`."""
         starts, freqs = np.empty(image.size, np.int32), np.empty(image.size, np.int32)
-        likelihood = self._with(image, own)
+        likelihood = self._with(image, own, head)
         return checked(
             _push(head, words, words.size, size, image, likelihood, self._scratch(), starts, freqs, ctypes.byref(self._tables))
         )
 
     def pop(self, head: npt.NDArray[np.uint64], words: Any, size: int, image: Samples, own: npt.NDArray[Any]) -> int:
         """Pop an image into an array. Inverse: `push`. Raises: CorruptDataError when the message runs dry."""
-        likelihood = self._with(image, own)
+        likelihood = self._with(image, own, head)
         return checked(_pop(head, words, words.size, size, image, likelihood, self._scratch(), ctypes.byref(self._tables)))
 
     def log_freqs(self, image: Samples, own: npt.NDArray[Any]) -> int:
@@ -115,8 +121,10 @@ class SampleLoops:
         checked(_log_freqs(image, self._with(image, own), self._scratch(), starts, freqs, total, ctypes.byref(self._tables)))
         return int(total[0])
 
-    def _with(self, image: Samples, own: npt.NDArray[Any]) -> Any:
+    def _with(self, image: Samples, own: npt.NDArray[Any], head: npt.NDArray[np.uint64] | None = None) -> Any:
         """The likelihood with an image's parameters, by reference; it is copied, so that threads may share this object."""
+        if head is not None and head.shape != (1,):
+            raise ValueError(f"an image goes on a message of one lane, not of {head.size}")
         if image.shape != self.shape or own.shape != (self._rows, self.shape[0] * self.shape[1]) or own.dtype != self._dtype:
             raise ValueError(f"{own.dtype} {own.shape} are not the parameters of an image {self.shape}")
         if not own.flags.c_contiguous:

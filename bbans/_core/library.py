@@ -2,12 +2,15 @@
 
 Arrays are passed as they lie in memory: C-contiguous and of the type that the function declares, else TypeError. A function that
 returns a message's size may return one of `RAN_DRY`, `NO_ROOM` and `BAD_ARGUMENT` instead; `checked` turns these into exceptions.
+
+The environment variable `BBANS_CORE` names another library file, as one that was built with sanitizers.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,21 +21,21 @@ import numpy.typing as npt
 from bbans.errors import CorruptDataError
 
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
-PATH = Path(__file__).with_name(f"core{SUFFIX}")
+PATH = Path(os.environ.get("BBANS_CORE") or Path(__file__).with_name(f"core{SUFFIX}"))
 RAN_DRY, NO_ROOM, BAD_ARGUMENT = -1, -2, -3
 
 Integer = ctypes.c_int64
 
 
 class _Array:
-    """A type of argument: a C-contiguous array of one dtype, or None for a null pointer."""
+    """A type of argument: a C-contiguous array of one dtype."""
 
     dtype: ClassVar[np.dtype[Any]]
 
     @classmethod
-    def from_param(cls, array: npt.NDArray[Any] | None) -> Any:
-        if array is None:
-            return None
+    def from_param(cls, array: npt.NDArray[Any]) -> Any:
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"the core takes contiguous arrays of {cls.dtype}, not {type(array).__name__}")
         if array.dtype != cls.dtype or not array.flags.c_contiguous:
             layout = "" if array.flags.c_contiguous else ", not contiguous"
             raise TypeError(f"the core takes contiguous arrays of {cls.dtype}, this one is of {array.dtype}{layout}")
@@ -56,6 +59,10 @@ class Structure(ctypes.Structure):
         self._kept = values
         kinds = self.FIELDS
         super().__init__(**{name: kinds[name].from_param(v) if _is_array(kinds[name]) else v for name, v in values.items()})
+
+    def arrays(self) -> list[npt.NDArray[Any]]:
+        """Those that it was made from."""
+        return [value for name, value in self._kept.items() if _is_array(self.FIELDS[name])]
 
 
 def fields(kinds: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -82,10 +89,17 @@ def library() -> ctypes.CDLL:
 
 
 def function(name: str, *arguments: Any) -> Any:
-    """A function of the core by its name and the types of its arguments; it returns an integer."""
+    """A function of the core by its name and the types of its arguments; it returns an integer. Raises: TypeError for others."""
     found = library()[name]
     found.argtypes, found.restype = arguments, Integer
-    return found
+
+    def call(*values: Any) -> Any:
+        try:
+            return found(*values)
+        except ctypes.ArgumentError as error:
+            raise TypeError(f"{name}: {error}") from None
+
+    return call
 
 
 def checked(size: int) -> int:

@@ -333,7 +333,8 @@ INLINE void walk_as(int decoding, Lane *lane, int32_t *starts, int32_t *freqs, u
 }
 
 /* Whether what a phase says of itself keeps every look-up inside its arrays. */
-static int is_sound(const Phase *p) {
+static int is_sound(const Phase *p, const Tables *tables) {
+    if (!tables->spreads || !tables->energies || !tables->factors) return 0;
     if (p->height < 1 || p->width < 1 || p->height > 1 << 20 || p->width > 1 << 20) return 0;
     if ((p->colours != 1 && p->colours != 3) || p->components < 1 || p->components > MAX_COMPONENTS) return 0;
     if (p->nears < 0 || p->nears > 2 || p->count_places < 0 || p->count_places > 10) return 0;
@@ -351,7 +352,7 @@ static int is_sound(const Phase *p) {
 /* The size after pushing a phase's pixels (height, width, 3). starts and freqs: room for height * width * colours. */
 EXPORT int64_t push_pixels(uint64_t *head, uint32_t *words, int64_t room, int64_t size, uint8_t *pixels, const Phase *phase,
                            int32_t *own, int32_t *errors, int32_t *starts, int32_t *freqs, const Tables *tables) {
-    if (!is_sound(phase) || size < 0) return BAD_ARGUMENT;
+    if (!is_sound(phase, tables) || size < 0) return BAD_ARGUMENT;
     const int64_t count = phase->height * phase->width * phase->colours;
     if (room - size < count) return NO_ROOM;
     Lane lane = {*head, words, size};
@@ -364,7 +365,7 @@ EXPORT int64_t push_pixels(uint64_t *head, uint32_t *words, int64_t room, int64_
 /* The size after popping a phase's pixels. Inverse: push_pixels. */
 EXPORT int64_t pop_pixels(uint64_t *head, uint32_t *words, int64_t room, int64_t size, uint8_t *pixels, const Phase *phase,
                           int32_t *own, int32_t *errors, const Tables *tables) {
-    if (!is_sound(phase) || size < 0 || room < size) return BAD_ARGUMENT;
+    if (!is_sound(phase, tables) || size < 0 || room < size) return BAD_ARGUMENT;
     Lane lane = {*head, words, size};
     walk_as(1, &lane, 0, 0, pixels, phase, own, errors, tables);
     *head = lane.head;
@@ -373,7 +374,7 @@ EXPORT int64_t pop_pixels(uint64_t *head, uint32_t *words, int64_t room, int64_t
 
 /* The residuals (height, width, 3) int16 of a known phase, colours in coding order. */
 EXPORT int64_t phase_residuals(const uint8_t *pixels, const Phase *phase, int16_t *out, const Tables *tables) {
-    if (!is_sound(phase)) return BAD_ARGUMENT;
+    if (!is_sound(phase, tables)) return BAD_ARGUMENT;
     const int k = (int)phase->components;
     int64_t differences[3] = {0, 0, 0};
     for (int64_t place = 0; place < phase->height * phase->width; place++) {

@@ -84,7 +84,7 @@ def push_pixels(head: npt.NDArray[np.uint64], words: Any, size: int, pixels: Byt
     """The size of a one-lane message after pushing pixels (h, w, 3). It must have room for all of them. Inverse: `pop_pixels`."""
     count = strip.height * strip.width * strip.colours
     starts, freqs = np.empty(count, np.int32), np.empty(count, np.int32)
-    _check(pixels, strip)
+    _check(pixels, strip, head)
     return checked(
         _push(head, words, words.size, size, pixels, ctypes.byref(strip), *_room(strip), starts, freqs, ctypes.byref(tables))
     )
@@ -92,7 +92,7 @@ def push_pixels(head: npt.NDArray[np.uint64], words: Any, size: int, pixels: Byt
 
 def pop_pixels(head: npt.NDArray[np.uint64], words: Any, size: int, pixels: Bytes, strip: Phase, tables: Tables) -> int:
     """Pop pixels (h, w, 3) into an array. Inverse: `push_pixels`. Raises: CorruptDataError when the message runs dry."""
-    _check(pixels, strip)
+    _check(pixels, strip, head)
     return checked(_pop(head, words, words.size, size, pixels, ctypes.byref(strip), *_room(strip), ctypes.byref(tables)))
 
 
@@ -104,7 +104,9 @@ def residuals(pixels: Bytes, strip: Phase, tables: Tables) -> Shorts:
     return out
 
 
-def _check(pixels: Bytes, strip: Phase) -> None:
+def _check(pixels: Bytes, strip: Phase, head: npt.NDArray[np.uint64] | None = None) -> None:
+    if head is not None and head.shape != (1,):
+        raise ValueError(f"a phase goes on a message of one lane, not of {head.size}")
     if pixels.shape != (strip.height, strip.width, 3):
         raise ValueError("the arrays of a phase do not fit together")
 
