@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 #: From the bottom up. A module imports from layers below its own, and from the packages that stand in its own entry.
@@ -106,14 +108,64 @@ def test_the_container_knows_nothing_of_pictures_or_models() -> None:
     assert {name.split(".")[0] for name in imports(container)} <= {*sys.stdlib_module_names, "bbans"}
 
 
+def test_the_core_knows_numpy_alone() -> None:
+    modules = [path for path in (ROOT / "bbans" / "_core").glob("*.py") if path.name != "build_core.py"]
+    assert {name.split(".")[0] for path in modules for name in imports(path)} <= {*sys.stdlib_module_names, "bbans", "numpy"}
+    assert {name.split(".")[0] for name in imports(ROOT / "bbans" / "_core" / "build_core.py")} <= {
+        *sys.stdlib_module_names,
+        "setuptools",
+    }
+
+
+def test_torch_is_imported_by_what_trains() -> None:
+    """And by the backend of GPUs, when it is chosen, and where commands see whether it is there."""
+    users = {name_of(path) for path in MODULES for name in imports(path) if name.split(".")[0] == "torch"}
+    trains = ("bbans.training.", "bbans.exact.qat", "bbans.exact.export", "bbans.exact.backends", "bbans.models.losses")
+    trains = (*trains, "bbans.models.blocks", "benchmarks.tutorial.", "benchmarks.detail", "cli.train", "cli.output")
+    assert not {name for name in users if not name.startswith(trains) and name.rpartition(".")[2] not in ("vae", "widen")}
+
+
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
-        ("import vaezip_cli.main, bbans", {"torch", "numba", "numpy", "PIL"}),
-        ("import bbans; bbans.inspect", {"torch", "numba"}),
-        ("import bbans.models", {"torch", "numba"}),
+        ("import vaezip_cli.main, bbans", {"torch", "numpy", "PIL"}),
+        ("import bbans; bbans.inspect", {"torch"}),
+        ("import bbans.models, bbans.models.photo.codec, bbans.models.topdown.codec, bbans.models.markov.codec", {"torch", "PIL"}),
+        ("import bbans.sets, bbans.api", {"torch"}),
     ],
 )
 def test_start_is_light(code: str, absent: set[str]) -> None:
     script = f"{code}; import sys; print(sorted({absent!r} & sys.modules.keys()))"
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
+
+
+WITHOUT = """
+import sys
+for name in ("torch", "numba", "safetensors", "matplotlib", "scipy"):
+    sys.modules[name] = None  # an import of it fails
+from vaezip_cli import main
+sys.exit(main.run(sys.argv[1:]))
+"""
+
+
+def test_coding_needs_numpy_and_pillow_alone(tmp_path: Path) -> None:
+    """A photo by the model and an array by a model for sets, there and back, as commands."""
+
+    def vaezip(*arguments: str) -> str:
+        done = subprocess.run([sys.executable, "-c", WITHOUT, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    photo = ROOT / "cli" / "samples" / "valley.png"
+    vaezip("compress", "--mode", "model", "--no-verify", "-o", "photo.vaez", str(photo))
+    vaezip("decompress", "photo.vaez", "-o", "photo.png")
+    with Image.open(photo) as before, Image.open(tmp_path / "photo.png") as after:
+        assert (before.mode, before.size, before.tobytes()) == (after.mode, after.size, after.tobytes())
+    digits = np.random.default_rng(0).integers(0, 2, (5, 28, 28)).astype(np.uint8)
+    np.save(tmp_path / "digits.npy", digits)
+    for model in ("mnist-bits-1", "mnist-bits-paper-1"):
+        vaezip("pack", "-f", "--no-verify", "--model", model, "digits.npy")
+        vaezip("unpack", "digits.npy.vaeza", "-f", "-o", "again.npy")
+        assert np.array_equal(np.load(tmp_path / "again.npy"), digits)
+        assert model in vaezip("list", "-v", "digits.npy.vaeza")
+    assert "photo-2" in vaezip("list", "photo.vaez")
