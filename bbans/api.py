@@ -180,7 +180,7 @@ def compress(
     same picture and metadata or, where that is how it is kept, the same bytes.
 
     Memory: about 8 bytes a pixel and 200 MB, for the pixels that headers declare: at most 2**30, counted before any is decoded,
-    with one frame of an animation at a time. libwebp needs more: 16 bytes a pixel to decode a WebP, and 37 to find out how small a
+    with one frame of an animation at a time. libwebp needs more: 20 bytes a pixel to decode a WebP, and 37 to find out how small a
     picture is as a WebP, in mode `stored` and mostly in `auto`. The networks need their own.
 
     Args:

@@ -31,7 +31,7 @@ def command(inputs: tuple[str, ...], mode: ModeName, model: str | None, no_verif
     The result is decompressed and compared before it is written. Pictures of 8-bit RGB and gray (PNG, lossless WebP, BMP, PPM,
     PGM, NPY) come back with the same pixels and metadata, all others as the same file.
 
-    Memory: about 8 bytes a pixel and 200 MB to read a picture (16 bytes for WebP), 37 bytes a pixel to store it, and what the model
+    Memory: about 8 bytes a pixel and 200 MB to read a picture (20 bytes for WebP), 37 bytes a pixel to store it, and what the model
     needs. A picture that declares more than 2**30 pixels, all frames together, is refused before anything is decoded.
 
     \b

@@ -12,7 +12,7 @@ NPY (numpy's file of an array). For any other it raises an error that says what 
 The interlacing, filters and compression level of a PNG are not metadata: they come back as the encoder sets them. BMP, PPM, PGM
 and NPY come back byte for byte.
 
-Memory: decoding takes about 8 bytes a pixel (16 for WebP), for no more pixels than the headers declare; see `MAX_PIXELS`.
+Memory: decoding takes about 8 bytes a pixel (20 for WebP), for no more pixels than the headers declare; see `MAX_PIXELS`.
 
 >>> picture = read_picture(b"P6 2 1 255 \\xff\\x00\\x00\\x00\\x00\\xff")
 >>> picture.pixels.tolist(), picture.format, write_picture(picture)

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from vaezip_cli import compress, decompress, demo, files, jobs, main, output
 
@@ -161,6 +162,22 @@ def test_a_command_loads_no_model_that_it_does_not_need(tmp_path: Path, tiny_png
     assert compress.command.main(["-q", "--mode", "stored", str(picture)], standalone_mode=False) == 0
     assert decompress.command.main(["-q", "-f", f"{picture}.vaez"], standalone_mode=False) == 0
     assert loads == []
+
+
+def test_arrays_there_and_back(tmp_path: Path, loads: list[str]) -> None:
+    """Their files come back byte for byte, by the model or not."""
+    arrays = {
+        "pixels": np.arange(60, dtype=np.uint8).reshape(4, 5, 3),
+        "numbers": np.arange(60.0).reshape(4, 15),
+    }
+    for name, array in arrays.items():
+        path = tmp_path / f"{name}.npy"
+        np.save(path, array)
+        before = path.read_bytes()
+        assert compress.command.main(["-q", str(path)], standalone_mode=False) == 0
+        path.unlink()
+        assert decompress.command.main(["-q", f"{path}.vaez"], standalone_mode=False) == 0
+        assert path.read_bytes() == before
 
 
 def test_table() -> None:
