@@ -40,8 +40,10 @@ class Wrapper:
 
 def pack_samples(wrappers: Sequence[Wrapper], message: bytes) -> bytes:
     """The body of a chunk of images: the different wrappers, which image has which, and the message. Inverse: `unpack_samples`."""
-    if not wrappers:
-        return message
+    return pack_blob(_pack_wrappers(wrappers)) + message if wrappers else message
+
+
+def _pack_wrappers(wrappers: Sequence[Wrapper]) -> bytes:
     different = list(dict.fromkeys(wrappers))
     listed = [pack_varint(len(different))]
     for wrapper in different:
@@ -49,7 +51,7 @@ def pack_samples(wrappers: Sequence[Wrapper], message: bytes) -> bytes:
     if len(different) > 1:
         places = {wrapper: pack_varint(place) for place, wrapper in enumerate(different)}
         listed += [places[wrapper] for wrapper in wrappers]
-    return pack_blob(b"".join(listed)) + message
+    return b"".join(listed)
 
 
 def unpack_samples(body: bytes, pictures: int) -> tuple[list[Wrapper], bytes]:
@@ -93,7 +95,7 @@ class ImagesContent:
     wrappers: list[Wrapper] = field(default_factory=list)
 
     def check(self) -> bytes:
-        return digest(np.ascontiguousarray(self.samples).data)
+        return digest(_pack_wrappers(self.wrappers) if self.wrappers else b"", np.ascontiguousarray(self.samples).data)
 
     def picture(self, place: int) -> Picture:
         """An image with its wrapper."""
@@ -118,6 +120,9 @@ class FileContent:
         return self.restored
 
 
-def digest(data: bytes | memoryview) -> bytes:
-    """The digest of a file, or of the samples of a chunk."""
-    return hashlib.blake2b(data, digest_size=CHECK_BYTES).digest()
+def digest(*parts: bytes | memoryview) -> bytes:
+    """The digest of a file, or of the wrappers and the samples of a chunk."""
+    hashed = hashlib.blake2b(digest_size=CHECK_BYTES)
+    for part in parts:
+        hashed.update(part)
+    return hashed.digest()

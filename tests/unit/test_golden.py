@@ -45,7 +45,7 @@ FILES = {
     "mcbits-3.vaeza": "ab82b817f5f61f1f25017c58ae7a3e2a3c939438ed0d4314593387f0d25cd766",
     "mcbits-coupled-3.vaeza": "13cd15a5d1ad487669301832f3fa0afc86eae83a55c1a95440b6d53b5fe22faa",
     "bit-swap.vaeza": "270641269f0b3eee27e2d9f73561a57eafdd1971f71270aa9a23b43e83eb7c0a",
-    "top-down.vaeza": "79d37d0da7f69a5758c1396a76edc288f101c8de256e35477c3f596c49851d5e",
+    "top-down.vaeza": "e3216a42a898ba235f8ebc15b49eb02b1d27245c0e92ba76ddf21175e19738a7",
     "lzma.vaeza": "35eaec11ea660f21a410b3fe4d149e80f90b4a55c4143d7cda7d129853c6d2c9",
     "files.vaeza": "5d43ee645ccf07779387119a7ebb8dd0c8ae4a70e645ce57d995ab5000e41381",
 }

@@ -236,6 +236,23 @@ def test_what_else_a_picture_has(tmp_path: Path) -> None:
         assert_same(done.archive.names[number], data.data, expected[done.archive.names[number]])
 
 
+def test_wrappers_of_other_pictures_with_checks_that_fit(tmp_path: Path) -> None:
+    """The content check of a chunk covers formats and metadata."""
+    for number, pixels in enumerate(digits(3)):
+        (tmp_path / f"{number}.pgm").write_bytes(b"P5 5 4 # %d\n255\n" % number + pixels.tobytes())
+    file, done = packed(tmp_path)
+    [group] = done.archive.groups
+    body = file.getvalue()[-group.size :]
+    assert group.method in (GroupMethod.MODEL, GroupMethod.LZMA)
+    wrappers, message = unpack_samples(body, 3)
+    for changed in ([*wrappers[1:], wrappers[0]], [replace(wrapper, metadata=b"") for wrapper in wrappers]):
+        other = pack_samples(changed, message)
+        chunk = replace(group.chunks[0], size=len(other), crc=wire.crc32(other))
+        made = archive.pack_head(replace(done.archive, groups=(replace(group, chunks=(chunk,)),))) + other
+        for _, restored in sets.ArchiveReader(io.BytesIO(made)).files():
+            assert isinstance(restored, CorruptDataError) and "content check" in str(restored)
+
+
 def test_bilevel_pictures(tmp_path: Path) -> None:
     """1-bit PNGs, and 8-bit ones of black and white alone, go to a binary model; one gray picture among them changes that."""
     bits = digits(30, seed=6, high=2)
