@@ -293,7 +293,11 @@ def test_list(png: Path, packed: Path, tmp_path: Path) -> None:
     info = api.inspect(packed.read_bytes())
     assert objects[0]["schema"] == 1 and objects[0]["file"] == str(packed)
     assert objects[0]["bits_per_dim"] == info.bits_per_dim
-    assert objects[0]["sections"] == [{"kind": "payload", "size_bytes": info.coded_bytes}]
+    assert info.metadata_bytes > 0
+    assert objects[0]["sections"] == [
+        {"kind": "metadata", "size_bytes": info.metadata_bytes},
+        {"kind": "payload", "size_bytes": info.coded_bytes},
+    ]
     done = vaezip("list", png)
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (3, b"", 1)
 
