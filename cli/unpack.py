@@ -17,7 +17,7 @@ from . import archives, files, jobs, output, progress
 
 
 @dataclass(frozen=True)
-class Job:
+class UnpackJob:
     """The options of the command."""
 
     target: str | None
@@ -59,7 +59,7 @@ def command(
     """
     if target == "":
         raise click.UsageError("an empty name for the output", click.get_current_context())
-    job = Job(target, recover, force, quiet, progress.Ticker(quiet))
+    job = UnpackJob(target, recover, force, quiet, progress.Ticker(quiet))
     codes = [0]
 
     def unpack(source: str) -> None:
@@ -81,7 +81,7 @@ def command(
     return max(jobs.run([source], unpack, effect=jobs.NOTHING_WRITTEN, verbose=verbose), *codes)
 
 
-def unpack_array(source: str, reader: sets.ArchiveReader, numbers: Sequence[int] | None, job: Job) -> list[sets.Lost]:
+def unpack_array(source: str, reader: sets.ArchiveReader, numbers: Sequence[int] | None, job: UnpackJob) -> list[sets.Lost]:
     """Write an array, or some images of one. Returns the images that are zeros in it."""
     target = Path(job.target) if job.target else archives.unpacked_name(Path(source), ".npy")
     files.check_target(target, source, force=job.force)
@@ -95,7 +95,7 @@ def unpack_array(source: str, reader: sets.ArchiveReader, numbers: Sequence[int]
     return lost
 
 
-def unpack_files(source: str, reader: sets.ArchiveReader, numbers: Sequence[int] | None, job: Job) -> list[sets.Lost]:
+def unpack_files(source: str, reader: sets.ArchiveReader, numbers: Sequence[int] | None, job: UnpackJob) -> list[sets.Lost]:
     """Write files into a folder. Returns those that are not written."""
     target = Path(job.target) if job.target else archives.unpacked_name(Path(source), "")
     wanted = range(len(reader)) if numbers is None else sorted(set(numbers))

@@ -18,7 +18,7 @@ VARIANTS = ("portable", "sse4", "avx2", "avx-vnni", "avx512-vnni", "neon", "neon
 """Ways to compute the same integers, by the instructions that they need; processor.h has their numbers."""
 
 
-class Layer(Structure):
+class PackedLayer(Structure):
     """Packed weights, biases and exponents; convolution.c has its twin. Made by `pack`."""
 
     FIELDS: ClassVar = {"inputs": Integer, "outputs": Integer, "side": Integer, "weights": I8, "bias": I32, "exponents": I32}
@@ -27,7 +27,7 @@ class Layer(Structure):
 
 _has = function("has_convolution", Integer)
 _VIEW = (ctypes.c_void_p, Integer, Integer)  # with the strides of images and rows
-_convolve = function("convolve", ctypes.POINTER(Layer), *[Integer] * 4, *_VIEW, *_VIEW, ctypes.c_void_p, ctypes.c_void_p)
+_convolve = function("convolve", ctypes.POINTER(PackedLayer), *[Integer] * 4, *_VIEW, *_VIEW, ctypes.c_void_p, ctypes.c_void_p)
 
 
 @functools.lru_cache(maxsize=1)
@@ -36,7 +36,7 @@ def variants() -> dict[str, int]:
     return {name: number for number, name in enumerate(VARIANTS) if _has(number)}
 
 
-def pack(weight: npt.NDArray[np.int8], bias: npt.NDArray[np.int32], exponent: npt.NDArray[np.int8]) -> Layer:
+def pack(weight: npt.NDArray[np.int8], bias: npt.NDArray[np.int32], exponent: npt.NDArray[np.int8]) -> PackedLayer:
     """A layer for `convolve`. Shapes: weight (C_out, C_in, k, k); bias and exponent (C_out,). Raises: ValueError for others."""
     outputs, inputs, side, _ = weight.shape
     if weight.size == 0 or weight.shape[3] != side or not bias.shape == exponent.shape == (outputs,):
@@ -50,17 +50,17 @@ def pack(weight: npt.NDArray[np.int8], bias: npt.NDArray[np.int32], exponent: np
         return np.pad(values.astype(np.int32), (0, blocks * BLOCK - outputs))
 
     weights = np.ascontiguousarray(packed)
-    return Layer(inputs=inputs, outputs=outputs, side=side, weights=weights, bias=padded(bias), exponents=padded(exponent))
+    return PackedLayer(inputs=inputs, outputs=outputs, side=side, weights=weights, bias=padded(bias), exponents=padded(exponent))
 
 
 @overload
 def convolve(
-    layer: Layer, x: Bytes, skip: Bytes | None = None, *, sums: Literal[False] = False, variant: str | None = None
+    layer: PackedLayer, x: Bytes, skip: Bytes | None = None, *, sums: Literal[False] = False, variant: str | None = None
 ) -> Bytes: ...
 @overload
-def convolve(layer: Layer, x: Bytes, *, sums: Literal[True], variant: str | None = None) -> npt.NDArray[np.int32]: ...
+def convolve(layer: PackedLayer, x: Bytes, *, sums: Literal[True], variant: str | None = None) -> npt.NDArray[np.int32]: ...
 def convolve(
-    layer: Layer, x: Bytes, skip: Bytes | None = None, *, sums: bool = False, variant: str | None = None
+    layer: PackedLayer, x: Bytes, skip: Bytes | None = None, *, sums: bool = False, variant: str | None = None
 ) -> Bytes | npt.NDArray[np.int32]:
     """Activations (N, h - k + 1, w - k + 1, C_out) uint8 of x (N, h, w, C_in); or accumulators int32, with `sums`.
 
