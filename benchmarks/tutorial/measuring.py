@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import kl_divergence
 
 from bbans.codecs import Codec
 from bbans.tables import LOG_BITS
@@ -49,6 +50,7 @@ class Row:
         flow_bits: of the same points by the flow that the model becomes in the limit.
         plain_bits: their code length without what keeps latents random in all others, see `coding.dithered`.
         blur: the share of the variance of points that p(x|z) leaves to noise, for z ~ q(z|x).
+        latent_bits: the KL term of each latent, the largest first.
         reading: what was coded, where the objective is no code length.
     """
 
@@ -75,6 +77,7 @@ class Row:
     flow_bits: float | None = None
     plain_bits: float | None = None
     blur: float | None = None
+    latent_bits: list[float] | None = None
 
     def json(self) -> dict[str, Any]:
         return asdict(self)
@@ -112,7 +115,10 @@ def measure(
 ) -> Row:
     """Everything about a trained model and points (N, 2) that it has not seen. The model is left as it is, in float32.
 
-    Args: plain, blurred: whether to measure `Row.plain_bits` and `Row.blur`; known_nll: what `nll` gave for the same model.
+    Args:
+        plain: whether to measure `Row.plain_bits`.
+        blurred: whether to measure `Row.blur` and `Row.latent_bits`.
+        known_nll: what `nll` gave for the same model.
     """
     model = copy.deepcopy(model).double().eval()
     nll_bits, nll_error = known_nll or nll(model, data)
@@ -148,6 +154,7 @@ def measure(
             flow_bits=float(bits(model.flow, x, 1).mean()) if isinstance(model, NearDeterministic) else None,
             plain_bits=code(points, point_codec(model, particles, latents, clean=False), times=times).bits if plain else None,
             blur=blur(model, x) if blurred else None,
+            latent_bits=latent_bits(model, x) if blurred else None,
         )
 
 
@@ -206,6 +213,14 @@ def blur(model: LatentModel, x: Tensor) -> float:
     likelihood = model.likelihood(draw(model.posterior(x), x.shape[:-1], model.latents))
     left = torch.stack([likelihood(x[..., :d]).variance.mean() for d in range(2)])
     return float(left.sum() / x.var(0).sum())
+
+
+def latent_bits(model: LatentModel, x: Tensor) -> list[float]:
+    """Of a model whose prior and posterior are of normals, and points (N, 2): see `Row`."""
+    q, p = model.posterior(x), model.prior()
+    z = draw(q, x.shape[:-1], model.latents)
+    terms = [BITS * float(kl_divergence(q(z[..., :d]), p(z[..., :d])).mean()) for d in range(model.latents)]
+    return sorted(terms, reverse=True)
 
 
 def active(model: LatentModel, x: Tensor) -> int | None:

@@ -189,5 +189,6 @@ def test_blur_is_the_share_of_the_variance_that_is_left_to_noise() -> None:
     row = measure(trained(entry), GAUSSIANS, points(GAUSSIANS, 20), blurred=True)
     assert row.blur is not None and 0 < row.blur < 2
     assert row.active_latents in (0, 1)
+    assert row.latent_bits is not None and len(row.latent_bits) == 1
     assert row.decoded_equal
     assert measure(LatentModel(1), GAUSSIANS, points(GAUSSIANS, 5)).blur is None
