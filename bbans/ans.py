@@ -167,7 +167,7 @@ class Message:
         self.size, self.lowest = copy.size, copy.lowest
 
     def reserve(self, count: int) -> None:
-        """Make room for `count` more words, so that as many symbols can be pushed by `push_one`."""
+        """Make room for `count` more words, so that a loop of the core can push as many symbols."""
         needed = self.size + count
         if needed > self.words.size:
             grown = np.empty(max(needed, 2 * self.words.size), np.uint32)
@@ -175,7 +175,7 @@ class Message:
             self.words = grown
 
     def resize(self, size: int) -> None:
-        """Set the size that `push_one` or `pop_one` returned, after any number of pushes or any number of pops.
+        """Set the size that a loop of the core returned, after any number of pushes or any number of pops.
 
         The size is smallest after the last pop, so this is where `lowest` is kept.
         Raises: CorruptDataError for a size below 0, which says that the message ran dry.

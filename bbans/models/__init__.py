@@ -4,7 +4,7 @@ A file of ours names the model's id and the first 8 bytes of the weights' hash; 
 
 One module each: `registry` has a row for each family of models, `store` finds weight files, `weights` reads and writes them. A
 family is a folder: `photo` for pictures of any size, `markov` and `topdown` for sets of images of one size, which `sets` codes by
-one of the `schemes`. What families share is in `config`, `grids`, `losses`, `blocks`, `mixture`, `batches` and `image_codecs`.
+one of the `schemes`. What families share is in `config`, `grids`, `losses`, `blocks`, `batches` and `image_codecs`.
 """
 
 from __future__ import annotations

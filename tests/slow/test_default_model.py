@@ -7,8 +7,8 @@ import pytest
 
 import bbans
 from bbans import models
-from bbans.exact.backends import BACKENDS
 from bbans.images.picture import read_picture
+from tests.arithmetic import ARITHMETICS, use
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden"
 SAMPLE = Path(__file__).parents[2] / "cli" / "samples" / "valley.png"
@@ -22,11 +22,11 @@ def test_its_files_are_read_and_written_as_ever(threads: int) -> None:
     assert bbans.compress(source, mode="model", threads=threads).data == packed
 
 
-@pytest.mark.parametrize("backend", BACKENDS["cpu"])
-def test_backends_write_the_same_bytes(backend: str) -> None:
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_every_arithmetic_writes_the_same_bytes(arithmetic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = read_picture((FOLDER / "photo-2.png").read_bytes()).pixels
     packed = bbans.compress((FOLDER / "photo-2.png").read_bytes(), mode="model").data
-    codec = models.load("photo-2", threads=1, backend=backend)
+    codec = models.load("photo-2", threads=1, backend=use(arithmetic, monkeypatch))
     encoded = codec.encode(pixels)
     assert all(message in packed for message in encoded.messages)
     assert np.array_equal(codec.decode(encoded.messages, *pixels.shape), pixels)

@@ -988,5 +988,5 @@ def test_a_library_that_is_not_there() -> None:
         text=True,
     )
     assert done.returncode
-    assert "ImportError: the compiled core of bbans is missing" in done.stderr and "/nowhere/core.so" in done.stderr
-    assert "pip install ." in done.stderr
+    assert "ImportError: the compiled core of bbans cannot be loaded (/nowhere/core.so" in done.stderr
+    assert "install the package again (pip install -e . in a checkout)" in done.stderr
