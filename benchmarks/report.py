@@ -1,7 +1,7 @@
 """Tables and plots from the JSON of results: `python -m benchmarks report [FOLDER]`.
 
 Into FOLDER, benchmarks/results if it is not given, go a page of all rows for each data set, and the plots; for benchmarks/results
-the tables between the marks of the project's README as well. Nothing is typed in by hand, and figures.py tests that.
+what stands between the marks of the project's README and of the model cards as well. Nothing is typed in by hand: see claims.py.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .rows import PREFIX, SCATTER, Row, Scatter, Stamp, from_json, read
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
+CARDS = "bbans/models/weights"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 PICTURES = ("kodak", "photos")
 JPEG_XL = "JPEG XL, effort 9"
@@ -177,7 +178,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
     """The plots of a data set; none, said once, without matplotlib."""
     name = rows[0].dataset
     try:
-        whole = [row for row in rows if row.error is None and row.speed is not None and row.images == max(r.images for r in rows)]
+        whole = [row for row in rows if row.error is None and row.speed is not None and row.images == rows_images(rows)]
         if whole:
             plots.rate_against_speed(whole, folder / f"rate-{name}.png")
         if accounted := plots.accounted(rows):
@@ -240,21 +241,54 @@ def readme_block() -> str:
     return "\n".join([*text, tables.TIMES])
 
 
-def with_block(readme: str, block: str) -> str:
-    """The README with another block between its marks."""
-    before, rest = readme.split(BEGIN)
+def card_block(model: str, found: Sequence[Sequence[Row]]) -> str:
+    """What stands between the marks of a model's card: what it gives on whole data sets of images that it is for."""
+    text = ["| data set | coded as | bits/dim | -ELBO | overhead |", "|---|---|---:|---:|---:|"]
+    for rows in found:
+        whole = [row for row in rows if row.model == model and row.ours and row.trained_for_it and row.images == rows_images(rows)]
+        for row in sorted(whole, key=lambda row: (row.bits_per_dim or 0.0, -row.threads)):
+            if row.bound is not None and row.threads == max(row.threads for row in whole):
+                overhead = "" if row.overhead is None else f"{100 * row.overhead:+.2f} %"
+                coded = f"{row.layout}, {row.scheme}" if row.scheme else row.layout
+                digits = 3 if row.files else 4
+                bounds = f"{row.bits_per_dim:.{digits}f}", f"{row.bound.neg_elbo_bits_per_dim:.{digits}f}"
+                cells = (row.title, coded, *bounds, overhead)
+                text.append("| " + " | ".join(cells) + " |")
+        known = detail.read(RESULTS / f"{detail.PREFIX}{rows[0].dataset}.json")
+        if known is not None and known.model == model:
+            text.append(f"| {rows[0].title} | without the adaptive stage | {known.bits_per_dim:.3f} | | |")
+    return "\n".join([*text, "", "Real file bytes, decoded and compared; other codecs and times are in `benchmarks/results`."])
+
+
+def rows_images(rows: Sequence[Row]) -> int:
+    """Of the whole data set."""
+    return max(row.images for row in rows)
+
+
+def blocks() -> dict[str, str]:
+    """What stands between the marks, by the path of the file from the root: of the README, and of the cards of models."""
+    root, found = README.parent, read_tables(RESULTS)
+    cards = sorted(path for path in (root / CARDS).glob("*.md") if path.with_suffix(".safetensors").exists())
+    return {README.name: readme_block()} | {path.relative_to(root).as_posix(): card_block(path.stem, found) for path in cards}
+
+
+def with_block(text: str, block: str) -> str:
+    """A text with another block between its marks. Raises: ValueError when it has none."""
+    before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n{block}\n{END}{rest.split(END)[1]}"
 
 
 @click.command()
 @click.argument("folder", default=RESULTS, type=click.Path(path_type=Path, exists=True, file_okay=False))
 def main(folder: Path) -> None:
-    """Write tables and plots from the JSON in a folder of results."""
+    """Write tables and plots from the JSON in a folder of results; of the project's own, its README and model cards as well."""
     for path in write_folder(folder):
         click.echo(path)
     if folder.resolve() == RESULTS.resolve() and README.exists():
-        README.write_text(with_block(README.read_text(), readme_block()))
-        click.echo(README)
+        for name, block in blocks().items():
+            path = README.parent / name
+            path.write_text(with_block(path.read_text(), block))
+            click.echo(path)
 
 
 if __name__ == "__main__":
