@@ -34,7 +34,7 @@ _UNITS = {"": 1.0, "%": 100.0, "thousand": 1e-3, "million": 1e-6}
 
 @dataclass(frozen=True)
 class Allowed:
-    """Numbers that are no results: those inside what `pattern` matches on a line of the files that `files` matches."""
+    """Numbers that are no results: those inside what `pattern` finds in the files that `files` matches."""
 
     files: str
     pattern: str
@@ -43,10 +43,12 @@ class Allowed:
 
 CARDS, DECISIONS = "bbans/models/weights/*.md", "bbans/models/DECISIONS.md"
 ALLOWED = (
-    Allowed("*", r"\d+ x \d+( and \d+ x \d+)?|\b\d+-bit\b|\b\d+ bits?\b(?! a)", "sizes of images, and bits of a sample"),
+    Allowed(
+        "*", r"\d+ x \d+( and \d+ x \d+)?|\b\d+-bit\b|\b\d+ bits\b(?! (a|per) )|effort \d+", "sizes, bits of a sample, settings"
+    ),
     Allowed("README.md", r"Python \d+\.\d+", "a version"),
-    Allowed("README.md", r"about \d+ MB|\d+ % of a quick|\d+ bytes larger", "limits that the code has"),
-    Allowed("README.md", r"Exit codes?: .*|^\d+ I/O and other failures.*|^model, \d+ .*", "exit codes"),
+    Allowed("README.md", r"[\d,]+ lines of C|\d+ % of a quick|\d+ bytes larger", "sizes and limits that the code has"),
+    Allowed("README.md", r"Exit codes:[^.]*\.", "exit codes"),
     Allowed(CARDS, r"^\| (sizes|latents|parameters|weights|data|training|the same by the command) \|.*", "how it was made"),
     Allowed(CARDS, r"^\d+\. photo-\d: .*|^ {3}.*", "how it was trained"),
     Allowed(DECISIONS, r"section \d\.\d|\d+ channels|\d+ MiB", "where it is, and sizes"),
@@ -100,17 +102,17 @@ def _block(name: str, text: str, generated: Mapping[str, str]) -> Iterator[Probl
 def _numbers(name: str, text: str) -> Iterator[Problem]:
     """The numbers outside of blocks, code and addresses that have no source."""
     text = re.sub(f"{BEGIN}.*?{END}", _blank, text, flags=re.DOTALL)
-    scopes = {text[: match.start()].count("\n"): match[1].split() for match in _SCOPE.finditer(text)}
-    allowed = [re.compile(rule.pattern) for rule in ALLOWED if fnmatch(name, rule.files)]
-    sources: list[str] = []
-    for number, (line, shown) in enumerate(zip(text.splitlines(), _CODE.sub(_blank, text).splitlines(), strict=True)):
-        sources = scopes.get(number, sources)
-        spans = [match.span() for rule in allowed for match in rule.finditer(line)]
-        for match in _NUMBER.finditer(shown):
-            if any(begin <= match.start() and match.end(2) <= end for begin, end in spans):
-                continue
-            if not any(_agrees(match, value) for source in sources for value in values(source)):
-                yield Problem(name, number + 1, match[0], f"it is not in {', '.join(sources) or 'any JSON that the file names'}")
+    scopes = [(match.start(), match[1].split()) for match in _SCOPE.finditer(text)]
+    allowed = [rule.pattern for rule in ALLOWED if fnmatch(name, rule.files)]
+    spans = [match.span() for pattern in allowed for match in re.finditer(pattern, text, re.MULTILINE)]
+    for match in _NUMBER.finditer(_CODE.sub(_blank, text)):
+        if any(begin <= match.start() and match.end(2) <= end for begin, end in spans):
+            continue
+        before = [names for begin, names in scopes if begin < match.start()]
+        sources = before[-1] if before else []
+        if not any(_agrees(match, value) for source in sources for value in values(source)):
+            line = text[: match.start()].count("\n") + 1
+            yield Problem(name, line, match[0], f"it is not in {', '.join(sources) or 'any JSON that the file names'}")
 
 
 def _blank(match: re.Match[str]) -> str:
@@ -123,7 +125,7 @@ def _agrees(match: re.Match[str], value: float) -> bool:
     decimals = len(digits.partition(".")[2])
     if sign and (value < 0) != (sign in "-−"):
         return False
-    return abs(abs(value) * _UNITS[unit] - float(digits)) <= 0.5 * 10**-decimals + 1e-9
+    return bool(abs(abs(value) * _UNITS[unit] - float(digits)) <= 0.5 * 10**-decimals + 1e-9)
 
 
 def values(source: str) -> set[float]:

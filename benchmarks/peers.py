@@ -65,10 +65,10 @@ def peers(colours: int = 3, symbols: int = 256) -> list[Peer]:
         *(_jpeg_xl(effort, bits) for effort in (1, 3, 5, 7, 9, 10)),
         *(_tuned_jpeg_xl(effort, bits or 8) for effort in (9, 10)),
         *([jpeg_ls] if colours == 1 else _coloured(jpeg_ls)),
-        _plain("JPEG 2000", "jpeg2k", brief=colours == 1, level=0, reversible=True, bitspersample=bits),
+        _plain("JPEG 2000", "jpeg2k", brief=True, level=0, reversible=True, bitspersample=bits),
         Peer("QOI", lambda x, _: bytes(library().qoi_encode(_rgb(x))), _decoder("qoi")),
         _general("zstd, level 19", _zstd_encode, lambda data: library().zstd_decode(data), binary),
-        _general("xz, preset 9e", _xz_encode, lzma.decompress, binary, brief=colours == 1),
+        _general("xz, preset 9e", _xz_encode, lzma.decompress, binary, brief=True),
     ]
 
 

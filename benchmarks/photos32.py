@@ -10,7 +10,7 @@ so is the downscaling. It is a function of the pictures, their relative paths, a
 - pictures: every file below the folders whose suffix is one of SUFFIXES, folder by folder in the order given, in a folder sorted
   by the relative path as POSIX text; converted to RGB by Pillow, orientation tags ignored. Those with a side below 64 are left out;
 - crop i of the set is of picture i modulo their number, so a smaller count is the beginning of a larger one;
-- its place: SHA-256 of the ASCII text ``photos32:SEED:i`` (decimal numbers), as four big-endian 64-bit numbers a, b, c, d.
+- its place: SHA-256 of the ASCII text `photos32:SEED:i` (decimal numbers), as four big-endian 64-bit numbers a, b, c, d.
   Factor k = 2 + a mod (m - 1), m = min(8, shorter side // 32); side s = 32 k; top = b mod (height - s + 1);
   left = c mod (width - s + 1);
 - area-downscaling: each pixel is the mean of k x k pixels, in each channel (sum + k*k // 2) // (k*k): halves are rounded up.
@@ -37,16 +37,16 @@ SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".ppm", ".bmp", ".tif", ".tiff")
 
 def pictures(folders: Sequence[Path]) -> list[Path]:
     """The pictures that are large enough, in their order. Raises: FileNotFoundError when there are none."""
-    found = []
+    large = []
     for folder in folders:
         files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
             with Image.open(path) as picture:
                 if min(picture.size) >= FACTORS[0] * SIDE:
-                    found.append(path)
-    if not found:
+                    large.append(path)
+    if not large:
         raise FileNotFoundError(f"{', '.join(map(str, folders))}: no pictures of at least 64 x 64 pixels")
-    return found
+    return large
 
 
 def place(seed: int, index: int, height: int, width: int) -> tuple[int, int, int]:
@@ -80,9 +80,7 @@ def crops(folders: Sequence[Path], count: int, seed: int = 0) -> NDArray[np.uint
 
 
 @click.command()
-@click.argument(
-    "folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="FOLDER..."
-)
+@click.argument("folders", nargs=-1, required=True, type=FOLDER, metavar="FOLDER...")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The .npy file to write.")
 @click.option("--count", default=2000, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default=0, show_default=True, type=int)

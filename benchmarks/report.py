@@ -39,8 +39,9 @@ def measured_on(rows: Iterable[Row]) -> str:
     """Machines and commits of sizes and of speeds, in words."""
     rows = list(rows)
     speeds = _places(row.speed.stamp for row in rows if row.speed is not None)
-    unknown = "; no times yet where there are none" if any(row.speed is None and row.error is None for row in rows) else ""
-    return f"Sizes measured at {_commits(row.stamp for row in rows)}; times on {speeds or 'no machine yet'}{unknown}."
+    untimed = " Rows without times are still to be timed." if any(row.speed is None and row.error is None for row in rows) else ""
+    times = f"; times on {speeds}" if speeds else ""
+    return f"Sizes measured at {_commits(row.stamp for row in rows)}{times}.{untimed}"
 
 
 def _places(stamps: Iterable[Stamp]) -> str:
@@ -98,19 +99,19 @@ def pictures_in_detail(rows: Sequence[Row], folder: Path) -> list[str]:
     """Where the bits of pictures go, what coding costs, how the time is spent, what latents save and what integers cost."""
     name = rows[0].dataset
     ours = next((row for row in rows if row.ours and row.files and row.accounting), None)
-    found = detail.read(folder / f"{detail.PREFIX}{name}.json")
+    known = detail.read(folder / f"{detail.PREFIX}{name}.json")
     text = []
     if ours is not None and ours.accounting is not None:
-        text += ["## Where the bits go", "", *accounting(ours, found), ""]
-    if found is not None:
-        text += ["## Work", "", *work(found), ""]
+        text += ["## Where the bits go", "", *accounting(ours, known), ""]
+    if known is not None:
+        text += ["## Work", "", *work(known), ""]
     ablation = latents.read(folder / f"{latents.PREFIX}{name}.json")
     if ablation is not None:
         text += ["## What the latents save", "", *latents_table(ablation), ""]
     return text
 
 
-def accounting(ours: Row, found: detail.Detail | None) -> list[str]:
+def accounting(ours: Row, known: detail.Detail | None) -> list[str]:
     """The terms of the negative ELBO as they were coded, and the code length that is to be compared with the bound."""
     assert ours.accounting is not None and ours.bits_per_dim is not None
     figures = {
@@ -123,34 +124,34 @@ def accounting(ours: Row, found: detail.Detail | None) -> list[str]:
     if ours.bound is not None:
         figures["negative ELBO of the networks"] = ours.bound.neg_elbo_bits_per_dim
     lines = ["| | bits/dim |", "|---|---:|", *(f"| {name} | {value:.4f} |" for name, value in figures.items())]
-    if found is not None and ours.bound is not None:
-        beyond = found.bits_per_dim / ours.bound.neg_elbo_bits_per_dim - 1
-        lines.append(f"| code length of the networks, without the adaptive stage | {found.bits_per_dim:.4f} |")
+    if known is not None and ours.bound is not None:
+        beyond = known.bits_per_dim / ours.bound.neg_elbo_bits_per_dim - 1
+        lines.append(f"| code length of the networks, without the adaptive stage | {known.bits_per_dim:.4f} |")
         lines.append(f"| which is beyond their negative ELBO by | {100 * beyond:+.3f} % |")
     return lines
 
 
-def work(found: detail.Detail) -> list[str]:
+def work(known: detail.Detail) -> list[str]:
     """Seconds of a picture in networks and coder, and the price of integers."""
     lines = []
-    if found.seconds is not None:
-        seconds = found.seconds
+    if known.seconds is not None:
+        seconds = known.seconds
         lines += ["| seconds a picture | networks | coder and all else |", "|---|---:|---:|"]
         lines.append(f"| compress | {seconds.encode_network_s:.2f} | {seconds.encode_coder_s:.2f} |")
         lines.append(f"| decompress | {seconds.decode_network_s:.2f} | {seconds.decode_coder_s:.2f} |")
-        lines += ["", f"With {found.threads} threads on {_places([found.stamp])}."]
-    lines.append(f"The decoder runs {found.macs_per_pixel / 1000:.0f} thousand multiplications a pixel.")
-    if found.crops is not None:
+        lines += ["", f"With {known.threads} threads on {_places([known.stamp])}."]
+    lines.append(f"The decoder runs {known.macs_per_pixel / 1000:.0f} thousand multiplications a pixel.")
+    if known.crops is not None:
         lines.append(
             "The price of integers, as the negative ELBO of centre crops of 256 x 256: "
-            f"{found.crops.neg_elbo_float:.4f} without rounding, {found.crops.neg_elbo_quantised:.4f} with it."
+            f"{known.crops.neg_elbo_float:.4f} without rounding, {known.crops.neg_elbo_quantised:.4f} with it."
         )
     return lines
 
 
-def latents_table(found: latents.Latents) -> list[str]:
+def latents_table(rates: latents.Latents) -> list[str]:
     """The rates of messages with z, without, and with a deterministic control."""
-    rates = {"with z": found.with_z, "without": found.without, "control: the prior's mode in z's place": found.control}
+    models = {"with z": rates.with_z, "without": rates.without, "control: the prior's mode in z's place": rates.control}
     lines = [
         "Heads trained alike but for their latents, on one frozen trunk. That trunk was trained beside z, which flatters z:",
         "trained apart in full, a model without latents was as good (`bbans/models/DECISIONS.md`).",
@@ -158,7 +159,7 @@ def latents_table(found: latents.Latents) -> list[str]:
         "| bits/dim of the messages | | no adaptive stage |",
         "|---|---:|---:|",
     ]
-    return lines + [f"| {name} | {r.bits_per_dim:.4f} | {r.without_adaptive_bits_per_dim:.4f} |" for name, r in rates.items()]
+    return lines + [f"| {name} | {r.bits_per_dim:.4f} | {r.without_adaptive_bits_per_dim:.4f} |" for name, r in models.items()]
 
 
 def drawn(rows: Sequence[Row], folder: Path) -> list[Path]:
@@ -206,10 +207,10 @@ def coder_page(folder: Path) -> list[str]:
 
 def pages(folder: Path) -> dict[Path, str]:
     """All Markdown of a folder of results, by its path."""
-    found = read_tables(folder)
-    texts = {folder / f"{rows[0].dataset}.md": page(rows, folder) for rows in found}
+    measured = read_tables(folder)
+    texts = {folder / f"{rows[0].dataset}.md": page(rows, folder) for rows in measured}
     index = ["# Results", "", "Written by `python -m benchmarks report` from the JSON beside it. All rows, by data set:", ""]
-    index += [f"- [{rows[0].title}]({rows[0].dataset}.md)" for rows in found]
+    index += [f"- [{rows[0].title}]({rows[0].dataset}.md)" for rows in measured]
     texts[folder / "README.md"] = "\n".join([*index, "", *coder_page(folder)]).rstrip() + "\n"
     return texts
 
@@ -241,10 +242,10 @@ def readme_block() -> str:
     return "\n".join([*text, tables.TIMES])
 
 
-def card_block(model: str, found: Sequence[Sequence[Row]]) -> str:
+def card_block(model: str, measured: Sequence[Sequence[Row]]) -> str:
     """What stands between the marks of a model's card: what it gives on whole data sets of images that it is for."""
     text = ["| data set | coded as | bits/dim | -ELBO | overhead |", "|---|---|---:|---:|---:|"]
-    for rows in found:
+    for rows in measured:
         whole = [row for row in rows if row.model == model and row.ours and row.trained_for_it and row.images == rows_images(rows)]
         for row in sorted(whole, key=lambda row: (row.bits_per_dim or 0.0, -row.threads)):
             if row.bound is not None and row.threads == max(row.threads for row in whole):
@@ -267,9 +268,9 @@ def rows_images(rows: Sequence[Row]) -> int:
 
 def blocks() -> dict[str, str]:
     """What stands between the marks, by the path of the file from the root: of the README, and of the cards of models."""
-    root, found = README.parent, read_tables(RESULTS)
+    root, measured = README.parent, read_tables(RESULTS)
     cards = sorted(path for path in (root / CARDS).glob("*.md") if path.with_suffix(".safetensors").exists())
-    return {README.name: readme_block()} | {path.relative_to(root).as_posix(): card_block(path.stem, found) for path in cards}
+    return {README.name: readme_block()} | {path.relative_to(root).as_posix(): card_block(path.stem, measured) for path in cards}
 
 
 def with_block(text: str, block: str) -> str:

@@ -82,7 +82,7 @@ def for_readme(rows: Sequence[Row]) -> list[Row]:
     """The rows of the README's table."""
     whole = [row for row in rows if row.images == max(row.images for row in rows) and row.error is None]
     own_schemes = {(row.model, row.scheme) for row in whole if row.layout == ARCHIVE}
-    names = {peer.name for colours in (1, 3) for symbols in (2, 256) for peer in peers(colours, symbols) if peer.brief}
+    names = {peer.name for symbols in (2, 256) for peer in peers(symbols=symbols) if peer.brief}
     layouts = {row.layout for row in whole}
     threads = max((row.threads for row in whole), default=0)
 
@@ -141,8 +141,10 @@ def _layout(row: Row) -> str:
 def _bits_per_dim(row: AnyRow) -> str:
     if row.bits_per_dim is None:
         return ""
-    bits = format(row.bits_per_dim, "g" if isinstance(row, Published) else ".3f" if row.files else ".4f")
-    return f"**{bits}**" if isinstance(row, Row) and row.ours else bits
+    if isinstance(row, Published):
+        return f"{row.bits_per_dim:.3f}".removesuffix("0")
+    bits = f"{row.bits_per_dim:.{3 if row.files else 4}f}"
+    return f"**{bits}**" if row.ours else bits
 
 
 def _overhead(row: Row) -> str:
