@@ -1,4 +1,4 @@
-.PHONY: install check lint types test format demo
+.PHONY: install check lint types test cross format demo
 
 install:
 	pip install -e '.[dev]'
@@ -14,6 +14,9 @@ types:
 
 test:
 	python -m pytest
+
+cross: # needs qemu-user-static, and ziglang or $$ZIG
+	python -m tests.cross.run
 
 format:
 	ruff check --fix .

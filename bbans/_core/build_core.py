@@ -22,6 +22,8 @@ FOLDER = Path(__file__).parent
 LIBRARY = {"win32": "core.dll", "darwin": "core.dylib"}.get(sys.platform, "core.so")
 FLAGS = ["-std=c99", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-strict-aliasing", "-Wall", "-Wextra"]
 
+STRIPPED = [] if sys.platform == "darwin" else ["-s"]  # zig's library is half of debug information; Apple's linker takes no -s
+
 
 def compiler() -> list[str] | None:
     """The command of this machine's C compiler; None where there is none."""
@@ -34,7 +36,7 @@ def compile_core(target: Path, command: list[str] | None = None) -> None:
     """Compile the core into a shared library. Raises: RuntimeError with what the compiler said."""
     command = command or compiler() or [sys.executable, "-m", "ziglang", "cc"]
     sources = sorted(str(path) for path in FOLDER.glob("*.c"))
-    flags = [*FLAGS, *os.environ.get("CFLAGS", "").split()]
+    flags = [*FLAGS, *(os.environ.get("CFLAGS", "").split() or STRIPPED)]
     done = subprocess.run([*command, *flags, *sources, "-o", str(target)], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the C compiler failed ({' '.join(command)}):\n{done.stderr}")

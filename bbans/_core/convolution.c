@@ -28,12 +28,14 @@ typedef struct {
  * bytes; positions are stride bytes apart, and the weights of blocks next bytes. Nothing behind a piece is read. */
 typedef void AddRow(const uint8_t *in, int64_t stride, int64_t size, const int8_t *weights, int64_t next, int32_t *sums);
 
+#if defined(X86) || defined(ARM)
 /* A group of bytes as they lie in memory, and 0 for what is missing. */
 INLINE int32_t load_group(const uint8_t *in, int64_t count) {
     int32_t group = 0;
     memcpy(&group, in, (size_t)count);
     return group;
 }
+#endif
 
 /* Activations of the sums of a block, added to skip, if there is one, before they are rounded, halves to the even number. */
 typedef void Finish(const int32_t *sums, const Convolution *layer, int64_t first, const uint8_t *skip, uint8_t *out);
