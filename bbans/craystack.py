@@ -44,7 +44,7 @@ def load() -> Any:
     except ImportError as error:
         raise ImportError(
             f"craystack cannot be imported ({error}). It is on no package registry; get it from its repository: "
-            "pip install git+https://github.com/j-towns/craystack"
+            "git clone https://github.com/j-towns/craystack && pip install -e ./craystack"
         ) from error
 
 

@@ -24,8 +24,10 @@ from bbans.models.registry import FAMILIES
 from bbans.models.topdown.codec import TopDownCoder
 from bbans.models.topdown.config import TopDownConfig
 from bbans.models.topdown.network import TopDownNetwork
-from benchmarks import command, theory
-from benchmarks.rows import PREFIX, SCATTER, Scatter, from_json, read
+from benchmarks import command, jobs, machine, theory
+from benchmarks.craystack import CraystackJob
+from benchmarks.datasets import DataSet
+from benchmarks.rows import PREFIX, SCATTER, Row, Scatter, from_json, read
 from tests.models import TINY, codec, picture
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -188,9 +190,16 @@ def test_a_set_is_measured_by_our_archives(tmp_path: Path) -> None:
     images = (np.random.default_rng(0).random((150, 6, 6)) < 0.4).astype(np.uint8)
     np.save(tmp_path / "dots.npy", images)
     arguments = [str(tmp_path / "dots.npy"), "--model", str(weights), "--codec", "", "--quick", "--threads", "1"]
-    result = click.testing.CliRunner().invoke(command.command, [*arguments, "--out", str(tmp_path / "out"), "--allow-dirty"])
-    assert result.exit_code == 0, result.output
-    [row] = read(tmp_path / "out" / f"{PREFIX}dots.json")
+
+    def measured(*options: str) -> Row:
+        out = ["--out", str(tmp_path / "out"), "--allow-dirty"]
+        result = click.testing.CliRunner().invoke(command.command, [*arguments, *out, *options])
+        assert result.exit_code == 0, result.output
+        [row] = read(tmp_path / "out" / f"{PREFIX}dots.json")
+        return row
+
+    assert measured("--sizes").speed is None
+    row = measured("--speeds")
     assert (row.dataset, row.codec, row.model, row.scheme, row.layout) == ("dots", "vaezip", "tiny-1", "bb-ans", "archive")
     assert (row.images, row.threads, row.error, row.trained_for_it) == (150, 1, None, True)
     assert row.bytes is not None and row.accounting and row.bound and row.speed and row.chunks and row.header_bytes
@@ -205,3 +214,19 @@ def test_a_set_is_measured_by_our_archives(tmp_path: Path) -> None:
     scatter = from_json(Scatter, json.loads((tmp_path / "out" / f"{SCATTER}dots-tiny-1-bb-ans.json").read_text()))
     assert len(scatter.code_bits) == len(scatter.neg_elbo_bits) == 150 - theory.CHAIN_IMAGES
     assert np.mean(scatter.code_bits) == pytest.approx(np.mean(scatter.neg_elbo_bits), abs=4 * of_one_draw * images[0].size)
+
+
+@pytest.mark.parametrize("symbols", [2, 256])
+def test_craystack_takes_fewer_bits_by_single_images(tmp_path: Path, symbols: int) -> None:
+    """What its lanes cost at the start; all is decoded and compared."""
+    pytest.importorskip("craystack")
+    model, _ = network(MarkovConfig(height=4, width=4, symbols=symbols, latents=(2,), hidden=(8,)), noise=0.1)
+    weights = tmp_path / "tiny-1.safetensors"
+    weights.write_bytes(FAMILIES["markov"].export(model, "tiny-1"))
+    images = np.random.default_rng(0).integers(0, symbols, (10, 4, 4, 1), np.uint8)
+    data = DataSet("dots", "dots", images, symbols)
+    tasks = [CraystackJob(data, str(weights), batch) for batch in (1, 10)]
+    single, together = jobs.measure(data, tasks, machine.stamp())
+    assert (single.error, together.error) == (None, None)
+    assert single.bytes is not None and together.bytes is not None
+    assert 8 * (together.bytes - single.bytes) > 31 * 9 * (16 + 2) / 2

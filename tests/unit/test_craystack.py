@@ -73,7 +73,7 @@ def test_their_view_of_our_codecs():
 
 def test_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "craystack", None)
-    with pytest.raises(ImportError, match="no package registry.*pip install git"):
+    with pytest.raises(ImportError, match="no package registry.*git clone.*pip install -e"):
         load()
 
 
