@@ -44,17 +44,17 @@ def others() -> list[Row]:
     """Raises: FileNotFoundError when a tool is missing."""
     flags = [*(flag for flag in FLAGS if flag not in ("-shared", "-fPIC")), "-static"]
     return [
-        (target, order, [*zig(), "cc", "-target", target, *own, *flags], [emulator(name), "-cpu", "max"])
+        (target, order, [*zig(), "cc", "-target", target, *own, *flags], emulator(name))
         for target, (name, order, *own) in TARGETS.items()
     ]
 
 
-def emulator(name: str) -> str:
-    """The program that runs those of another processor. Raises: FileNotFoundError"""
+def emulator(name: str) -> list[str]:
+    """What runs a program of another processor, with all instructions that qemu has. Raises: FileNotFoundError"""
     found = shutil.which(f"qemu-{name}-static") or shutil.which(f"qemu-{name}")
     if not found:
         raise FileNotFoundError(f"there is no qemu-{name}: install qemu-user-static (Debian) or qemu-user")
-    return found
+    return [found, *([] if name == "riscv64" else ["-cpu", "max"])]  # older ones have no `max` of riscv64
 
 
 def zig() -> list[str]:
