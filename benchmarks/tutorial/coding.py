@@ -3,7 +3,7 @@
 A number is coded as the cell of a grid that it lies in, in two digits: which run of cells, then which of these. Each digit has a
 table of integer freqs from the distribution's cumulative function, so one table of 2**14 cells becomes two of 2**7.
 
-Points and latents are decoded as cells, and a model is asked about the middles of cells. A point's code length less ``2 n`` bits,
+Points and latents are decoded as cells, and a model is asked about the middles of cells. A point's code length less `2 n` bits,
 for a grid of 2**n cells in a unit, compares with a density: see `experiments.accuracy` for how fine is fine enough.
 
 Many points are coded at once, one on each message of a batch (bbans.ans.Batch), so that networks see batches. They run in float64,
@@ -54,8 +54,8 @@ class Grid:
 
     def cells(self, numbers: Floats) -> Cells:
         """The cells that numbers lie in. Inverse, up to half a cell: middles."""
-        found = np.floor((numbers - self.low) / self.step).astype(np.int64)
-        return np.clip(found, 0, (1 << self.bits) - 1)
+        cells = np.floor((numbers - self.low) / self.step).astype(np.int64)
+        return np.clip(cells, 0, (1 << self.bits) - 1)
 
     def middles(self, cells: Any) -> Tensor:
         return torch.as_tensor(self.low + (np.asarray(cells) + 0.5) * self.step, dtype=torch.float64)
@@ -72,8 +72,8 @@ def number(grid: Grid, distribution: Distribution, key: Cells | None = None) -> 
 
     def below(cells: Cells) -> Floats:
         """The cumulative functions at the lower edges of cells (rows, n)."""
-        found: Floats = distribution.cdf(torch.from_numpy(grid.low + grid.step * cells.T)).numpy().T
-        return found
+        shares: Floats = distribution.cdf(torch.from_numpy(grid.low + grid.step * cells.T)).numpy().T
+        return shares
 
     def upper(rows: int) -> Codec[Any]:
         codec = _digit(below(np.broadcast_to(run * np.arange(runs + 1), (rows, runs + 1))))

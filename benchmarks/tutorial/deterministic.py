@@ -34,7 +34,7 @@ class TwoPart(LatentModel):
         """The code of each point: (...) integers."""
         raise NotImplementedError
 
-    def given(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def moments(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Means and standard deviations of p(x|k), (..., 2) each."""
         raise NotImplementedError
 
@@ -42,8 +42,8 @@ class TwoPart(LatentModel):
         """For one particle log p(k) p(x|k) of the code that is sent; for more log p(x), which has only K terms. (B,)"""
         if particles == 1:
             k = self.assign(x)
-            return self.log_prior[k] + normal(*self.given(k)).log_prob(x).sum(-1)
-        mean, deviation = self.given(torch.arange(len(self.log_prior)))
+            return self.log_prior[k] + normal(*self.moments(k)).log_prob(x).sum(-1)
+        mean, deviation = self.moments(torch.arange(len(self.log_prior)))
         parts = [
             torch.logsumexp(self.log_prior + normal(mean, deviation).log_prob(part[:, None]).sum(-1), -1) for part in x.split(2048)
         ]
@@ -65,7 +65,7 @@ class TwoPart(LatentModel):
         prior = sized(prior_of)
 
         def likelihood(k: Any) -> Codec[Any]:
-            mean, deviation = self.given(torch.as_tensor(k))
+            mean, deviation = self.moments(torch.as_tensor(k))
             return vector(POINTS, lambda before: normal(mean[:, before.shape[-1]], deviation[:, before.shape[-1]]))
 
         def push(message: Any, cells: Any) -> Any:
@@ -99,15 +99,15 @@ class VectorQuantised(TwoPart):
     def assign(self, x: Tensor) -> Tensor:
         return (self.encoder(x)[..., None, :] - self.vectors).square().sum(-1).argmin(-1)
 
-    def given(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def moments(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         mean, raw = self.decoder(self.vectors[codes]).chunk(2, -1)
         return mean, std(raw)
 
     def loss(self, x: Tensor) -> Tensor:
-        said = self.encoder(x)
+        z = self.encoder(x)
         vector = self.vectors[self.assign(x)]
-        mean, raw = self.decoder(said + (vector - said).detach()).chunk(2, -1)
-        pull = (said.detach() - vector).square() + self.commitment * (said - vector.detach()).square()
+        mean, raw = self.decoder(z + (vector - z).detach()).chunk(2, -1)
+        pull = (z.detach() - vector).square() + self.commitment * (z - vector.detach()).square()
         return (pull - normal(mean, std(raw)).log_prob(x)).sum(-1).mean()
 
 
@@ -133,7 +133,7 @@ class Autoencoder(TwoPart):
         row, column = place.long().clamp(0, self.side - 1).unbind(-1)
         return row * self.side + column
 
-    def given(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def moments(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         cell = torch.stack([codes // self.side, codes % self.side], -1) + 0.5
         mean = self.decoder(self.low + cell / self.side * (self.high - self.low))
         return mean, self.deviation.expand_as(mean)
@@ -147,5 +147,5 @@ class Autoencoder(TwoPart):
         z = self.encoder(x)
         self.low.copy_(z.amin(0))
         self.high.copy_(z.amax(0))
-        self.deviation.copy_((x - self.given(self.assign(x))[0]).square().mean(0).sqrt())
+        self.deviation.copy_((x - self.moments(self.assign(x))[0]).square().mean(0).sqrt())
         super().settle(points)

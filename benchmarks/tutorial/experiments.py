@@ -30,18 +30,18 @@ LEAST_EPSILON = 2.0**-10  # for which FINE_POINTS and flow.LATENTS have 16 cells
 
 
 def accuracy(
-    model: LatentModel, data: Data, points: Floats, ns: Sequence[int], each: Callable[..., Iterable[float]] = map
+    model: LatentModel, data: Data, points: Floats, ns: Sequence[int], mapper: Callable[..., Iterable[float]] = map
 ) -> list[dict[str, Any]]:
     """The code length of points (N, 2) on grids of 2**n cells in a unit, less 2 n bits: Section 4.2 of the tutorial.
 
     Once cells are smaller than what the density has to show, a bit more of accuracy costs a bit for each number, and what is left
     is the code length of the density. `neg_elbo_bits` is that of the points as they are, on no grid: the same for all n.
-    `each` is map, or that of a pool of processes.
+    `mapper` is map, or that of a pool of processes.
     """
     model = copy.deepcopy(model).double().eval()
     with default(torch.float64), torch.no_grad(), seeded():
         bound = float(neg_elbo(model, torch.from_numpy(points)).mean())
-    lengths = each(partial(bits_on_grid, model, points), ns)
+    lengths = mapper(partial(bits_on_grid, model, points), ns)
     return [
         {"dataset": data.name, "n": n, "code_length_bits": length, "neg_elbo_bits": bound}
         for n, length in zip(ns, lengths, strict=True)
@@ -101,8 +101,8 @@ def gradients(factors: Sequence[float], points: int = 1000) -> list[dict[str, An
     for factor in factors:
         row: dict[str, Any] = {"factor": factor}
         for name, loss in (("mse", plain_mse), ("log_mse", log_mse)):
-            said = (errors / factor).requires_grad_()  # the point is 0
-            [gradient] = torch.autograd.grad(loss(said.square()), said)
+            decoded = (errors / factor).requires_grad_()  # the point is 0
+            [gradient] = torch.autograd.grad(loss(decoded.square()), decoded)
             row[f"{name}_gradient"] = float(gradient.norm(dim=-1).mean()) * points
         rows.append(row)
     return rows
@@ -142,5 +142,5 @@ def latent_bits(prior: Codec[Any], posterior: bitsback.Conditional[Any, Any], x:
     _, z = posterior(FINE_POINTS.cells(x)).pop(batch)
     taken = before - sizes(batch)
     prior.push(batch, z)
-    given = sizes(batch) - before
-    return float(taken.mean()), float(given.mean())
+    more = sizes(batch) - before
+    return float(taken.mean()), float(more.mean())

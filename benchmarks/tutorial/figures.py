@@ -23,6 +23,7 @@ Row = Mapping[str, Any]
 Results = Mapping[str, Any]
 
 SIDE = 2.7  # of a panel, in inches
+TICKS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink", "tab:olive")
 
 
@@ -62,7 +63,7 @@ def mixtures(results: Results, path: Path) -> None:
             axes.plot(x, fitted.joint(x).sum(1), color="tab:blue", label="fit")
             axes.plot(x, fitted.joint(x), color="tab:orange", linewidth=0.8)
             axes.set_title(f"{fit['components']}: {fit['code_length_bits']:.3f} bits", fontsize=9)
-            axes.set(xlabel="x", ylim=(0, None))
+            axes.set(xlabel="x", ylim=(0, None), xticks=(-0.5, 0, 0.5))
         row[0].set_ylabel("density")
         row[0].legend(fontsize=7)
 
@@ -136,9 +137,9 @@ def particles(results: Results, path: Path) -> None:
     Lines are bounds of K particles as coded, for K = 1 -ELBO; dots are code lengths, with the error that draws of latents leave.
     """
     limits = {(row["entry"], row["dataset"]): row["points_nll_bits"] for row in results["limits"]}
-    found = by_dataset([row for row in results["rows"] if row["entry"] in ("particles", "iwae")])
-    with panels(1, len(found), path, (3.4, 3.4)) as [axes_of_data]:
-        for axes, (name, of_data) in zip(axes_of_data, found.items(), strict=True):
+    grouped = by_dataset([row for row in results["rows"] if row["entry"] in ("particles", "iwae")])
+    with panels(1, len(grouped), path, (3.4, 3.4)) as [axes_of_data]:
+        for axes, (name, of_data) in zip(axes_of_data, grouped.items(), strict=True):
             for colour, (entry, label) in zip(COLOURS, (("particles", "typical VAE"), ("iwae", "IWAE (10 draws)")), strict=False):
                 ordered = sorted((row for row in of_data if row["entry"] == entry), key=lambda row: int(row["particles"]))
                 counts, limit = [row["particles"] for row in ordered], limits[entry, name]
@@ -168,24 +169,27 @@ def packing(results: Results, path: Path) -> None:
     with panels(1, 1, path, (5.5, 3.6)) as [[axes]]:
         for rate in sorted({row["rate"] for row in results["packing"]}):
             rows = [row for row in results["packing"] if row["rate"] == rate]
-            axes.plot([row["uses"] for row in rows], [row["wrong"] for row in rows], "o-", label=f"{rate:g} bits a use")
+            axes.plot([row["uses"] for row in rows], [row["wrong"] for row in rows], "o-", label=f"bits a use: {rate:g}")
         axes.set(xlabel="uses d of a channel of 1 bit", ylabel="share of words heard wrongly", yscale="log")
         log_ticks(axes, sorted({row["uses"] for row in results["packing"]}))
         axes.legend(fontsize=8)
 
 
 def latents(results: Results, path: Path) -> None:
-    """Active latents, code length and blur against the number of latents that a typical VAE has."""
+    """The KL term of each latent, blur and code length against the number of latents that a typical VAE has."""
     rows = [row for row in results["rows"] if row["entry"].startswith("latents-")]
     counts = [int(row["entry"].removeprefix("latents-")) for row in rows]
-    columns = {"active_latents": "active latents", "blur": "blur, a share of the variance", "code_length_bits": "code length, bits"}
-    with panels(1, len(columns), path, (3.2, 3.0)) as [row_of_axes]:
-        for axes, (key, label) in zip(row_of_axes, columns.items(), strict=True):
+    columns = {"blur": "blur, a share of the variance", "code_length_bits": "code length, bits"}
+    with panels(1, 1 + len(columns), path, (3.2, 3.0)) as [[terms, *others]]:
+        for count, row in zip(counts, rows, strict=True):
+            terms.plot([count] * count, row["latent_bits"], "o", color="tab:blue")
+        terms.set(xlabel="latents", ylabel="KL of each, bits", yscale="log")
+        for axes, (key, label) in zip(others, columns.items(), strict=True):
             axes.plot(counts, [row[key] for row in rows], "o-")
             axes.set(xlabel="latents", ylabel=label)
+        others[0].set_yscale("log")
+        for axes in (terms, *others):
             log_ticks(axes, counts)
-        row_of_axes[0].set_ylim(0, None)
-        row_of_axes[1].set_yscale("log")
 
 
 def above(results: Results, path: Path, entries: Sequence[str]) -> None:
@@ -197,11 +201,27 @@ def above(results: Results, path: Path, entries: Sequence[str]) -> None:
         for colour, (dataset, of_data) in zip(COLOURS, by_dataset(rows).items(), strict=False):
             beyond = [row["code_length_bits"] - truth[dataset] for row in of_data]
             axes.plot(beyond, [names.index(name_of(row)) for row in of_data], "o", color=colour, alpha=0.8, label=title_of(dataset))
-        axes.set(xlabel="bits per point beyond the true density", xscale="log", yticks=range(len(names)), yticklabels=names)
+        axes.set(xlabel="bits per point beyond the true density", yticks=range(len(names)), yticklabels=names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        beyond = [row["code_length_bits"] - truth[row["dataset"]] for row in rows]
+        log_ticks(axes, [tick for tick in TICKS if min(beyond) / 2 <= tick <= 2 * max(beyond)])
         axes.tick_params(labelsize=8)
-        axes.invert_yaxis()
         axes.grid(axis="x", linewidth=0.3)
         axes.legend(fontsize=7)
+
+
+def clean(results: Results, path: Path) -> None:
+    """Code length less -ELBO of each model and data set, with clean bits and without."""
+    rows = [row for row in results["rows"] if row["plain_bits"] is not None]
+    names = [f"{row['model']}, {title_of(row['dataset'])}" for row in rows]
+    with panels(1, 1, path, (7, 0.8 + 0.3 * len(names))) as [[axes]]:
+        for key, label in (("code_length_bits", "with"), ("plain_bits", "without")):
+            axes.plot([row[key] - row["neg_elbo_bits"] for row in rows], range(len(rows)), "o", alpha=0.8, label=label)
+        axes.axvline(0, color="black", linewidth=0.5)
+        axes.set(xlabel="code length less -ELBO, bits", yticks=range(len(names)), yticklabels=names)
+        axes.tick_params(labelsize=8)
+        axes.invert_yaxis()
+        axes.legend(fontsize=8)
 
 
 # Shared by figures and page

@@ -179,12 +179,12 @@ def coded_bound(model: LatentModel, cells: Cells, particles: int, latents: Grid)
         log_weights = model.codec().log_freqs(cells, True)[:, None, None]
     else:
         prior, likelihood, posterior = parts(model, latents, POINTS, clean=True)
-        found = []
+        log2_weights = []
         for part in np.array_split(cells, max(1, len(cells) // CODED_ROWS)):
             x = np.repeat(part, draws_of(particles) * particles, 0)
             z = latents.cells(draw(model.posterior(POINTS.middles(x)), torch.Size([len(x)]), model.latents).numpy())
-            found.append(likelihood(z).log_freqs(x, True) + prior.log_freqs(z, True) - posterior(x).log_freqs(z, True))
-        log_weights = np.concatenate(found).reshape(len(cells), -1, particles)
+            log2_weights.append(likelihood(z).log_freqs(x, True) + prior.log_freqs(z, True) - posterior(x).log_freqs(z, True))
+        log_weights = np.concatenate(log2_weights).reshape(len(cells), -1, particles)
     of_each_draw: Floats = np.logaddexp2.reduce(log_weights / (1 << LOG_BITS), -1) - np.log2(log_weights.shape[-1])
     return -of_each_draw.mean(1) - cells.shape[1] * np.log2(1 / POINTS.step)
 

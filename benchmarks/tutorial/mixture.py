@@ -95,11 +95,11 @@ def fit(x: Floats, components: int, steps: int) -> Mixture:
 
 def fits(points: int, steps: int) -> list[dict[str, Any]]:
     """One, two and three normals, each fitted to draws of THREE; what other draws take by them, and coded with bits-back."""
-    seen = THREE.sample(np.random.default_rng(2), TRAINING_POINTS)[:, 0]
+    training = THREE.sample(np.random.default_rng(2), TRAINING_POINTS)[:, 0]
     x = THREE.sample(np.random.default_rng(1), points)
     rows = []
     for components in (1, 2, 3):
-        mixture = fit(seen, components, steps)
+        mixture = fit(training, components, steps)
         length = code(x, mixture.codec())
         bits = -mixture.log2_density(x[:, 0])
         rows.append(

@@ -75,16 +75,16 @@ def log_prob(conditional: Conditional, numbers: Tensor) -> Tensor:
     return total
 
 
-def chained(first: Mlp, second: Mlp, given: Tensor, given_unit: float, before_unit: float) -> Conditional:
-    """Two normals: the first network knows what is `given` (..., 2), the second the number before as well. Its unit is 1."""
+def chained(first: Mlp, second: Mlp, condition: Tensor, condition_unit: float, before_unit: float) -> Conditional:
+    """Two normals: the first network knows the `condition` (..., 2), the second the number before as well. Its unit is 1."""
 
     def conditional(before: Tensor) -> Normal:
         if not before.shape[-1]:
-            mean, raw = first(given).unbind(-1)
+            mean, raw = first(condition).unbind(-1)
         else:
-            shape = torch.broadcast_shapes(before.shape[:-1], given.shape[:-1])
-            known = [given.expand(*shape, 2) / given_unit, before.expand(*shape, 1) / before_unit]
-            mean, raw = second(torch.cat(known, -1)).unbind(-1)
+            shape = torch.broadcast_shapes(before.shape[:-1], condition.shape[:-1])
+            inputs = [condition.expand(*shape, 2) / condition_unit, before.expand(*shape, 1) / before_unit]
+            mean, raw = second(torch.cat(inputs, -1)).unbind(-1)
         return normal(mean, std(raw))
 
     return conditional

@@ -27,13 +27,13 @@ class Code:
     """One way to code with a trained model: a row.
 
     Args:
-        of: makes the model that is coded from the one that was trained.
+        read: makes the model that is coded from the one that was trained.
         plain: whether it is coded without clean bits as well.
     """
 
     particles: int = 1
     latents: Grid = LATENTS
-    of: Callable[[LatentModel], LatentModel] | None = None
+    read: Callable[[LatentModel], LatentModel] | None = None
     plain: bool = False
 
 
@@ -75,7 +75,7 @@ ENTRIES = (
     Entry("typical", LatentModel, 4 * STEPS, (Code(plain=True),)),
     Entry("typical-short", LatentModel),
     Entry("logistic", LogisticVAE),
-    Entry("mse", MeanSquaredError, codes=(Code(), Code(of=lambda model: model.read()))),  # type: ignore[operator]
+    Entry("mse", MeanSquaredError, codes=(Code(), Code(read=lambda model: model.read()))),  # type: ignore[operator]
     Entry("log-mse", LogMeanSquaredError),
     Entry("iwae", ImportanceWeighted, 6 * STEPS, tuple(Code(k) for k in (1, 2, 5, 10))),
     Entry("particles", LatentModel, 4 * STEPS, tuple(Code(k) for k in (1, 2, 5, 10, 20, 50)), share=0.1, weights="typical"),

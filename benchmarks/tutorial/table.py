@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from .coding import code, standard_error
 from .data import PLANE, SPIRALS, Data
 from .measuring import Row, bits, measure
 from .model import LatentModel
+from .pictures import Models
 from .rows import BY_NAME, ENTRIES, Entry
 from .training import fit, points_of
 
@@ -36,7 +38,6 @@ FACTORS = (1, 2, 4, 8, 16, 32)
 LIMIT_PARTICLES = 500  # of -log2 p(x) of the coded points
 
 Results = dict[str, Any]
-Models = dict[str, dict[str, LatentModel]]  # by entry, by data set
 Mapper = Callable[..., Iterable[Any]]
 
 
@@ -49,26 +50,22 @@ def train(entry: Entry, dataset: str, share: float) -> LatentModel:
 
 
 def rows_of(task: tuple[str, str, float, int, Path]) -> list[dict[str, Any]]:
-    """Train one entry on one data set and measure its rows; weights that are kept are taken from there, or saved."""
+    """Train one entry on one data set, or take the weights of another, and measure its rows."""
     name, dataset, share, points, weights = task
     entry, data = BY_NAME[name], PLANE[dataset]
     began = time.perf_counter()
     if entry.weights:
         model, seconds = load(weights, entry.weights, dataset), 0.0
     else:
-        model = train(entry, dataset, share)
+        model = keep(name, dataset, share, weights) if name in KEPT else train(entry, dataset, share)
         seconds = time.perf_counter() - began
-    if name in KEPT:
-        weights.mkdir(parents=True, exist_ok=True)
-        state = {key: value.numpy() for key, value in model.state_dict().items()}
-        path_of(weights, name, dataset).write_bytes(pack_tensors(state, {}))
-    unseen = data.sample(np.random.default_rng(TEST_SEED), points)[: count(entry, points)]
+    test_points = data.sample(np.random.default_rng(TEST_SEED), points)[: count(entry, points)]
     rows: list[dict[str, Any]] = []
     for way in entry.codes:
-        coded = way.of(model) if way.of else model
-        known = (rows[0]["nll_bits"], rows[0]["nll_error"]) if rows and coded is model else None
+        coded = way.read(model) if way.read else model
+        nll = (rows[0]["nll_bits"], rows[0]["nll_error"]) if rows and coded is model else None
         ways = {"particles": way.particles, "latents": way.latents, "plain": way.plain, "blurred": entry.blur}
-        row = measure(coded, data, unseen, known_nll=known, **ways)  # type: ignore[arg-type]
+        row = measure(coded, data, test_points, known_nll=nll, **ways)  # type: ignore[arg-type]
         rows.append(
             {"entry": name, **row.json(), "steps": round(share * entry.steps), "training_s": round(seconds, 1), "share": share}
         )
@@ -144,6 +141,15 @@ def path_of(weights: Path, name: str, dataset: str) -> Path:
     return weights / f"{name}-{dataset}.safetensors"
 
 
+def keep(name: str, dataset: str, share: float, weights: Path) -> LatentModel:
+    """An entry's model, trained; its weights are saved. Inverse, but for the training: load."""
+    model = train(BY_NAME[name], dataset, share)
+    weights.mkdir(parents=True, exist_ok=True)
+    state = {key: value.numpy() for key, value in model.state_dict().items()}
+    path_of(weights, name, dataset).write_bytes(pack_tensors(state, {}))
+    return model
+
+
 def load(weights: Path, name: str, dataset: str) -> LatentModel:
     model = BY_NAME[name].make()
     tensors, _ = unpack_tensors(path_of(weights, name, dataset).read_bytes())
@@ -151,14 +157,14 @@ def load(weights: Path, name: str, dataset: str) -> LatentModel:
     return model.eval()
 
 
-def kept(weights: Path, datasets: Sequence[str] = tuple(PLANE)) -> Models:
+def kept(weights: Path) -> Models:
     """The trained models that figures need."""
-    return {name: {dataset: load(weights, name, dataset) for dataset in datasets} for name in KEPT}
+    return {name: {dataset: load(weights, name, dataset) for dataset in PLANE} for name in KEPT}
 
 
 def missing(results: Results, weights: Path) -> list[str]:
     """What a page needs and is not there."""
-    parts = ["rows", *EXPERIMENTS, "machine"]
+    parts = ["rows", *PARTS, "machine"]
     files = [path_of(weights, name, dataset) for name in KEPT for dataset in PLANE]
     return [part for part in parts if part not in results] + [path.name for path in files if not path.exists()]
 
@@ -167,37 +173,56 @@ def missing(results: Results, weights: Path) -> list[str]:
 
 
 def accuracy(models: Models, points: int, mapper: Mapper = map) -> list[dict[str, Any]]:
-    unseen = SPIRALS.sample(np.random.default_rng(TEST_SEED), min(points, ACCURACY_POINTS))
-    return experiments.accuracy(models["typical"][SPIRALS.name], SPIRALS, unseen, ACCURACIES, mapper)
+    """Of the spirals, or of what there is a model of."""
+    of_data = models["typical"]
+    data = SPIRALS if SPIRALS.name in of_data else PLANE[next(iter(of_data))]
+    test_points = data.sample(np.random.default_rng(TEST_SEED), min(points, ACCURACY_POINTS))
+    return experiments.accuracy(of_data[data.name], data, test_points, ACCURACIES, mapper)
 
 
-EXPERIMENTS: dict[str, Callable[[Models, int, Mapper], list[dict[str, Any]]]] = {
-    "entropies": lambda models, points, mapper: [entropies(data, points) for data in PLANE.values()],
-    "mixtures": lambda models, points, mapper: mixture.fits(points, mixture.EM_STEPS),
-    "averages": lambda models, points, mapper: jensen.averages(DRAWS, min(points, JENSEN_POINTS)),
-    "accuracy": accuracy,
-    "two_optima": lambda models, points, mapper: experiments.two_optima(EPSILONS, min(points, experiments.OPTIMA_POINTS)),
-    "gradients": lambda models, points, mapper: experiments.gradients(FACTORS),
-    "limits": lambda models, points, mapper: limits(models, points),
-    "channel": lambda models, points, mapper: channel.means(models),
-    "packing": lambda models, points, mapper: channel.packing(channel.MOST_BITS, channel.TRIALS),
-    "dark": lambda models, points, mapper: [
+def dark(models: Models) -> list[dict[str, Any]]:
+    """How much of p(z) has no use."""
+    return [
         {"dataset": dataset, "model": model.title, "share": pictures.dark_share(model, PLANE[dataset])}
-        for name in ("typical", "iwae")
-        for dataset, model in models[name].items()
-    ],
-    "errata": lambda models, points, mapper: [
-        {"place": erratum.place, "claim": erratum.claim, "computed": erratum.computed}
-        for erratum in errata.errata(min(points, errata.POINTS_CODED))
-    ],
+        for of_data in models.values()
+        for dataset, model in of_data.items()
+    ]
+
+
+def computed(points: int) -> list[dict[str, Any]]:
+    """The errata."""
+    all_of_them = errata.errata(min(points, errata.POINTS_CODED))
+    return [{"place": erratum.place, "claim": erratum.claim, "computed": erratum.computed} for erratum in all_of_them]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of the results, beside the rows: work(models, points to code, map) -> rows. It looks into models of these entries."""
+
+    work: Callable[[Models, int, Mapper], list[dict[str, Any]]]
+    models: tuple[str, ...] = ()
+
+
+PARTS = {
+    "entropies": Part(lambda models, points, mapper: [entropies(data, points) for data in PLANE.values()]),
+    "mixtures": Part(lambda models, points, mapper: mixture.fits(points, mixture.EM_STEPS)),
+    "averages": Part(lambda models, points, mapper: jensen.averages(DRAWS, min(points, JENSEN_POINTS))),
+    "accuracy": Part(accuracy, ("typical",)),
+    "two_optima": Part(lambda models, points, mapper: experiments.two_optima(EPSILONS, min(points, experiments.OPTIMA_POINTS))),
+    "gradients": Part(lambda models, points, mapper: experiments.gradients(FACTORS)),
+    "limits": Part(lambda models, points, mapper: limits(models, points), ("typical", "iwae")),
+    "channel": Part(lambda models, points, mapper: channel.means(models), ("typical", "iwae", "beta")),
+    "packing": Part(lambda models, points, mapper: channel.packing(channel.MOST_BITS, channel.TRIALS)),
+    "dark": Part(lambda models, points, mapper: dark(models), ("typical", "iwae")),
+    "errata": Part(lambda models, points, mapper: computed(points)),
 }
-"""Parts of the results beside the rows, by name: from trained models, the number of points to code, and a map."""
 
 
 def compute(results: Results, share: float, points: int, processes: int, path: Path, weights: Path) -> None:
     """Fill in all of `results`, and save them after each model. Rows that are there are kept."""
     about = machine.about()
     results |= about
+    origin = {"commit": about["commit"], "processor": about["machine"]["processor"]}
     results["rows"] = [row for row in results["rows"] if current(row, share, points)]
     with multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
         for own in (True, False):  # the second need weights of the first
@@ -210,16 +235,16 @@ def compute(results: Results, share: float, points: int, processes: int, path: P
             for rows in pool.imap_unordered(rows_of, tasks):
                 replaced = {(row["entry"], row["dataset"]) for row in rows}
                 results["rows"] = [row for row in results["rows"] if (row["entry"], row["dataset"]) not in replaced]
-                results["rows"] += [{**row, "commit": about["commit"]} for row in rows]
+                results["rows"] += [{**row, **origin} for row in rows]
                 save(results, path)
                 for row in rows:
                     lengths = f"-ELBO {row['neg_elbo_bits']:7.3f}, coded {row['code_length_bits']:7.3f}"
                     click.echo(f"{row['dataset']:13s} {row['model']:45s} {lengths}", err=True)
         if not any(row["entry"] == "mixture" for row in results["rows"]):
-            results["rows"].append({**mixture_row(points), "commit": about["commit"]})
+            results["rows"].append({**mixture_row(points), **origin})
         models = kept(weights)
-        for name, work in EXPERIMENTS.items():
-            results[name] = work(models, points, pool.map)
+        for name, part in PARTS.items():
+            results[name] = part.work({entry: models[entry] for entry in part.models}, points, pool.map)
     save(results, path)
 
 

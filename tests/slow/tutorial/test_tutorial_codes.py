@@ -154,56 +154,54 @@ def test_latents_are_drawn_from_clean_bits(monkeypatch: pytest.MonkeyPatch) -> N
         def likelihood(self, z: Tensor) -> Conditional:
             return lambda before: Normal(torch.zeros_like(z[..., 0]), torch.tensor(0.3))
 
-    found, x = Narrow(), points(GAUSSIANS, 2000)
-    expected = measuring.neg_elbo(found, POINTS.middles(POINTS.cells(x))).mean().item()
-    clean = code(x, point_codec(found))
+    vae, x = Narrow(), points(GAUSSIANS, 1000)
+    expected = measuring.neg_elbo(vae, POINTS.middles(POINTS.cells(x))).mean().item()
+    clean = code(x, point_codec(vae))
     assert clean.decoded_equal
     assert clean.bits == pytest.approx(expected, abs=5 * clean.error)
     monkeypatch.setattr(coding, "dithered", lambda codec, key: codec)
-    assert abs(code(x, point_codec(found)).bits - expected) > 20 * clean.error
+    assert abs(code(x, point_codec(vae)).bits - expected) > 10 * clean.error
 
 
 # Rows: what they say of themselves, and what is coded
 
 
-def claimed(found: LatentModel, way: Code, cells: np.ndarray) -> np.ndarray:
+def claimed(vae: LatentModel, way: Code, cells: np.ndarray) -> np.ndarray:
     """The bits of each point less the grid's, by the log probabilities of the very latents that bits-back will draw."""
     x = POINTS.middles(cells)
-    if isinstance(found, TwoPart):
-        return (-BITS * found.bound(x, 1)).numpy()
-    batch, q, drawn = primed(len(x)), vector(way.latents, found.posterior(x), found.latents, cells), []
+    if isinstance(vae, TwoPart):
+        return (-BITS * vae.bound(x, 1)).numpy()
+    batch, q, drawn = primed(len(x)), vector(way.latents, vae.posterior(x), vae.latents, cells), []
     for _ in range(way.particles):
         batch, latent = q.pop(batch)
         drawn.append(way.latents.middles(latent))
     z = torch.stack(drawn)
-    weights = log_prob(found.likelihood(z), x) + log_prob(found.prior(), z) - log_prob(found.posterior(x), z)
+    weights = log_prob(vae.likelihood(z), x) + log_prob(vae.prior(), z) - log_prob(vae.posterior(x), z)
     return (-BITS * (torch.logsumexp(weights, 0) - math.log(way.particles))).numpy()
 
 
-@pytest.mark.parametrize(("precision", "rounding"), [(24, 0.0), (coding.PRECISION, 0.005)])
 @pytest.mark.parametrize(("entry", "way"), ROWS)
-def test_a_row_takes_the_bits_that_it_claims(
-    entry: Entry, way: Code, precision: int, rounding: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_row_takes_the_bits_that_it_claims(entry: Entry, way: Code, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With freqs of 24 bits, as the rounding of heads hides less then; those of the page are tested on the first row."""
+    precision = coding.PRECISION if entry.name == "typical" else 24
     for module in (coding, deterministic):
         monkeypatch.setattr(module, "PRECISION", precision)
-    found = trained(entry)
-    if isinstance(found, objectives.Wasserstein):  # whose narrow normals are not where the points are yet: a cell that is
-        found.raw.data.zero_()  # 7 standard deviations away takes less than it claims, as no freq is below 2**-24
-    found = way.of(found) if way.of else found
+    vae = trained(entry)
+    if isinstance(vae, objectives.Wasserstein):  # whose narrow normals are not where the points are yet: a cell that is
+        vae.raw.data.zero_()  # 7 standard deviations away takes less than it claims, as no freq is below 2**-24
+    vae = way.read(vae) if way.read else vae
     x = points(GAUSSIANS, 15 if way.particles < 10 else 5)
     times = max(1, CODED_DRAWS // way.particles)
-    row = measure(found, GAUSSIANS, x, particles=way.particles, latents=way.latents)
+    row = measure(vae, GAUSSIANS, x, particles=way.particles, latents=way.latents)
     assert row.decoded_equal
     assert row.points == len(x)
-    assert (row.dataset, row.model, row.particles) == ("8gaussians", found.title, way.particles)
+    assert (row.dataset, row.model, row.particles) == ("8gaussians", vae.title, way.particles)
     figures = [value for value in row.json().values() if isinstance(value, float | int)]
     assert np.isfinite(figures).all()
     with default(torch.float64), torch.no_grad():
-        found = found.double().eval()
-        lengths = claimed(found, way, np.tile(POINTS.cells(x), (times, 1)))
-    tolerance = 0.05 if isinstance(found, priors.ResampledPrior) else 0.01  # its density is constant in cells
-    tolerance += rounding * (way.particles - 1)  # few points, many symbols each: the rounding of heads
+        vae = vae.double().eval()
+        lengths = claimed(vae, way, np.tile(POINTS.cells(x), (times, 1)))
+    tolerance = 0.05 if isinstance(vae, priors.ResampledPrior) else 0.01  # its density is constant in cells
     assert row.code_length_bits == pytest.approx(np.mean(lengths), abs=tolerance)
     if way.particles == 1:  # by other latents
         assert row.coded_bound_bits == pytest.approx(row.neg_elbo_bits, abs=4 * row.neg_elbo_error)
@@ -222,12 +220,12 @@ def test_rows_have_names_of_their_own() -> None:
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_weights_are_all_that_a_trained_model_is(entry: Entry) -> None:
     """The page is redrawn from them."""
-    found, again = trained(entry, 2).eval(), entry.make().eval()
-    again.load_state_dict(found.state_dict())
+    vae, again = trained(entry, 2).eval(), entry.make().eval()
+    again.load_state_dict(vae.state_dict())
     x = torch.from_numpy(points(GAUSSIANS, 20)).float()
     with torch.no_grad():
         torch.manual_seed(1)
-        expected = found.bound(x, 2)
+        expected = vae.bound(x, 2)
         torch.manual_seed(1)
         assert torch.equal(again.bound(x, 2), expected)
 
@@ -235,18 +233,18 @@ def test_weights_are_all_that_a_trained_model_is(entry: Entry) -> None:
 @pytest.mark.usefixtures("in_float64")
 def test_two_part_codes_take_what_the_code_and_the_point_take() -> None:
     with default(torch.float32), torch.enable_grad():
-        found = trained(Entry("vq", VectorQuantised)).double()
-    assert isinstance(found, TwoPart)
-    codec, batch = found.codec(), primed(20, words=8)
+        vae = trained(Entry("vq", VectorQuantised)).double()
+    assert isinstance(vae, TwoPart)
+    codec, batch = vae.codec(), primed(20, words=8)
     cells = POINTS.cells(points(GAUSSIANS, 20))
     x = POINTS.middles(cells)
     before = sizes(batch)
     codec.push(batch, cells)
     assert all(message.lowest == 8 for message in batch.messages)  # nothing to get back
     grid = 2 * math.log2(1 / POINTS.step)
-    assert sizes(batch) - before - grid == pytest.approx((-BITS * found.bound(x, 1)).numpy(), abs=0.01)
-    assert torch.all(found.bound(x, 2) >= found.bound(x, 1))  # the sum over all codes
-    assert found.log_prior.exp().sum().item() == pytest.approx(1)
+    assert sizes(batch) - before - grid == pytest.approx((-BITS * vae.bound(x, 1)).numpy(), abs=0.01)
+    assert torch.all(vae.bound(x, 2) >= vae.bound(x, 1))  # the sum over all codes
+    assert vae.log_prior.exp().sum().item() == pytest.approx(1)
     assert codec.pop(batch)[1].tolist() == cells.tolist()
     assert batch.messages == primed(20, words=8).messages
 
@@ -285,8 +283,8 @@ def standard(before: Tensor) -> Normal:
 def test_nll_is_known_as_well_as_it_says() -> None:
     """Of a model whose codes are few it is exact; of others, importance sampling has an error."""
     assert nll(trained(Entry("vq", VectorQuantised), 5).eval(), GAUSSIANS)[1] == 0
-    found = trained(ENTRIES[0]).eval()
-    (first, error), (second, _) = nll(found, GAUSSIANS), nll(found, GAUSSIANS)
+    vae = trained(ENTRIES[0]).eval()
+    (first, error), (second, _) = nll(vae, GAUSSIANS), nll(vae, GAUSSIANS)
     assert 0 < error < 0.5
     assert first == pytest.approx(second, abs=5 * error)
     assert first != second

@@ -62,18 +62,18 @@ def test_errata_are_what_they_say(computed: dict[str, Erratum]) -> None:
 
 
 def test_code_length_flattens_where_the_grid_is_fine() -> None:
-    found = trained(ENTRIES[0], 200)
+    vae = trained(ENTRIES[0], 200)
     x = points(GAUSSIANS, 30)
-    rows = accuracy(found, GAUSSIANS, x, (0, 8, 12, 14))
+    rows = accuracy(vae, GAUSSIANS, x, (0, 8, 12, 14))
     assert [row["n"] for row in rows] == [0, 8, 12, 14]
     assert len({row["neg_elbo_bits"] for row in rows}) == 1
     by_n = {row["n"]: row["code_length_bits"] for row in rows}
     assert by_n[0] > by_n[14] + 2  # a cell as large as the square shows nothing of 8 clusters
     assert by_n[8] == pytest.approx(by_n[14], abs=0.2)  # 30 points, and other latents
-    assert by_n[12] == measure(found, GAUSSIANS, x).code_length_bits
+    assert by_n[12] == measure(vae, GAUSSIANS, x).code_length_bits
     assert by_n[14] == pytest.approx(rows[0]["neg_elbo_bits"], abs=0.6)  # 30 points, and other latents
     assert all(row["dataset"] == "8gaussians" for row in rows)
-    assert next(found.parameters()).dtype == torch.float32  # left as it was
+    assert next(vae.parameters()).dtype == torch.float32  # left as it was
 
 
 def test_two_optima_have_one_code_length() -> None:
@@ -162,26 +162,26 @@ def test_so_many_words_are_heard_apart_and_no_more() -> None:
 
 def test_the_cost_of_latents_is_their_capacity_where_they_match_the_prior() -> None:
     """KL = R + (sigma^2 + m^2 - 1) / (2 ln 2) for each latent."""
-    found, x = trained(ENTRIES[0]), torch.from_numpy(points(GAUSSIANS, 50)).float()
-    cost, capacity, distortion = channel.channel(found, x)
+    vae, x = trained(ENTRIES[0]), torch.from_numpy(points(GAUSSIANS, 50)).float()
+    cost, capacity, distortion = channel.channel(vae, x)
     with torch.no_grad():
-        mean, raw = found.encoder(x).chunk(2, -1)
+        mean, raw = vae.encoder(x).chunk(2, -1)
         excess = (model.std(raw).square() + mean.square() - 1).sum(-1) * BITS / 2
     assert (cost - capacity).tolist() == pytest.approx(excess.tolist(), abs=1e-4)
     assert torch.isfinite(distortion).all()
-    [row] = channel.means({"typical": {"8gaussians": found}})
+    [row] = channel.means({"typical": {"8gaussians": vae}})
     assert row["words"] == pytest.approx(2 ** row["capacity_bits"])
 
 
 def test_the_best_single_normal() -> None:
     for data in PLANE.values():
-        middles = midpoints(0.75, 384)  # of which edges of the checkerboard are a part
+        middles = midpoints(0.75, 192)  # of which edges of the checkerboard are a part
         p = data.density(middles, middles)
         x = np.stack(np.meshgrid(middles, middles, indexing="ij"), -1)
-        covariance = np.cov(points(data, 100_000).T)
+        covariance = np.cov(points(data, 40_000).T)
         log2_normal = -0.5 * (np.einsum("...i,ij,...j", x, np.linalg.inv(covariance), x) * BITS)
         log2_normal -= 0.5 * np.log2((2 * math.pi) ** 2 * np.linalg.det(covariance))
-        assert data.gaussian_bits() == pytest.approx(-(p * log2_normal).sum() / p.sum(), abs=0.01)
+        assert data.gaussian_bits() == pytest.approx(-(p * log2_normal).sum() / p.sum(), abs=0.02)
 
 
 def test_blur_is_the_share_of_the_variance_that_is_left_to_noise() -> None:

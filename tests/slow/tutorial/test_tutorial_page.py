@@ -3,6 +3,8 @@
 import json
 import multiprocessing.dummy
 import re
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,20 +17,26 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from benchmarks.tutorial import (
-    channel,
+    appendix,
     mixture,
     page,
     pictures,
     table,
-    training,
 )
 from benchmarks.tutorial.__main__ import HERE, RESULTS, main
+from benchmarks.tutorial.chapters import CHAPTERS, Chapter
+from benchmarks.tutorial.chapters.models import used
 from benchmarks.tutorial.data import CHECKERBOARD, GAUSSIANS, PLANE
 from benchmarks.tutorial.model import Conditional, LatentModel
+from benchmarks.tutorial.published import PUBLISHED
 from benchmarks.tutorial.rows import ENTRIES
 from tests.tutorial import points
 
-FIGURES = ("density", "latent_space", "noisy_channel", "accuracy", "two_optima", "particles")
+NOTEBOOKS = [page.notebook_name(place, chapter) for place, chapter in enumerate(CHAPTERS, 1)]
+
+
+def figures_of(some: list[Chapter]) -> list[str]:
+    return [f"{figure.name}.png" for chapter in some for figure in chapter.figures]
 
 
 # Figures as numbers, the command and the page
@@ -80,36 +88,31 @@ def test_a_small_run_does_not_replace_the_full_results(tmp_path: Path) -> None:
         assert "--out and --page" in result.output
 
 
-def test_a_small_run_has_everything_and_is_redrawn_from_what_it_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_run_has_everything_and_is_redrawn_from_what_it_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smaller: None
+) -> None:
     threads = SimpleNamespace(get_context=lambda method: multiprocessing.dummy)  # which see what is patched here
     monkeypatch.setattr(table, "multiprocessing", threads)
-    monkeypatch.setattr(training, "POOL", 1 << 12)
-    names = ("typical", "mse", "iwae", "particles", "beta", "vq", "latents-1")
-    monkeypatch.setattr(table, "ENTRIES", tuple(entry for entry in ENTRIES if entry.name in names))
-    small = {
-        table: {"ACCURACIES": (3, 6), "EPSILONS": (1.0, 0.1), "DRAWS": (1, 2), "LIMIT_PARTICLES": 5},
-        mixture: {"TRAINING_POINTS": 200, "EM_STEPS": 2},
-        channel: {"POINTS": 20, "TRIALS": 100, "MOST_BITS": 4},
-        pictures: {"DENSITY_CELLS": 16, "DENSITY_PARTICLES": 2, "LATENT_CELLS": 16, "CHANNEL_POINTS": 20},
-    }
-    for module, sizes in small.items():
-        for name, size in sizes.items():
-            monkeypatch.setattr(module, name, size)
+    monkeypatch.setattr(table, "PLANE", {"8gaussians": GAUSSIANS})
+    entries = [replace(entry, datasets=("8gaussians",)) for entry in ENTRIES]
+    monkeypatch.setattr(table, "ENTRIES", entries)
+    drawn = [chapter for chapter in CHAPTERS if chapter.name in ("priors", "particles", "channel")]
+    monkeypatch.setattr(page, "draw", partial(page.draw, chapters=drawn))
     results, folder = tmp_path / "t.json", tmp_path / "page"
     options = ["--out", str(results), "--page", str(folder), "--processes", "1"]
-    first = click.testing.CliRunner().invoke(main, [*options, "--share", "0.0005", "--points", "20"])
+    first = click.testing.CliRunner().invoke(main, [*options, "--share", "0.0002", "--points", "20"])
     assert first.exit_code == 0, first.output
     rows = json.loads(results.read_text())["rows"]
-    assert len(rows) == len(PLANE) * (1 + 2 + 4 + 6 + 1 + 1) + 1 + 1
+    assert len(rows) == sum(len(entry.codes) * len(entry.datasets) for entry in entries) + 1
     assert all(row["decoded_equal"] and row["points"] in (2, 20) for row in rows)
-    written = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    assert sorted(written) == sorted(["README.md", *(f"{name}.png" for name in FIGURES)])
-    again = click.testing.CliRunner().invoke(main, [*options, "--share", "0.0005", "--points", "20"])
-    assert again.exit_code == 0, again.output
-    assert again.output == ""  # nothing was trained anew
+    written = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".safetensors"}
+    assert sorted(written) == sorted(["README.md", "TABLES.md", *figures_of(drawn), *NOTEBOOKS])
+    for entry in entries:  # nothing would be trained anew
+        assert all(table.done({"rows": rows}, entry, dataset, folder / "weights") for dataset in entry.datasets)
+    assert all(table.current(row, 0.0002, 20) and not table.current(row, 0.0002, 30) for row in rows)
     redrawn = click.testing.CliRunner().invoke(main, [*options, "--redraw"])
     assert redrawn.exit_code == 0, redrawn.output
-    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == written
+    assert written == {path.name: path.read_bytes() for path in folder.rglob("*") if path.name in written}
 
 
 def test_nothing_is_redrawn_from_no_results(tmp_path: Path) -> None:
@@ -124,29 +127,72 @@ def test_nothing_is_redrawn_from_no_results(tmp_path: Path) -> None:
 
 def test_the_page_is_that_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # of the sizes that the page speaks of
-    page.write(json.loads(RESULTS.read_text()), tmp_path)
-    assert (tmp_path / "README.md").read_text() == (HERE / "README.md").read_text()
-    links = re.findall(r"\]\(([^):]+)\)", (HERE / "README.md").read_text())
-    assert len(links) > 20
-    assert [link for link in links if not (HERE / link).exists()] == []
+    results = json.loads(RESULTS.read_text())
+    page.write(results, tmp_path)
+    appendix.write(results, tmp_path)
+    for name in ("README.md", "TABLES.md"):
+        text = (tmp_path / name).read_text()
+        assert text == (HERE / name).read_text()
+        assert [link for link in re.findall(r"\]\(([^):#]+)\)", text) if not (HERE / link).exists()] == []
+    headings = re.findall(r"^## (.*)$", (tmp_path / "README.md").read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", (tmp_path / "README.md").read_text())) <= anchors
 
 
 def test_committed_rows_are_what_the_page_claims() -> None:
     """Every point came back, and code lengths are the bounds as coded, but for what draws of z leave open."""
     rows = json.loads(RESULTS.read_text())["rows"]
     there = {(row["entry"], row["dataset"]) for row in rows}
-    assert there <= {*((entry.name, dataset) for entry in ENTRIES for dataset in entry.datasets), ("mixture", mixture.NAME)}
+    assert there == {*((entry.name, dataset) for entry in ENTRIES for dataset in entry.datasets), ("mixture", mixture.NAME)}
     assert all(row["decoded_equal"] and table.current(row, 1.0, table.POINTS) for row in rows)
     for row in rows:
         off = abs(row["code_length_bits"] - row["coded_bound_bits"])
-        assert off <= max(page.CLOSE * max(1, abs(row["code_length_bits"])), page.SURE * row["beyond_error"]), row
+        assert off <= max(appendix.CLOSE * max(1, abs(row["code_length_bits"])), appendix.SURE * row["beyond_error"]), row
     for dataset in PLANE:
         lengths = {row["particles"]: row["code_length_bits"] for row in rows if (row["entry"], row["dataset"]) == ("iwae", dataset)}
         assert list(lengths) == [1, 2, 5, 10]
         assert lengths[1] > lengths[2] > lengths[5] > lengths[10]
 
 
-@pytest.mark.parametrize("published", page.PUBLISHED, ids=lambda row: f"{row['model']}-{row['dataset']}")
+def test_committed_rows_bear_out_the_texts() -> None:
+    """What chapters say in words of more than one row."""
+    results = json.loads(RESULTS.read_text())
+    gaussian = {row["dataset"]: row["gaussian_bits"] for row in results["entropies"]}
+
+    def rows(name: str, dataset: str) -> list[dict[str, Any]]:
+        return [row for row in results["rows"] if (row["entry"], row["dataset"]) == (name, dataset)]
+
+    for dataset in PLANE:
+        [typical], [short], [full], [chain] = (
+            rows(name, dataset) for name in ("typical", "typical-short", "full-covariance", "iaf")
+        )
+        assert typical["code_length_bits"] < short["code_length_bits"]
+        assert typical["nll_bits"] < typical["neg_elbo_bits"] and short["nll_bits"] < short["neg_elbo_bits"]
+        assert max(full["nll_bits"], chain["nll_bits"]) < short["nll_bits"]
+        plain, read = rows("mse", dataset)
+        assert plain["code_length_bits"] - gaussian[dataset] > 1.4
+        [beta] = rows("beta", dataset)
+        for row in (read, beta):
+            assert abs(row["code_length_bits"] - gaussian[dataset]) < 0.05
+            assert row["code_length_bits"] > rows("log-mse", dataset)[0]["code_length_bits"] + 1
+        alone, *more = rows("particles", dataset)
+        assert alone["code_length_bits"] > more[-1]["code_length_bits"]
+        assert all(row["iwae_bits"] < alone["neg_elbo_bits"] for row in more)
+        one, *_, ten = rows("iwae", dataset)
+        assert one["code_length_bits"] > 0 > ten["code_length_bits"]
+        assert ten["code_length_bits"] < typical["code_length_bits"]
+        off = [row["neg_elbo_bits"] - row["flow_bits"] for row in rows("flow", dataset)]
+        assert off == sorted(off, reverse=True) and off[-1] < 0.01
+        [vq], [autoencoder] = rows("vq", dataset), rows("autoencoder", dataset)
+        assert autoencoder["neg_elbo_bits"] - autoencoder["iwae_bits"] > vq["neg_elbo_bits"] - vq["iwae_bits"] > 0.5
+        assert abs(typical["plain_bits"] - typical["neg_elbo_bits"]) < 0.01 < beta["plain_bits"] - beta["neg_elbo_bits"]
+    one, two, four = (rows(f"latents-{count}", "8gaussians")[0] for count in (1, 2, 4))
+    assert [used(row) for row in (one, two, four)] == [1, 2, 2]
+    assert one["blur"] > 2 * two["blur"]
+    assert one["code_length_bits"] > two["code_length_bits"] + 0.1
+
+
+@pytest.mark.parametrize("published", PUBLISHED, ids=lambda row: f"{row['model']}-{row['dataset']}")
 def test_committed_rows_are_as_good_as_published(published: dict[str, Any]) -> None:
     entry, particles = {"VAE": ("typical", 1), "IWAE": ("iwae", 10)}[published["model"]]
     rows = json.loads(RESULTS.read_text())["rows"]
