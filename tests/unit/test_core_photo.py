@@ -1,0 +1,230 @@
+"""The core: the photo model's pixels against plain Python; what it refuses; any bytes as messages."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bbans._core import photo
+from bbans._core.tables import core_tables
+from bbans.ans import HEAD_MIN, Message
+from bbans.errors import CorruptDataError
+from bbans.models.photo.adaptive import EARLIER, adaptive_tables
+from bbans.tables import exp_table, inverse_scales, logistic_table
+from tests.core import MESSAGES, Array, State, assert_equal, refuses_other_arrays, state
+from tests.reference import photo as slow_photo
+
+TABLES = logistic_table(), exp_table(), inverse_scales(), *adaptive_tables()
+CORE_TABLES = core_tables(*adaptive_tables())
+K_AND_COLOURS = [(3, 3), (1, 3), (2, 1), (3, 1), (5, 3)]
+
+
+class Strip(NamedTuple):
+    """What is known of a phase, in the order in which `photo.phase` takes it."""
+
+    references: Array
+    params: Array
+    colours: int
+    near: Array
+    earlier: Array
+    top: int
+    places: Array
+    adaptive: bool
+
+
+def some_strip(
+    rng: np.random.Generator, height: int, width: int, k: int, colours: int, phase: int, adaptive: bool, wild: bool = False
+) -> tuple[Strip, Array]:
+    """A strip and pixels: like those of pictures, or with everything at the ends of its range."""
+    whole, top = height + 3, int(rng.integers(0, 4))
+    base = rng.integers(60, 190, (height, width, 1))
+    pixels = np.clip(base + rng.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
+    references = 4 * base + rng.integers(-20, 20, (height, width, 3))
+    limits = (30, 300, (30, 95), 128)
+    near, residual = 100, 500
+    if wild:
+        pixels = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+        references, limits = rng.integers(0, 1021, (height, width, 3)), (16383, 32767, (0, 127), 128)
+        near, residual = 1020, 1536
+    if colours == 1:
+        pixels[...] = pixels[..., 1:2]
+    logits, means, scales, slopes = limits
+    ranges = (-logits, logits), (-means, means), scales, (-slopes, slopes)
+    params = np.concatenate([rng.integers(low, high + 1, (height, width, 3 * k)) for low, high in ranges], axis=2)
+    return Strip(
+        references.astype(np.int16),
+        params.astype(np.int16),
+        colours,
+        rng.integers(-near, near + 1, (0 if phase == 0 else 2, height, width, 3)).astype(np.int16),
+        rng.integers(-residual, residual + 1, (phase, whole + 2, width + 2, 3)).astype(np.int16),
+        top,
+        np.array(EARLIER[phase] if adaptive else (), np.int64).reshape(-1, 3),
+        adaptive,
+    ), pixels
+
+
+def check_strip(strip: Strip, pixels: Array) -> None:
+    rng = np.random.default_rng(1)
+    count = pixels.shape[0] * pixels.shape[1] * strip.colours
+    before = state(rng, 1, 9, count)
+    phase = photo.phase(*strip)
+    theirs = (
+        strip.references,
+        strip.near,
+        strip.params,
+        strip.colours,
+        strip.earlier,
+        strip.top,
+        strip.places,
+        strip.adaptive,
+        TABLES,
+    )
+    ours, words = before.copy(), before.words.copy()
+    size = photo.push_pixels(*ours, pixels, phase, CORE_TABLES)
+    head, expected = slow_photo.push_pixels(before.heads[0], words, 9, pixels.copy(), *theirs)
+    assert_equal(ours, size, State(np.array([head]), words, 0), expected)
+    popped, tail = np.zeros_like(pixels), ours.words[:size].copy()
+    assert_equal(ours, photo.pop_pixels(ours.heads, tail, size, popped, phase, CORE_TABLES), before, 9)
+    assert np.array_equal(popped, pixels)
+    any_message = state(rng, 1, count)
+    ours, same = any_message.copy(), np.zeros_like(pixels)
+    size = photo.pop_pixels(*ours, popped, phase, CORE_TABLES)
+    head, expected = slow_photo.pop_pixels(any_message.heads[0], any_message.words, any_message.size, same, *theirs)
+    assert_equal(ours, size, State(np.array([head]), any_message.words, 0), expected)
+    assert np.array_equal(popped, same)
+    residuals = photo.residuals(pixels, phase, CORE_TABLES)
+    assert residuals.dtype == np.int16
+    assert np.array_equal(residuals, slow_photo.residuals(pixels, strip.references, strip.params, strip.colours, TABLES))
+
+
+@pytest.mark.parametrize("wild", [False, True], ids=["like pictures", "wild"])
+@pytest.mark.parametrize("adaptive", [False, True], ids=["plain", "adaptive"])
+@pytest.mark.parametrize("phase", [0, 1, 2])
+@pytest.mark.parametrize(("k", "colours"), K_AND_COLOURS)
+def test_pixels(k: int, colours: int, phase: int, adaptive: bool, wild: bool) -> None:
+    rng = np.random.default_rng(k)
+    for height, width in ((3, 4), (1, 3), (3, 1)):
+        check_strip(*some_strip(rng, height, width, k, colours, phase, adaptive, wild))
+
+
+@pytest.mark.parametrize("wild", [False, True], ids=["like pictures", "wild"])
+def test_pixels_once_something_is_learned(wild: bool) -> None:
+    check_strip(*some_strip(np.random.default_rng(5), 14, 20, 3, 3, 2, True, wild))
+
+
+def test_more_components_than_any_model_has() -> None:
+    check_strip(*some_strip(np.random.default_rng(5), 2, 2, 8, 3, 1, True))
+    strip, pixels = some_strip(np.random.default_rng(5), 2, 2, 9, 3, 1, True)
+    with pytest.raises(ValueError):
+        photo.residuals(pixels, photo.phase(*strip), CORE_TABLES)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_strips_that_do_not_fit(adaptive: bool) -> None:
+    strip, pixels = some_strip(np.random.default_rng(3), 4, 5, 2, 3, 2, True)
+    strip = strip._replace(adaptive=adaptive)
+    message = state(np.random.default_rng(0), 1, 60, 60)
+
+    def code(**changes: Any) -> None:
+        phase = photo.phase(*strip._replace(**changes))
+        photo.residuals(pixels, phase, CORE_TABLES)
+        photo.push_pixels(*message.copy(), pixels.copy(), phase, CORE_TABLES)
+        photo.pop_pixels(*message.copy(), pixels.copy(), phase, CORE_TABLES)
+
+    code()
+    wrong: list[dict[str, Any]] = [
+        {"references": strip.references[:3]},
+        {"references": strip.references[..., :2].copy()},
+        {"references": strip.references[:0], "params": strip.params[:0], "near": strip.near[:, :0].copy()},
+        {"params": strip.params[..., :-1].copy()},
+        {"params": strip.params[:, :-1].copy()},
+        {"params": strip.params[..., :0].copy()},
+        {"near": strip.near[:, :-1].copy()},
+        {"near": np.concatenate([strip.near] * 2)},
+        {"earlier": strip.earlier[..., :2].copy()},
+        {"earlier": strip.earlier[0]},
+        {"places": strip.places[:, :2].copy()},
+        {"colours": 2},
+        {"colours": 0},
+    ]
+    if adaptive:  # else nothing is looked up
+        wrong += [
+            {"earlier": strip.earlier[:1]},
+            {"earlier": strip.earlier[:, :5].copy()},
+            {"earlier": strip.earlier[:, :, :-2].copy()},
+            {"top": -1 - strip.top},
+            {"top": 5},
+            {"top": 1 << 40},
+            {"places": strip.places[:5]},
+            {"places": np.concatenate([strip.places, strip.places[:1]])},
+            *({"places": strip.places + np.array(move)} for move in ([1, 0, 0], [-1, 0, 0], [0, 9, 0], [0, 0, 2], [0, 0, -1])),
+        ]
+    for changes in wrong:
+        with pytest.raises(ValueError):
+            code(**changes)
+    for name in ("references", "params", "near", "earlier", "places"):
+        array = getattr(strip, name)
+        for other in (array.astype(np.int32), array.astype(array.dtype.newbyteorder()), np.repeat(array, 2, -1)[..., ::2]):
+            with pytest.raises(TypeError):
+                code(**{name: other})
+
+
+def test_pixels_that_do_not_fit() -> None:
+    strip, pixels = some_strip(np.random.default_rng(3), 4, 5, 2, 3, 2, True)
+    phase, message = photo.phase(*strip), state(np.random.default_rng(0), 1, 60, 60)
+    for function in (photo.push_pixels, photo.pop_pixels):
+        refuses_other_arrays(function, (*message.copy(), pixels.copy(), phase, CORE_TABLES))
+        for heads in (message.heads[:0], np.repeat(message.heads, 2)):
+            with pytest.raises(ValueError, match="one lane"):
+                function(heads, message.words, 60, pixels.copy(), phase, CORE_TABLES)
+        for size in (-1, 121):
+            with pytest.raises(ValueError):
+                function(message.heads, message.words, size, pixels.copy(), phase, CORE_TABLES)
+        with pytest.raises(ValueError):
+            function(*message.copy(), pixels.copy(), phase, core_tables())
+    for wrong in (pixels[:3], pixels[:, :4].copy(), pixels[..., :2].copy()):
+        with pytest.raises(ValueError):
+            photo.residuals(wrong, phase, CORE_TABLES)
+    refuses_other_arrays(photo.residuals, (pixels, phase, CORE_TABLES))
+    with pytest.raises(ValueError):
+        photo.residuals(pixels, phase, core_tables())
+    with pytest.raises(ValueError, match="room"):
+        photo.push_pixels(message.heads, message.words, 61, pixels, phase, CORE_TABLES)
+
+
+def test_pixels_of_a_message_that_runs_dry() -> None:
+    strip, pixels = some_strip(np.random.default_rng(3), 4, 5, 2, 3, 2, True, wild=True)
+    phase = photo.phase(*strip)
+    head, words = np.array([HEAD_MIN], np.uint64), np.zeros(60, np.uint32)
+    size = photo.push_pixels(head, words, 0, pixels, phase, CORE_TABLES)
+    assert size > 5
+    for start in range(1, size):  # without the words at the bottom, which come last
+        with pytest.raises(CorruptDataError, match="ran dry"):
+            photo.pop_pixels(head.copy(), words[start:size].copy(), size - start, np.zeros_like(pixels), phase, CORE_TABLES)
+
+
+@cache
+def small_strip(adaptive: bool, colours: int) -> tuple[photo.Phase, Array]:
+    strip, pixels = some_strip(np.random.default_rng(4), 3, 4, 2, colours, 2, adaptive, wild=True)
+    return photo.phase(*strip), pixels
+
+
+@given(MESSAGES, st.booleans(), st.sampled_from([1, 3]))
+@settings(max_examples=200)
+def test_any_bytes_as_pixels(data: bytes, adaptive: bool, colours: int) -> None:
+    phase, known = small_strip(adaptive, colours)
+    pixels = np.zeros_like(known)
+    try:
+        message = Message.from_bytes(data)
+        before = message.copy()
+        message.resize(photo.pop_pixels(message.head, message.words, message.size, pixels, phase, CORE_TABLES))
+    except CorruptDataError:
+        return
+    message.reserve(pixels.size)
+    message.resize(photo.push_pixels(message.head, message.words, message.size, pixels, phase, CORE_TABLES))
+    assert message == before
