@@ -18,7 +18,7 @@ from bbans.exact.runtime import cores
 
 from .rows import Cost, Stamp
 
-PACKAGES = ("bbans", "numpy", "numba", "torch", "pillow", "imagecodecs", "craystack")
+PACKAGES = ("bbans", "numpy", "torch", "pillow", "imagecodecs", "craystack")
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ("benchmarks/results", "README.md")
 """What measuring changes itself: a tree that differs in nothing else is not dirty."""

@@ -147,7 +147,7 @@ def _raise_signalled(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _send_again(lost: sys.UnraisableHookArgs) -> None:
-    """What Python calls for an exception in a callback from C, as numba's have them: it goes no further from there."""
+    """What Python calls for an exception in a callback from C, as torch has them: it goes no further from there."""
     if isinstance(lost.exc_value, Signalled):
         number = lost.exc_value.number
         signal.signal(number, _raise_signalled)

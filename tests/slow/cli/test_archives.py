@@ -320,10 +320,7 @@ def test_a_folder_that_comes_in_between(tmp_path: Path) -> None:
 
 def test_as_a_process_without_torch(array: Path) -> None:
     """Stored arrays need no networks, there or back."""
-    script = (
-        "import sys; from vaezip_cli import main; code = main.run(sys.argv[1:]); "
-        "print('torch' in sys.modules or 'numba' in sys.modules, code)"
-    )
+    script = "import sys; from vaezip_cli import main; code = main.run(sys.argv[1:]); print('torch' in sys.modules, code)"
     for arguments in (
         ["pack", "-q", "--mode", "stored", str(array)],
         ["unpack", "-q", "-f", "digits.npy.vaeza"],
