@@ -44,16 +44,12 @@ LOG_BITS = 16  # logarithms of freqs are in 2**-16 bit
 MAX_SYMBOLS = 1 << 16  # keeps a mixture's floor of one per symbol below 1 % of the range
 
 _TOTAL = 1 << PRECISION
-_WEIGHT_TOTAL = 1 << WEIGHT_BITS
 _SYMBOL = 1 << POSITION_BITS
 _ENTRIES_PER_UNIT = 32
 _RANGE = 16  # the table ends where 2**-24 is about all that is left
 _ENTRIES = 2 * _RANGE * _ENTRIES_PER_UNIT
 _FRACTION_BITS = 20  # of a position in the table
-_INTERPOLATION_BITS = 16
 _INVERSE_SCALE_ONE = (_ENTRIES_PER_UNIT << _FRACTION_BITS) // _SYMBOL  # of log_scale 0
-_END = _ENTRIES << _FRACTION_BITS
-_MIDDLE = _END // 2
 _EXP2_BITS = 8  # exp2_table has 2**8 entries per unit
 _LOG2_BITS = 10  # log2_table 2**10
 DECIMAL = decimal.Context(prec=40)

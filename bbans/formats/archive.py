@@ -28,13 +28,12 @@ from enum import IntEnum
 from typing import BinaryIO
 
 from bbans.accounting import Accounting
-from bbans.errors import CorruptDataError, FormatError, UnsupportedVersionError
+from bbans.errors import CorruptDataError, FormatError
 from bbans.formats.blob import pack_blob, unpack_blob
 from bbans.formats.names import MAX_NAMES_BYTES, fault_of_names, pack_names, unpack_names
 from bbans.formats.wire import (
     CHECK_BYTES,
     CRC_BYTES,
-    UPDATE_ADVICE,
     ByteReader,
     crc32,
     is_name,
@@ -42,6 +41,7 @@ from bbans.formats.wire import (
     pack_accounting,
     pack_name,
     pack_varint,
+    take_version,
     unpack_accounting,
     unpack_name,
 )
@@ -213,11 +213,7 @@ def read_head(file: BinaryIO) -> tuple[Archive, int]:
         raise FormatError(f"not an archive of vaezip: {'it does not begin with VAEA' if start else 'it is empty'}")
     reader = ByteReader(start, "index")
     reader.take(len(MAGIC))
-    version = reader.byte()
-    if version > VERSION:
-        raise UnsupportedVersionError(f"archive version {version}, but this vaezip reads only {VERSION}: {UPDATE_ADVICE}")
-    if version == 0:
-        raise CorruptDataError("index: archive version 0 does not exist")
+    take_version(reader, "archive version", VERSION)
     size = reader.varint()
     here = reader.position
     missing = here + size + CRC_BYTES - len(start)

@@ -24,11 +24,10 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from bbans.accounting import Accounting
-from bbans.errors import CorruptDataError, FormatError, UnsupportedVersionError
+from bbans.errors import CorruptDataError, FormatError
 from bbans.formats.wire import (
     CHECK_BYTES,
     CRC_BYTES,
-    UPDATE_ADVICE,
     ByteReader,
     crc32,
     is_name,
@@ -36,6 +35,7 @@ from bbans.formats.wire import (
     pack_accounting,
     pack_name,
     pack_varint,
+    take_version,
     unpack_accounting,
     unpack_name,
 )
@@ -135,11 +135,7 @@ def unpack(data: bytes) -> Container:
         raise FormatError(f"not a vaezip file: {'it does not begin with VAEZ' if data else 'it is empty'}")
     reader = ByteReader(data, "header")
     reader.take(len(MAGIC))
-    version = reader.byte()
-    if version > VERSION:
-        raise UnsupportedVersionError(f"format version {version}, but this vaezip reads only {VERSION}: {UPDATE_ADVICE}")
-    if version == 0:
-        raise CorruptDataError("header: format version 0 does not exist")
+    take_version(reader, "format version", VERSION)
     header = reader.take(reader.varint())
     head = reader.data[: reader.position]
     if reader.take(CRC_BYTES) != crc32(head):

@@ -18,7 +18,7 @@ MAX_NAME_BYTES = 64
 CRC_BYTES = 4
 
 _VARINT_BYTES = 9  # 63 bits: any length or size fits a signed 64-bit integer
-UPDATE_ADVICE = "install a newer one to read this file"
+_UPDATE_ADVICE = "install a newer one to read this file"
 _NAME_CHARACTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_")
 
 
@@ -76,9 +76,21 @@ def crc32(data: bytes) -> bytes:
     return zlib.crc32(data).to_bytes(CRC_BYTES, "little")
 
 
+def take_version(reader: ByteReader, name: str, newest: int) -> None:
+    """Read past a version number, which is between 1 and `newest`; the messages call it `name`.
+
+    Raises: UnsupportedVersionError: a newer one. CorruptDataError: 0.
+    """
+    version = reader.byte()
+    if version > newest:
+        raise UnsupportedVersionError(f"{name} {version}, but this vaezip reads only {newest}: {_UPDATE_ADVICE}")
+    if version == 0:
+        raise CorruptDataError(f"{reader.name}: {name} 0 does not exist")
+
+
 def newer(name: str, value: int) -> UnsupportedVersionError:
     """The error for a value that this version does not know, in a header whose check holds."""
-    return UnsupportedVersionError(f"{name} {value} is of a newer vaezip: {UPDATE_ADVICE}")
+    return UnsupportedVersionError(f"{name} {value} is of a newer vaezip: {_UPDATE_ADVICE}")
 
 
 def pack_accounting(bits: Accounting) -> bytes:
