@@ -162,6 +162,26 @@ def test_one_poor_strip_leaves_its_level_without_latents(monkeypatch: pytest.Mon
     assert len(encoded.messages) == 4
 
 
+def test_a_head_runs_once_for_each_z(monkeypatch: pytest.MonkeyPatch, coder: PhotoCodec) -> None:
+    """x11 and x01 with z and with the mode, x10 with the mode; in a level without latents x01 for itself and for x10."""
+    runs: list[tuple[int, int]] = []
+    head = PhotoNetwork.head
+
+    def counted(network: PhotoNetwork, phase: int, grid: geometry.Grid, features: np.ndarray, z: np.ndarray | None) -> np.ndarray:
+        runs.append((grid.height, phase))
+        return head(network, phase, grid, features, z)
+
+    monkeypatch.setattr(PhotoNetwork, "head", counted)
+    pixels = picture(40, 40)
+    with_latents, without = [(20, phase) for phase in (0, 0, 1, 1, 2)], [(10, phase) for phase in (0, 1, 1, 2)]
+    messages = coder.encode(pixels).messages
+    assert messages[0][0] == 0b1
+    assert sorted(run for run in runs if run[0] in (10, 20)) == without + with_latents
+    runs.clear()
+    coder.decode(messages, *pixels.shape)
+    assert sorted(run for run in runs if run[0] in (10, 20)) == without + with_latents
+
+
 # Damage
 
 

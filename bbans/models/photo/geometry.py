@@ -120,7 +120,7 @@ class Tile:
 def tile_shape(height: int, width: int) -> tuple[int, int]:
     """Rows and columns of a grid's tiles: the smallest square that holds the grid, else a thin one, else the largest square.
 
-    So the cost is linear in pixels, whatever the shape: a long picture of one row costs 14 times as much a pixel as a large one,
+    So the cost is linear in pixels, whatever the shape: a long picture of one row costs 15 times as much a pixel as a large one,
     because of padding and halo, and one of five rows or more at most 5 times as much.
     """
     shortest, longest = sorted((height, width))

@@ -37,6 +37,7 @@ class Level:
         self._coarser = coarser
         self._features: list[Bytes] = []
         self._references: list[NDArray[np.int16]] = []
+        self._params_of_x11: tuple[Bytes | None, Params] | None = None
 
     def add(self, phase: int, pixels: Bytes) -> None:
         """Add the next phase. Does nothing where it is known, as when encoding."""
@@ -117,8 +118,21 @@ class Level:
         return self.network.posterior(self.grid, self.features(2), residuals, self._prior[1], self.prior)
 
     def params(self, phase: int, z: Bytes | None) -> Params:
-        """Parameters of the mixtures of a phase, given z; None for the centre, in a level without latents."""
-        return self.network.head(phase, self.grid, self.features(phase), z)
+        """Parameters of the mixtures of a phase, given z; None for the centre, in a level without latents.
+
+        Those of x11 for the last z are kept: x11 is coded by them, and x01 next to it wants the residuals that they leave. Nothing
+        else is wanted twice: x10 is pushed before z is drawn, so it wants both residuals under the posterior's mode.
+        """
+        if phase:
+            return self.network.head(phase, self.grid, self.features(phase), z)
+        if self._params_of_x11 is None or not _same(self._params_of_x11[0], z):
+            self._params_of_x11 = None  # before there are others: they are large
+            self._params_of_x11 = z, self.network.head(phase, self.grid, self.features(phase), z)
+        return self._params_of_x11[1]
+
+
+def _same(z: Bytes | None, other: Bytes | None) -> bool:
+    return z is other or (z is not None and other is not None and np.array_equal(z, other))
 
 
 def known_levels(network: PhotoNetwork, pixels: Bytes, kind: type[Level] = Level) -> Iterator[Level]:
