@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,10 +72,10 @@ def file_to_array(data: bytes) -> npt.NDArray[np.generic]:
     return array
 
 
-def image_to_file(image: Image.Image) -> bytes:
+def image_to_file(image: Image.Image, **options: Any) -> bytes:
     """The PNG of a Pillow image, or of its current frame. Inverse: `file_to_image`.
 
-    Mode, pixels, palette and ICC profile come back, other metadata may not.
+    Mode, pixels, palette and ICC profile come back, other metadata if `options` name it, which go to `Image.save`.
 
     Raises:
         UnsupportedImageError: a mode that PNG does not keep exactly, an image without pixels, or one that cannot be loaded.
@@ -88,7 +89,7 @@ def image_to_file(image: Image.Image) -> bytes:
         image.load()
         if image.mode == "P" and 3 * int(np.asarray(image).max()) >= len(image.getpalette() or ()):
             raise UnsupportedImageError("a Pillow image with pixels beyond its palette is not supported")
-        image.save(file, "PNG")
+        image.save(file, "PNG", **options)
     except (OSError, SyntaxError, ValueError) as error:
         raise UnsupportedImageError(f"the Pillow image cannot be loaded: {error}") from error
     return file.getvalue()

@@ -18,9 +18,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from bbans.errors import BbansError, UnsupportedImageError
 
-_NOT_TRIED = {"EPS", "FITS", "FLI", "GBR", "MPEG", "BUFR", "GRIB", "HDF5", "WMF", "MCIDAS", "FPX", "MIC", "PCD", "IPTC"}
+_NOT_TRIED = {"EPS", "FITS", "FLI", "GBR", "MPEG", "BUFR", "GRIB", "HDF5", "WMF", "MCIDAS", "FPX", "MIC", "PCD", "IPTC", "VAEZ"}
 """Formats that `open_any` leaves out: for EPS, Pillow runs Ghostscript; others it only recognises, or needs another program for, or
-they are no longer in use."""
+they are no longer in use. VAEZ is our own, which `bbans.pillow` registers."""
 
 _STRIP_PX = 1 << 18
 

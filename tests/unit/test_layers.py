@@ -34,7 +34,7 @@ LAYERS = [
     {"bbans.models"},
     {"bbans.vaez"},
     {"bbans.api"},
-    {"bbans.sets"},
+    {"bbans.sets", "bbans.pillow"},
     {"bbans.training"},
     {"benchmarks"},
     {"cli"},
