@@ -40,13 +40,13 @@ class Lost:
 
 
 def open_archive(
-    source: str | Path | BinaryIO, *, model: str | Path | SetModel | None = None, threads: int | None = None
+    source: str | Path | BinaryIO, *, model: str | Path | SetModel | ModelLoader | None = None, threads: int | None = None
 ) -> ArchiveReader:
     """Open an archive for reading. Inverse: `bbans.sets.pack`.
 
     Args:
         source: a path, or a file that can seek and begins with the archive. A file stays open when the reader is closed.
-        model: a weight file, or a model, for archives whose model is not installed.
+        model: a weight file, or a model, for archives whose model is not installed; or a `ModelLoader`, which keeps its models.
         threads: the most to use; None for as many as there are cores.
     Raises: FormatError: not an archive, a damaged index, or a newer version. ValueError: threads. OSError.
     """
@@ -82,13 +82,15 @@ class ArchiveReader:
     Raises: as `open_archive`.
     """
 
-    def __init__(self, file: BinaryIO, *, model: str | Path | SetModel | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, file: BinaryIO, *, model: str | Path | SetModel | ModelLoader | None = None, threads: int | None = None
+    ) -> None:
         self._file = file
         self._owned = False
         file.seek(0)
         self.archive, self.head_bytes = read_head(file)
         self.file_bytes = file.seek(0, io.SEEK_END)
-        models = ModelLoader(model, threads=threads)
+        models = model if isinstance(model, ModelLoader) else ModelLoader(model, threads=threads)
         self._groups: list[GroupReader] = []
         offset = self.head_bytes
         for group, images in zip(self.archive.groups, self.archive.images_by_group(), strict=True):

@@ -53,7 +53,7 @@ def pack(
     source: str | Path | arrays.Images,
     target: str | Path | BinaryIO,
     *,
-    model: str | Path | SetModel | None = None,
+    model: str | Path | SetModel | ModelLoader | None = None,
     scheme: str | None = None,
     chunk: int | None = None,
     mode: PackMode = "auto",
@@ -69,7 +69,7 @@ def pack(
         target: a path, which is written whole or not at all, and replaced if it exists; or an open file, written from its
             current position.
         model: codes all images that it fits: the id of an installed model, a weight file, or a model. None chooses a model for
-            each shape of images, by coding the first of them.
+            each shape of images, by coding the first of them. A `ModelLoader` has models that are loaded already.
         scheme: of bits-back coding, such as `bit-swap`; None for the model's own.
         chunk: images in a chunk; None for as few as keep the cost of starting chunks below `plan.INITIAL_SHARE`.
         mode: `stored` uses no model.
@@ -90,7 +90,10 @@ def pack(
     for name, value in (("model", model), ("scheme", scheme)):
         if mode == "stored" and value is not None:
             raise ValueError(f"{name}: mode stored uses none")
-    models = ModelLoader(model, scheme=scheme, threads=threads, stored=mode == "stored")
+    if isinstance(model, ModelLoader):
+        models = model
+    else:
+        models = ModelLoader(model, scheme=scheme, threads=threads, stored=mode == "stored")
     if not isinstance(source, str | Path):
         images = from_array(source)
     elif Path(source).is_dir():

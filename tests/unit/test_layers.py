@@ -35,6 +35,8 @@ LAYERS = [
     {"bbans.vaez"},
     {"bbans.api"},
     {"bbans.sets", "bbans.pillow"},
+    {"bbans.array_chunks"},
+    {"bbans.numcodecs", "bbans.zarr"},
     {"bbans.training"},
     {"benchmarks"},
     {"cli"},
