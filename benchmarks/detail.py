@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from bbans import models
 from bbans.exact.runtime import cores
 from bbans.models.photo.codec import PhotoCodec
+from bbans.models.photo.config import PhotoConfig
 
 from . import datasets, machine, rows
 from .rows import Stamp
@@ -124,13 +125,14 @@ def seconds_of(codec: PhotoCodec, pictures: Sequence[NDArray[np.uint8]]) -> Seco
     return Seconds(*(totals / len(pictures)).ravel().tolist())
 
 
-def macs_per_pixel(weights: models.Weights) -> float:
+def macs_per_pixel(config: PhotoConfig) -> float:
     """Multiplications that a decoder runs for each pixel, halos of tiles not counted; a level has 1/4 of a position per pixel."""
     shares = {"carry": 1 / 4, "prior_hidden": 1 / 256, "prior_out": 1 / 256, "posterior_hidden": 1 / 256, "posterior_out": 1 / 256}
     twice = ("hidden.0", "hidden.1", "out.0", "out.1")  # once more with the posterior's mode, and once for the residuals of x11
     shares |= dict.fromkeys(twice, 2.0)
-    shares |= {"hidden.0": 3.0, "out.0": 3.0} if weights.config.get("adaptive", True) else dict.fromkeys(twice, 1.0)
-    finest = sum(layer.macs * shares.get(name, 1.0) / 4 for name, layer in weights.layers.items())
+    shares |= {"hidden.0": 3.0, "out.0": 3.0} if config.adaptive else dict.fromkeys(twice, 1.0)
+    layers = config.layers().items()
+    finest = sum(c_out * c_in * kernel**2 * shares.get(name, 1.0) / 4 for name, (c_out, c_in, kernel, *_) in layers)
     return finest * 4 / 3
 
 
@@ -139,7 +141,6 @@ def crops_of(checkpoint: Path, pictures: Sequence[NDArray[np.uint8]]) -> Crops:
     import torch
 
     from bbans.exact.qat import set_quantised
-    from bbans.models.photo.config import PhotoConfig
     from bbans.models.photo.vae import PhotoVAE
     from bbans.training.metrics import evaluate_photos
 
@@ -189,7 +190,7 @@ def main(
             weights=weights.hash.hex(),
             stamp=stamp,
             threads=threads or cores(),
-            macs_per_pixel=macs_per_pixel(weights),
+            macs_per_pixel=macs_per_pixel(codec.network.config),
             dims=sum(pixels.size for pixels in pictures),
             files=tuple(without_adaptive(codec, pixels) for pixels in pictures),
             seconds=(known.seconds if known else None) if sizes else seconds_of(codec, list(pictures)),

@@ -153,13 +153,27 @@ def latents_table(rates: latents.Latents) -> list[str]:
     """The rates of messages with z, without, and with a deterministic control."""
     models = {"with z": rates.with_z, "without": rates.without, "control: the prior's mode in z's place": rates.control}
     lines = [
-        "Heads trained alike but for their latents, on one frozen trunk. That trunk was trained beside z, which flatters z:",
-        "trained apart in full, a model without latents was as good (`bbans/models/DECISIONS.md`).",
+        *how_trained(rates.training),
         "",
         "| bits/dim of the messages | | no adaptive stage |",
         "|---|---:|---:|",
     ]
     return lines + [f"| {name} | {r.bits_per_dim:.4f} | {r.without_adaptive_bits_per_dim:.4f} |" for name, r in models.items()]
+
+
+def how_trained(training: latents.Training | None) -> list[str]:
+    """The three models of the table, in words."""
+    if training is None:
+        return [
+            "Heads trained alike but for their latents, on one frozen trunk. That trunk was trained beside z, which flatters z:",
+            "trained apart in full, a model without latents was as good (`bbans/models/DECISIONS.md`).",
+        ]
+    macs = ", ".join(f"{name} {macs / 1000:.1f}" for name, macs in training.macs_per_pixel.items())
+    return [
+        f"Three small models, each trained from the start: {training.steps} steps of {training.batch} crops of {training.side} x "
+        f"{training.side}, the same ones, of {training.pictures} pictures.",
+        f"Thousand multiplications a pixel in the decoder: {macs}.",
+    ]
 
 
 def drawn(rows: Sequence[Row], folder: Path) -> list[Path]:

@@ -123,7 +123,15 @@ def test_torch_is_imported_by_what_trains() -> None:
     """And by the backend of GPUs, when it is chosen, and where commands see whether it is there."""
     users = {name_of(path) for path in MODULES for name in imports(path) if name.split(".")[0] == "torch"}
     trains = ("bbans.training.", "bbans.exact.qat", "bbans.exact.export", "bbans.exact.backends", "bbans.models.losses")
-    trains = (*trains, "bbans.models.blocks", "benchmarks.tutorial.", "benchmarks.detail", "cli.train", "cli.output")
+    trains = (
+        *trains,
+        "bbans.models.blocks",
+        "benchmarks.ablation",
+        "benchmarks.detail",
+        "benchmarks.tutorial.",
+        "cli.train",
+        "cli.output",
+    )
     assert not {name for name in users if not name.startswith(trains) and name.rpartition(".")[2] not in ("vae", "widen")}
 
 
