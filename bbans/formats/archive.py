@@ -30,7 +30,7 @@ from typing import BinaryIO
 from bbans.accounting import Accounting
 from bbans.errors import CorruptDataError, FormatError
 from bbans.formats.blob import pack_blob, unpack_blob
-from bbans.formats.names import MAX_NAMES_BYTES, fault_of_names, pack_names, unpack_names
+from bbans.formats.names import fault_of_names, most_bytes, pack_names, unpack_names
 from bbans.formats.wire import (
     CHECK_BYTES,
     CRC_BYTES,
@@ -53,7 +53,8 @@ MAX_CHUNK_SAMPLES = 1 << 30
 MAX_SAMPLES = 1 << 48
 """Of an array: more than fits any memory."""
 
-_PREFIX_BYTES = len(MAGIC) + 1 + 9  # of a file, up to the end of the longest index length
+_VARINT_BYTES = 9  # at most
+_PREFIX_BYTES = len(MAGIC) + 1 + _VARINT_BYTES  # of a file, up to the end of the longest index length
 
 
 class GroupMethod(IntEnum):
@@ -286,8 +287,8 @@ def _pack_files(archive: Archive) -> bytes:
 def _unpack_files(index: ByteReader) -> Archive:
     """An archive without groups. Inverse: `_pack_files`."""
     source_bytes, count = index.varint(), index.varint()
-    names = unpack_names(unpack_blob(index, MAX_NAMES_BYTES), count)
-    members = ByteReader(unpack_blob(index, MAX_NAMES_BYTES), "index: groups of files")
+    names = unpack_names(unpack_blob(index, most_bytes(count)), count)
+    members = ByteReader(unpack_blob(index, count * _VARINT_BYTES), "index: groups of files")
     groups = [members.varint() if members.data else 0 for _ in range(count)]
     if members.position != len(members.data):
         raise CorruptDataError("index: more groups of files than files")

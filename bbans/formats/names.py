@@ -38,6 +38,13 @@ def pack_names(names: Sequence[str]) -> bytes:
     return bytes(packed)
 
 
+def most_bytes(count: int) -> int:
+    """The most that `pack_names` makes of so many names. Raises: CorruptDataError: no archive has so many."""
+    if count * NAME_OVERHEAD_BYTES > MAX_NAMES_BYTES:
+        raise CorruptDataError(f"index: {_TOO_MANY}")
+    return min(count * (MAX_PATH_BYTES + 3), MAX_NAMES_BYTES)
+
+
 def unpack_names(data: bytes, count: int) -> tuple[str, ...]:
     """So many names. Inverse: `pack_names`.
 
@@ -55,7 +62,9 @@ def unpack_names(data: bytes, count: int) -> tuple[str, ...]:
         left_bytes -= shared + end - packed.position + NAME_OVERHEAD_BYTES
         if left_bytes < 0:
             raise CorruptDataError(f"index: {_TOO_MANY}")
-        name = name[:shared] + packed.take(end - packed.position)
+        before, name = name, name[:shared] + packed.take(end - packed.position)
+        if name == before:  # or empty: found here, not once millions of them are in memory
+            raise CorruptDataError(f"index: two files are called {name!r}" if name else "index: a file without a name")
         packed.take(1)
         names.append(name.decode("utf-8", "surrogateescape"))
     if packed.position != len(data):

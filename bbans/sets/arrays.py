@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -141,7 +142,10 @@ def _read_npz(file: BinaryIO, key: str | None) -> Images:
             [key] = keys
         if key not in keys:
             raise ValueError(f"it has no array {key!r}, only {', '.join(keys) or 'none at all'}")
-        with archive.open(key + SUFFIX_NPY) as member:
+        info = archive.getinfo(key + SUFFIX_NPY)
+        if info.header_offset < 0:  # zipfile would look there, and the error would be that of the file's disk
+            raise ValueError("its list of members is damaged")
+        with archive.open(info) as member:
             if member.read(len(NPY)) != NPY:
                 raise ValueError(f"its member {key}{SUFFIX_NPY} is not an .npy")
             return _read_npy(member)
@@ -168,7 +172,7 @@ def _read_npy(file: _Readable) -> Images:
         warnings.simplefilter("ignore", UserWarning)  # Python 2 wrote numbers such as 60000L
         try:
             shape, fortran, dtype = readers[version](file)
-        except ValueError:  # numpy's own messages are about its internals
+        except (ValueError, SyntaxError, RecursionError, tokenize.TokenError):  # numpy's own messages are about its internals
             raise ValueError("its header is damaged") from None
     return _elements(file, dtype, shape, fortran)
 

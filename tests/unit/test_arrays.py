@@ -79,6 +79,15 @@ def test_keys_of_an_npz(tmp_path: Path) -> None:
     assert np.array_equal(read_array(colon), GRAY)
 
 
+def npz_that_begins_before_itself() -> bytes:
+    """Its list of members claims to be longer than what stands before its end."""
+    data = bytearray(npz(a=GRAY))
+    end = data.rindex(b"PK\5\6")
+    offset = int.from_bytes(data[end + 16 : end + 20], "little")
+    data[end + 16 : end + 20] = (offset + 1000).to_bytes(4, "little")
+    return bytes(data)
+
+
 def damaged_npz() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -104,6 +113,8 @@ def damaged_npz() -> bytes:
         ("a.npy", npy(GRAY) + b"\0", "bytes follow after its 60 elements"),
         ("a.npy", npy(GRAY, version=(3, 0)), "an .npy of version 3.0, not 1.0 or 2.0"),
         ("a.npy", npy(GRAY).replace(b"(3, 4, 5)", b"(3, 4, x)"), "its header is damaged"),
+        ("a.npy", npy(GRAY).replace(b"(3, 4, 5)", b"((3, 4,5)"), "its header is damaged"),
+        ("a.npy", b"\x93NUMPY\1\0\x40\0" + b"[" * 64, "its header is damaged"),
         ("a.npy", npy(GRAY).replace(b"(3, 4, 5)", b"(-3,4,-5)"), r"its shape is \(-3, 4, -5\)"),
         ("a.npy", npy(GRAY).replace(b"|u1", b"|b1"), "its elements are bool, but not all are 0 or 1"),
         ("a.npy", gzip.compress(npy(GRAY))[:-9], "ended before"),
@@ -121,6 +132,7 @@ def damaged_npz() -> bytes:
         ("a.npz:b", npy(GRAY), "only an .npz has keys, such as 'b'"),
         ("a.npz", npz(a=GRAY)[:-30], "not a zip file"),
         ("a.npz", damaged_npz(), "Bad CRC-32"),
+        ("a.npz", npz_that_begins_before_itself(), "its list of members is damaged"),
     ],
 )
 def test_refused_by_name(tmp_path: Path, name: str, data: bytes, words: str) -> None:
