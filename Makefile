@@ -1,4 +1,4 @@
-.PHONY: install check lint types test cross format demo
+.PHONY: install check lint types test cross fuzz format demo
 
 install:
 	pip install -e '.[dev]'
@@ -17,6 +17,10 @@ test:
 
 cross: # needs qemu-user-static, and ziglang or $$ZIG
 	python -m tests.cross.run
+
+fuzz: # on Linux or macOS: 15 minutes
+	python -m tests.fuzz
+	python -m tests.fuzz.interrupted
 
 format:
 	ruff check --fix .
