@@ -13,10 +13,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
@@ -30,21 +36,35 @@ def atomic_write(target: Path, *, like: os.stat_result | None = None, replace: b
     """
     temporary = target.with_name(temporary_name())
     mode = 0o666 if like is None else 0o600  # what is private must not be open to all for a moment
-    try:
-        with open(temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if like is not None:
-            with contextlib.suppress(OSError):  # FAT and network folders may know neither
-                os.chmod(temporary, like.st_mode & 0o777)
-            with contextlib.suppress(OSError):
-                os.utime(temporary, ns=(like.st_atime_ns, like.st_mtime_ns))
+
+    def commit() -> None:
         if not replace and os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         os.replace(temporary, target)
+
+    try:
+        with open(temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
+            _lock(file)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if like is not None:
+                copy_status(temporary, like)
+            if fcntl is not None:
+                commit()  # with the lock still held
+        if fcntl is None:
+            commit()
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def copy_status(target: Path, like: os.stat_result, *, follow_symlinks: bool = True) -> None:
+    """Give a file the mode and times of another, where its file system has them; a link only its times."""
+    if follow_symlinks:
+        with contextlib.suppress(OSError):  # FAT and network folders may know neither
+            os.chmod(target, like.st_mode & 0o777)
+    with contextlib.suppress(OSError, NotImplementedError):
+        os.utime(target, ns=(like.st_atime_ns, like.st_mtime_ns), follow_symlinks=follow_symlinks)
 
 
 def write_whole(target: Path, data: bytes, *, like: os.stat_result | None = None, replace: bool = True) -> None:
@@ -61,3 +81,36 @@ def write_whole(target: Path, data: bytes, *, like: os.stat_result | None = None
 def temporary_name() -> str:
     """Of a file or folder beside its target."""
     return f".vaezip-{secrets.token_hex(6)}.tmp"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is one of `temporary_name`."""
+    return re.fullmatch(r"\.vaezip-[0-9a-f]{12}\.tmp", name) is not None
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what `atomic_write` left in a folder when its process was killed; of processes that still run, nothing."""
+    if fcntl is None:
+        return
+    for path in folder.iterdir():
+        if is_temporary(path.name) and path.is_file():
+            with contextlib.suppress(OSError), open(path, "r+b") as file:  # an OSError: it is in use, or gone
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Force names in a folder to the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _lock(file: BinaryIO) -> None:
+    """Let `remove_stale` of other processes know that the file is in use."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # network folders may have no locks
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -141,7 +141,7 @@ def details(contents: Contents) -> str:
     lost = sum(len(lost.images) for lost in contents.lost)
     lines = [
         f"  contents  {what}",
-        f"  sizes     {sizes(index, contents.file_bytes)}",
+        f"  sizes     {sizes(index, contents.file_bytes, exact=True)}",
         f"  bytes     index {contents.head_bytes}, chunks {index.size}",
         f"  checks    {f'{lost} images cannot be unpacked' if lost else 'index and all chunks: whole'}",
     ]
@@ -170,9 +170,10 @@ def dims(index: Archive) -> int | None:
     return None if None in shapes else sum(group.count * math.prod(group.shape or ()) for group in index.groups)
 
 
-def sizes(archive: Archive, file_bytes: int) -> str:
-    """Such as `10000 images, 7840000 -> 180000 bytes (2.3 %, 0.184 bits/dim)`."""
+def sizes(archive: Archive, file_bytes: int, exact: bool = False) -> str:
+    """Such as `10000 images, 7.84 MB -> 180 kB (2.3 %, 0.184 bits/dim)`."""
     count = dims(archive)
     rate = "" if count is None else f", {8 * file_bytes / count:.4f} bits/dim"
     share = output.ratio(file_bytes, archive.source_bytes)
-    return f"{len(archive)} image{'' if len(archive) == 1 else 's'}, {archive.source_bytes} -> {file_bytes} bytes ({share}{rate})"
+    change = f"{output.size(archive.source_bytes, exact)} -> {output.size(file_bytes, exact)}"
+    return f"{len(archive)} image{output.plural(len(archive))}, {change} ({share}{rate})"

@@ -9,9 +9,12 @@ from typing import Any
 import click
 
 from bbans import api
-from bbans.results import ModeName
+from bbans.errors import ModelError, UnsupportedImageError
+from bbans.formats import archive, container
+from bbans.results import ModeName, Result
 
-from . import files, jobs, output
+from . import batch, files, inputs, jobs, output, report
+from .inputs import Item
 
 
 @click.command("compress")
@@ -23,41 +26,100 @@ from . import files, jobs, output
     show_default=True,
     help="Code by the model, store without it, or take the smaller.",
 )
-@click.option("--model", metavar="ID|FILE", help="Use this installed model or weight file. [default: the best one]")
+@click.option("--model", metavar="ID|FILE", help="Use this installed model or weight file.  [default: the best one]")
 @click.option("--no-verify", is_flag=True, help="Write without decompressing and comparing first.")
 def command(inputs: tuple[str, ...], mode: ModeName, model: str | None, no_verify: bool, **options: Any) -> int:
     """Compress pictures: IN becomes IN.vaez, and IN is kept.
 
     The result is decompressed and compared before it is written. Pictures of 8-bit RGB and gray (PNG, lossless WebP, BMP, PPM,
-    PGM, NPY) come back with the same pixels and metadata, all others as the same file.
+    PGM, NPY) come back with the same pixels and metadata, all others as the same file. With -r the pictures in folders are
+    compressed; --output-dir gets the same folders and links.
 
     Memory: about 8 bytes a pixel and 200 MB to read a picture (20 bytes for WebP), 37 bytes a pixel to store it, and what the model
-    needs. A picture that declares more than 2**30 pixels, all frames together, is refused before anything is decoded.
+    needs. Files are compressed several at a time, but no more than 134 megapixels.
 
     \b
     Examples:
       vaezip compress a.png b.png --output-dir packed
+      vaezip compress -r photos --output-dir packed --skip-existing
       vaezip compress --mode model -o photo.vaez photo.png
     """
     job = jobs.Job(**options)
     jobs.start(inputs, job)
-    if mode == "stored" and model is not None:
-        raise click.UsageError("--mode stored uses no model", click.get_current_context())
+    for fault, present in {
+        "--mode stored uses no model": mode == "stored" and model is not None,
+        "--rm needs the check that --no-verify leaves out": job.remove and no_verify,
+    }.items():
+        if present:
+            raise click.UsageError(fault, click.get_current_context())
+    found = _pictures(inputs, job)
+    at_once, threads = batch.workers(job, len(found.items))
     # One for all inputs: the first that needs the model loads it.
-    codec = None if mode == "stored" else api.Model(model, threads=job.threads, device=job.device)
+    try:
+        codec = None if mode == "stored" else api.Model(model, threads=threads, device=job.device)
+    except ModelError as error:
+        raise output.hinted(error, "is not for pictures", "vaezip pack uses it") from error
+    budget = batch.Budget()
 
-    def compress(source: str) -> None:
-        target = job.target(source, files.compressed_name(Path(source)))
-        data = files.read(source)
-        began = time.perf_counter()
-        result = api.compress(data, mode=mode, model=codec, verify=not no_verify)
-        took_seconds = time.perf_counter() - began
-        job.write(target, result.data, source)
-        if result.note:
-            job.note(source, result.note)
-        if target is not None or job.verbose:
-            info = result.info
-            line = f"{target or 'stdout'}: {output.sizes(info)}, {output.how(info)}"
-            job.note(source, line if not job.verbose else f"{line}, {took_seconds:.2f} s")
+    def compress(item: Item) -> batch.Product:
+        if item.link:
+            return batch.link(item, job)
+        target = job.target(item, files.compressed_name(Path(item.source)))
+        data, status = files.read_with_status(item.source)
+        if data.startswith((container.MAGIC, archive.MAGIC)):
+            if target is None:
+                raise UnsupportedImageError("it is compressed already")
+            raise output.Skip("it is compressed already", loud=True)
+        pixels = files.count_pixels(data, job.max_pixels)
+        if job.dry_run:
+            place = "to stdout" if target is None else f"to {target}"
+            return batch.Product(f"{item.source}: would be compressed {place}", fields={"target": target and str(target)})
+        with budget.hold(pixels):
+            began = time.perf_counter()
+            try:
+                result = api.compress(data, mode=mode, model=codec, verify=not no_verify)
+            except ModelError as error:
+                raise output.hinted(error, "is not for pictures", "vaezip pack uses it") from error
+            seconds = time.perf_counter() - began
+        return _product(item, target, result, model, seconds, job, status)
 
-    return jobs.run(inputs, compress, effect=jobs.NOTHING_WRITTEN, verbose=job.verbose)
+    return batch.run(found, compress, job, at_once=at_once, effect=jobs.NOTHING_WRITTEN, smaller=True)
+
+
+def _pictures(sources: tuple[str, ...], job: jobs.Job) -> inputs.Found:
+    """The files that are named, and those in folders that are named like pictures."""
+    suffixes = files.picture_suffixes() if job.recursive else set()
+    found = inputs.expand(
+        sources,
+        recursive=job.recursive,
+        wanted=lambda name: Path(name).suffix.lower() in suffixes,
+        omit=job.output_dir,
+    )
+    # What earlier runs wrote beside the pictures needs no word.
+    found.left_out = [name for name in found.left_out if not name.endswith((files.SUFFIX, files.ARCHIVE_SUFFIX))]
+    note = found.note("not named like pictures")
+    if note and not job.quiet:
+        output.note(note)
+    return found
+
+
+def _product(
+    item: Item, target: Path | None, result: Result, model: str | None, seconds: float, job: jobs.Job, status: Any
+) -> batch.Product:
+    info = result.info
+    notes = [result.note] if result.note else []
+    if model is not None and info.mode == "stored" and not notes:
+        notes.append(f"the model {model} was not used: {info.method} is smaller (--mode model insists)")
+    line = ""
+    if target is not None or job.verbose:
+        line = f"{target or 'stdout'}: {output.sizes(info, exact=job.verbose > 0)}, {output.how(info)}"
+    return batch.Product(
+        line if not job.verbose else f"{line}, {seconds:.2f} s",
+        target,
+        result.data,
+        {"target": target and str(target), "seconds": seconds, **report.info_object(info)},
+        notes,
+        status,
+        info.source_bytes,
+        info.file_bytes,
+    )

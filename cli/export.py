@@ -47,7 +47,7 @@ def command(checkpoint: Path, out: Path, id: str | None, force: bool, quiet: boo
         from bbans.training.checkpoint import export_checkpoint
 
         data = export_checkpoint(checkpoint, name)
-        files.write(out, data, like=files.PIPE, force=force)
+        files.write(out, data, like=None, force=force)
         if not quiet:
             output.note(f"{out}: {len(data)} bytes, model '{name}'")
 

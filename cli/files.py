@@ -8,14 +8,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from bbans.files import atomic_write, temporary_name, write_whole
+from bbans.errors import UnsupportedImageError
+from bbans.files import atomic_write, copy_status, sync_folder, temporary_name, write_whole
 
 from .output import Refused
 
@@ -43,19 +46,73 @@ def restored_name(source: Path, format: str) -> str:
 
 def read(source: str) -> bytes:
     """The bytes of a file, or of stdin."""
+    return read_with_status(source)[0]
+
+
+def read_with_status(source: str) -> tuple[bytes, os.stat_result | None]:
+    """The bytes of a file and its status when it was read; of stdin no status."""
     if source == PIPE:
         if sys.stdin is None:
             raise Refused("stdin is closed")
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(), None
     with open(source, "rb") as file:
-        return file.read()
+        return file.read(), os.fstat(file.fileno())
 
 
-def write(target: Path | None, data: bytes, *, like: str, force: bool) -> None:
+def count_pixels(data: bytes, limit: int | None) -> int:
+    """The pixels that a picture file's header declares, those of all frames together; 0 if it is none that is known.
+
+    Raises: UnsupportedImageError: more than the limit.
+    """
+    from bbans.images import npy, pillow
+
+    try:
+        if data.startswith(npy.SIGNATURE):
+            header = npy.parse(data)
+            pixels = math.prod(header.shape[:2])
+        else:
+            with pillow.open_any(data, sys.maxsize) as image:
+                pixels = image.width * image.height * getattr(image, "n_frames", 1)
+    except UnsupportedImageError:  # what is wrong with it is said when it is read
+        return 0
+    if limit is not None and pixels > limit:
+        raise UnsupportedImageError(f"it has more pixels than --max-pixels {limit}: {pixels}")
+    return pixels
+
+
+def picture_suffixes() -> set[str]:
+    """The suffixes of files that are taken for pictures, in lower case: those of the formats that Pillow reads, and .npy."""
+    from PIL import Image
+
+    from bbans.images.pillow import NOT_TRIED
+
+    known = Image.registered_extensions()
+    return {suffix for suffix, format in known.items() if format in Image.OPEN and format not in NOT_TRIED} | {".npy"}
+
+
+def remove(source: str, status: os.stat_result | None, target: Path) -> str | None:
+    """Remove a source, once its result is safe on the disk; or returns why it is kept.
+
+    Args:
+        status: of the source when it was read.
+        target: the result, which is written.
+    Raises: OSError.
+    """
+    sync_folder(target.parent)
+    now = os.lstat(source)
+    if not stat.S_ISREG(now.st_mode):
+        return "kept: it is a link"
+    if status is None or (now.st_ino, now.st_size, now.st_mtime_ns) != (status.st_ino, status.st_size, status.st_mtime_ns):
+        return "kept: it has changed meanwhile"
+    os.unlink(source)
+    return None
+
+
+def write(target: Path | None, data: bytes, *, like: os.stat_result | None, force: bool) -> None:
     """Write to a file, or to stdout if `target` is None.
 
     Args:
-        like: the source: a file gives its mode and times to the target, where its file system has such.
+        like: the status of the source, which gives its mode and times to the target, where its file system has such.
         force: replace an existing target.
     Raises:
         Refused, OSError: nothing was written. The OSError of a target names it: the line begins with the source.
@@ -65,7 +122,7 @@ def write(target: Path | None, data: bytes, *, like: str, force: bool) -> None:
         sys.stdout.buffer.flush()
     else:
         try:
-            write_whole(target, data, like=None if like == PIPE else os.stat(like), replace=force)
+            write_whole(target, data, like=like, replace=force)
         except FileExistsError:  # since `check_target`
             raise Refused(f"{target} exists: use -f to replace it") from None
 
@@ -88,6 +145,22 @@ def check_target(target: Path | None, source: str, *, force: bool) -> None:
         raise Refused(f"{target} exists and is not a file")
     if not force:
         raise Refused(f"{target} exists: use -f to replace it")
+
+
+def repeat_link(link: str, target: Path, *, force: bool) -> None:
+    """Make the same symbolic link somewhere else. Raises: Refused, OSError."""
+    if os.path.lexists(target):
+        if os.path.islink(target) and os.readlink(target) == os.readlink(link):
+            return
+        if not force or not os.path.islink(target):
+            raise Refused(f"{target} exists" + (" and is no link" if force else ": use -f to replace it"))
+    temporary = target.with_name(temporary_name())
+    try:
+        os.symlink(os.readlink(link), temporary)
+        copy_status(temporary, os.lstat(link), follow_symlinks=False)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -1,57 +1,79 @@
-"""What `compress`, `decompress` and `list` share: options, the loop over inputs, exit codes."""
+"""What commands for many files share: options, where results go, exit codes, the loop over inputs one by one.
+
+`batch.run` is the loop of those that work on several at once.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from bbans.errors import FormatError, ModelError, UnsupportedImageError, UnsupportedVersionError
 
-from . import files, output
+from . import files, output, report
+from .inputs import Item
+from .output import Function
 
 NOTHING_WRITTEN = "Nothing was written."
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass
 class Job:
     """The options that `compress` and `decompress` share, and where results go."""
 
-    output: str | None
-    output_dir: str | None
-    force: bool
-    threads: int | None
-    device: str
-    quiet: bool
-    verbose: int
+    output: str | None = None
+    output_dir: str | None = None
+    to_stdout: bool = False
+    force: bool = False
+    keep: bool = False
+    remove: bool = False
+    recursive: bool = False
+    skip_existing: bool = False
+    dry_run: bool = False
+    max_pixels: int | None = None
+    threads: int | None = None
+    device: str = "cpu"
+    as_json: bool = False
+    no_progress: bool = False
+    quiet: bool = False
+    verbose: int = 0
     written: set[Path] = field(default_factory=set)
 
-    def target(self, source: str, name: str) -> Path | None:
-        """Where the result of a source goes; None is stdout.
+    def target(self, item: Item, name: str) -> Path | None:
+        """Where the result of a file goes; None is stdout.
 
-        Raises: Refused: it may not be written there.
+        Raises: Refused: it may not be written there. Skip: it is there, and may stay.
         """
-        if self.output == files.PIPE or (source == files.PIPE and self.output is None):
+        if self.output == files.PIPE or self.to_stdout or (item.source == files.PIPE and self.output is None):
             target = None
         elif self.output is not None:
             target = Path(self.output)
+        elif self.output_dir is not None:
+            target = Path(self.output_dir, item.below, name)
         else:
-            target = Path(self.output_dir or Path(source).parent) / name
-            if target in self.written:
-                raise output.Refused(f"{target} was just written, for another input")
-        files.check_target(target, source, force=self.force)
+            target = Path(item.source).with_name(name) if item.source != files.PIPE else Path(name)
+        if target is not None and target in self.written:
+            raise output.Refused(f"{target} was just written, for another input")
+        if self.skip_existing and target is not None and target.is_file():
+            raise output.Skip(f"{target} is there already")
+        makes_folders = self.dry_run and self.recursive and self.output_dir is not None
+        if target is None or target.parent.is_dir() or not makes_folders:
+            files.check_target(target, item.source, force=self.force)
         return target
 
-    def write(self, target: Path | None, data: bytes, source: str) -> None:
-        """Write a result, all of it or nothing."""
-        files.write(target, data, like=source, force=self.force)
-        if target is not None:
-            self.written.add(target)
+    def write(self, target: Path | None, data: bytes, source: str, status: os.stat_result | None) -> str | None:
+        """Write a result, all of it or nothing, and remove the source if the user said so; returns why not."""
+        if target in self.written:
+            raise output.Refused(f"{target} was just written, for another input")
+        files.write(target, data, like=status, force=self.force)
+        if target is None:
+            return None
+        self.written.add(target)
+        return files.remove(source, status, target) if self.remove else None
 
     def note(self, source: str, message: str) -> None:
         """A line for the user, without -q."""
@@ -74,14 +96,37 @@ def inputs(function: Function) -> Function:
     return click.argument("inputs", nargs=-1, required=True, metavar="IN...")(function)
 
 
-def options(function: Function) -> Function:
-    """The options of `Job`."""
+def machine(function: Function) -> Function:
+    """The options that say how to work: all but where results go."""
     for option in (
         loudness,
+        click.option("--no-progress", is_flag=True, help="No line of progress on the terminal."),
+        report.option,
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where networks run."),
-        click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Use at most N threads. [default: all]"),
+        click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Use at most N threads.  [default: all cores]"),
+        click.option(
+            "--max-pixels",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Refuse larger pictures by their headers.  [default: 2**30]",
+        ),
+        click.option("-r", "--recursive", is_flag=True, help="Take the files in folders."),
+    ):
+        function = option(function)
+    return function
+
+
+def options(function: Function) -> Function:
+    """The argument IN... and the options of `Job`."""
+    for option in (
+        machine,
+        click.option("--dry-run", is_flag=True, help="Only say what would be written."),
+        click.option("--skip-existing", is_flag=True, help="Leave out what has been written before."),
+        click.option("--rm", "remove", is_flag=True, help="Remove each input once its result is checked and on the disk."),
+        click.option("-k", "--keep", is_flag=True, help="Keep the inputs, as is the default."),
         click.option("-f", "--force", is_flag=True, help="Replace existing files."),
-        click.option("--output-dir", metavar="DIR", help="Write into this folder. [default: beside the input]"),
+        click.option("-c", "--stdout", "to_stdout", is_flag=True, help="Write to stdout, as -o - does."),
+        click.option("--output-dir", metavar="DIR", help="Write into this folder.  [default: beside the input]"),
         click.option("-o", "--output", metavar="OUT", help="Write to this file; - is stdout."),
         inputs,
     ):
@@ -91,21 +136,31 @@ def options(function: Function) -> Function:
 
 def start(inputs: Sequence[str], job: Job) -> None:
     """Raise UsageError for options that contradict each other."""
-    if job.output is not None and job.output_dir is not None:
-        raise click.UsageError("-o and --output-dir exclude each other", click.get_current_context())
-    if "" in (job.output, job.output_dir):
-        raise click.UsageError("an empty name for the output", click.get_current_context())
-    if job.output is not None and len(inputs) > 1:
-        raise click.UsageError("-o takes one input: use --output-dir for several", click.get_current_context())
-    if job.output_dir is not None and files.PIPE in inputs:
-        raise click.UsageError("--output-dir has no name for stdin: use -o", click.get_current_context())
+    several = len(inputs) > 1 or any(source != files.PIPE and os.path.isdir(source) for source in inputs)
+    stdout = job.to_stdout or job.output == files.PIPE or (files.PIPE in inputs and job.output is None)
+    faults = {
+        "-o and --output-dir exclude each other": job.output is not None and job.output_dir is not None,
+        "an empty name for the output": "" in (job.output, job.output_dir),
+        "-c excludes -o and --output-dir": job.to_stdout and (job.output or job.output_dir) is not None,
+        "-o takes one input: use --output-dir for several": job.output is not None and several,
+        "-c takes one input": job.to_stdout and several,
+        "--output-dir has no name for stdin: use -o": job.output_dir is not None and files.PIPE in inputs,
+        "-k and --rm exclude each other": job.keep and job.remove,
+        "--rm needs an output file: stdout may be lost": job.remove and stdout,
+        "--json and the result would both go to stdout": job.as_json and stdout,
+        "--skip-existing and -f exclude each other": job.skip_existing and job.force,
+    }
+    for fault, present in faults.items():
+        if present:
+            raise click.UsageError(fault, click.get_current_context())
 
 
-def run(inputs: Sequence[str], work: Callable[[str], None], *, effect: str, verbose: int) -> int:
+def run(inputs: Sequence[str], work: Callable[[str], None], *, effect: str, verbose: int, as_json: bool = False) -> int:
     """Do the work for each input, and go on after errors. Returns the highest exit code.
 
     Args:
         effect: how the line of an error ends: what became of the output.
+        as_json: print an object for each error as well.
     """
     code = 0
     for source in inputs:
@@ -114,9 +169,17 @@ def run(inputs: Sequence[str], work: Callable[[str], None], *, effect: str, verb
         except BrokenPipeError:
             raise  # nobody reads stdout any more: the other inputs are in vain too
         except Exception as error:
-            output.error(f"{source}: {output.cause(error)}. {effect}")
-            output.traceback(verbose > 1)
-            code = max(code, exit_code(error))
+            code = max(code, fail(source, error, effect=effect, verbose=verbose, as_json=as_json))
+    return code
+
+
+def fail(source: str, error: Exception, *, effect: str, verbose: int, as_json: bool) -> int:
+    """Say that a file failed, and why. Returns the exit code."""
+    code, cause = exit_code(error), output.cause(error).removeprefix(f"{source}: ")
+    output.error(f"{source}: {cause}. {effect}")
+    output.traceback(error if verbose > 1 else None)
+    if as_json:
+        report.failure(source, cause, code)
     return code
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 
 import click
@@ -13,17 +12,17 @@ from bbans.accounting import Accounting
 from bbans.formats import archive
 from bbans.results import Info
 
-from . import archives, files, jobs, output
-
-SCHEMA = 1
-"""The version of the JSON objects: counts up when a key is removed or changes its meaning."""
+from . import archives, files, jobs, output, report
+from .inputs import expand
+from .output import plural
 
 
 @click.command("list")
 @jobs.inputs
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each file.")
+@click.option("-r", "--recursive", is_flag=True, help="Take the files in folders.")
+@report.option
 @jobs.loudness
-def command(inputs: tuple[str, ...], as_json: bool, quiet: bool, verbose: int) -> int:
+def command(inputs: tuple[str, ...], recursive: bool, as_json: bool, quiet: bool, verbose: int) -> int:
     """Show mode, model, sizes and bits/dim of compressed files and archives; with -v, where their bits go.
 
     All checksums are verified, but no pixels are decoded. Bits/dim are bits of the file per sub-pixel.
@@ -36,18 +35,21 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool, verbose: int) -
         if isinstance(contents, archives.Contents):
             line, fields, text = archive_line(contents), archives.as_object(contents), archives.details(contents)
         else:
-            line, fields, text = picture_line(contents), as_object(contents), details(contents)
+            line, fields, text = picture_line(contents), report.info_object(contents), details(contents)
         lines.append(dataclasses.replace(line, source=source))
         if as_json:
-            click.echo(json.dumps({"schema": SCHEMA, "file": source, **fields}))
+            report.line(source, fields)
         elif verbose:
             click.echo(f"{output.printable(source)}\n{text}\n")
         if isinstance(contents, archives.Contents):
             contents.check()
 
-    code = jobs.run(inputs, show, effect="", verbose=verbose)
+    found = expand(inputs, recursive=recursive, wanted=lambda name: name.endswith((files.SUFFIX, files.ARCHIVE_SUFFIX)))
+    sources = [item.source for item in found.items if not item.link]
+    code = jobs.run(sources, show, effect="", verbose=verbose, as_json=as_json)
+    code = max([code, *(jobs.fail(*fault, effect="", verbose=verbose, as_json=as_json) for fault in found.faults)])
     if lines and not as_json and not verbose:
-        rows = [["file", "picture", "how", "source", "bytes", "ratio", "bits/dim"], *map(row, lines)]
+        rows = [["file", "picture", "how", "source", "file", "ratio", "bits/dim"], *map(row, lines)]
         click.echo(output.table(rows if len(lines) == 1 else [*rows, row(total(lines))]))
     return code
 
@@ -63,24 +65,6 @@ class Line:
     file_bytes: int
     dims: int | None
     by_model: bool
-
-
-def as_object(info: Info) -> dict[str, object]:
-    """The JSON object of a compressed picture."""
-    return {
-        **dataclasses.asdict(info),
-        "bits_per_dim": info.bits_per_dim,
-        "given_back_share": given_back_share(info),
-    }
-
-
-def given_back_share(info: Info) -> float | None:
-    """The share of the file's bits by which it would be larger without bits-back."""
-    return None if info.accounting is None else info.accounting.posterior_bits / (8 * info.file_bytes)
-
-
-def plural(count: int) -> str:
-    return "" if count == 1 else "s"
 
 
 def picture_line(info: Info) -> Line:
@@ -112,8 +96,8 @@ def row(line: Line) -> list[str]:
         output.printable(line.source),
         line.picture,
         line.how,
-        str(line.source_bytes),
-        str(line.file_bytes),
+        output.size(line.source_bytes),
+        output.size(line.file_bytes),
         output.ratio(line.file_bytes, line.source_bytes),
         "-" if line.dims is None else f"{8 * line.file_bytes / line.dims:.3f}",
     ]
@@ -140,7 +124,7 @@ def details(info: Info) -> str:
     lines = [
         f"  picture   {info.width} x {info.height}, {info.channels} x {info.bit_depth} bits, {info.format}",
         f"  how       {output.how(info)}" + (f", weights {info.weights_hash}" if info.weights_hash else ""),
-        f"  sizes     {output.sizes(info)}",
+        f"  sizes     {output.sizes(info, exact=True)}",
         f"  bytes     {', '.join(counts)}",
         f"  checks    header and {len(info.sections)} section{plural(len(info.sections))}: whole",
     ]

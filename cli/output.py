@@ -6,7 +6,8 @@ import contextlib
 import os
 import sys
 import traceback as traceback_module
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bbans.errors import BbansError
 
@@ -15,8 +16,19 @@ if TYPE_CHECKING:
     from bbans.results import Info
 
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
 class Refused(Exception):
     """Writing would destroy or lose something; the message says what."""
+
+
+class Skip(Exception):
+    """A file needs no work; the message says why. A loud one is said even where there are many."""
+
+    def __init__(self, message: str, loud: bool = False) -> None:
+        super().__init__(message)
+        self.loud = loud
 
 
 def error(message: str) -> None:
@@ -53,10 +65,17 @@ def require_torch(command: str) -> None:
         raise Refused(f"{command} needs torch: pip install 'bbans[train]'") from None
 
 
-def traceback(show: bool = False) -> None:
-    """Write the traceback of the current exception to stderr, if `show` or VAEZIP_DEBUG says so."""
-    if (show or os.environ.get("VAEZIP_DEBUG")) and sys.stderr is not None:
-        traceback_module.print_exc()
+def hinted(problem: BbansError, sign: str, hint: str) -> BbansError:
+    """The error with a hint at the end, if its message has that sign."""
+    return type(problem)(f"{problem}: {hint}") if sign in str(problem) and hint not in str(problem) else problem
+
+
+def traceback(problem: BaseException | None = None) -> None:
+    """Write the traceback of an exception to stderr; where VAEZIP_DEBUG says so, of the current one too."""
+    if problem is None and os.environ.get("VAEZIP_DEBUG"):
+        problem = sys.exc_info()[1]
+    if problem is not None and sys.stderr is not None:
+        traceback_module.print_exception(problem)
 
 
 def close_stdout(code: int) -> int:
@@ -119,10 +138,27 @@ def how(info: Info) -> str:
     return f"{info.mode} {info.model or info.method}"
 
 
-def sizes(info: Info) -> str:
-    """Such as `1000 -> 600 bytes (60.0 %, 2.500 bits/dim)`."""
+def size(count: int, exact: bool = False) -> str:
+    """Such as `617 bytes`, `68.9 kB`, `1.20 MB`; exactly, `68912 bytes`."""
+    if exact or count < 1000:
+        return f"{count} byte{plural(count)}"
+    units = ["kB", "MB", "GB", "TB"]
+    value = count / 1000
+    while value >= 999.5 and units[1:]:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {units[0]}"
+
+
+def plural(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def sizes(info: Info, exact: bool = False) -> str:
+    """Such as `1.00 kB -> 600 bytes (60.0 %, 2.500 bits/dim)`."""
     share = ratio(info.file_bytes, info.source_bytes)
-    return f"{info.source_bytes} -> {info.file_bytes} bytes ({share}, {info.bits_per_dim:.3f} bits/dim)"
+    change = f"{size(info.source_bytes, exact)} -> {size(info.file_bytes, exact)}"
+    return f"{change} ({share}, {info.bits_per_dim:.3f} bits/dim)"
 
 
 def ratio(file_bytes: int, source_bytes: int) -> str:

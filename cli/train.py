@@ -187,7 +187,7 @@ def command(**options: Any) -> int:
             return 128 + interruption.number
         except Exception as error:
             output.error(f"{output.cause(error)}. {left(out)}")
-            output.traceback(wanted.verbose > 1)
+            output.traceback(error if wanted.verbose > 1 else None)
             return jobs.exit_code(error)
     if rates and not wanted.quiet:
         click.echo(table(rates))

@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from bbans.errors import BbansError, UnsupportedImageError
 
-_NOT_TRIED = {"EPS", "FITS", "FLI", "GBR", "MPEG", "BUFR", "GRIB", "HDF5", "WMF", "MCIDAS", "FPX", "MIC", "PCD", "IPTC", "VAEZ"}
+NOT_TRIED = {"EPS", "FITS", "FLI", "GBR", "MPEG", "BUFR", "GRIB", "HDF5", "WMF", "MCIDAS", "FPX", "MIC", "PCD", "IPTC", "VAEZ"}
 """Formats that `open_any` leaves out: for EPS, Pillow runs Ghostscript; others it only recognises, or needs another program for, or
 they are no longer in use. VAEZ is our own, which `bbans.pillow` registers."""
 
@@ -80,7 +80,7 @@ def load_any(data: bytes, max_pixels: int) -> Image.Image:
 
 def _open(data: bytes) -> Image.Image:
     Image.init()
-    return Image.open(io.BytesIO(data), formats=sorted(set(Image.OPEN) - _NOT_TRIED))
+    return Image.open(io.BytesIO(data), formats=sorted(set(Image.OPEN) - NOT_TRIED))
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

@@ -45,7 +45,7 @@ def test_interrupted_writes_leave_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(type(interruption)):
-        files.write(target, b"after", like=files.PIPE, force=True)
+        files.write(target, b"after", like=None, force=True)
     assert target.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -55,14 +55,14 @@ def test_write_does_not_replace_what_came_in_between(tmp_path: Path) -> None:
     files.check_target(target, files.PIPE, force=False)
     target.write_bytes(b"someone else's")
     with pytest.raises(output.Refused):
-        files.write(target, b"after", like=files.PIPE, force=False)
+        files.write(target, b"after", like=None, force=False)
     assert target.read_bytes() == b"someone else's"
 
 
 def test_an_error_of_the_target_names_the_target(tmp_path: Path) -> None:
     """The line begins with the source, which is not to blame."""
     with pytest.raises(FileNotFoundError, match="nowhere/target cannot be written: No such file or directory"):
-        files.write(tmp_path / "nowhere" / "target", b"", like=files.PIPE, force=False)
+        files.write(tmp_path / "nowhere" / "target", b"", like=None, force=False)
 
 
 def test_a_file_system_without_modes_and_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_a_file_system_without_modes_and_times(tmp_path: Path, monkeypatch: pyte
     source.write_bytes(b"")
     monkeypatch.setattr(os, "chmod", refuse)
     monkeypatch.setattr(os, "utime", refuse)
-    files.write(tmp_path / "target", b"data", like=str(source), force=False)
+    files.write(tmp_path / "target", b"data", like=source.stat(), force=False)
     assert (tmp_path / "target").read_bytes() == b"data"
 
 
@@ -83,7 +83,7 @@ def test_a_private_picture_stays_private_while_it_is_written(tmp_path: Path, mon
     source.chmod(0o600)
     modes = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: modes.append(os.fstat(descriptor).st_mode & 0o777))
-    files.write(tmp_path / "target", b"data", like=str(source), force=False)
+    files.write(tmp_path / "target", b"data", like=source.stat(), force=False)
     assert modes == [0o600]
 
 

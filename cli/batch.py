@@ -1,0 +1,198 @@
+"""Work on many files, several at a time: one line of progress, an error for each that fails, a summary.
+
+Threads read and compute. The main thread writes, in the order of the inputs, so that a signal finds no other that is at it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bbans.exact.runtime import cores
+from bbans.files import remove_stale
+
+from . import files, jobs, output, report
+from .inputs import Found, Item, folders
+from .progress import ProgressLine, duration
+
+PIXELS_AT_ONCE = 1 << 27
+"""Pictures that are coded at the same time have at most so many pixels together, unless one alone has more."""
+
+REFRESH_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Product:
+    """What became of a file.
+
+    Attributes:
+        data: to be written to `target`, or to stdout if that is None; None: nothing is written.
+        line: for people.
+        fields: for --json.
+        status: of the source when it was read.
+    """
+
+    line: str
+    target: Path | None = None
+    data: bytes | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    status: os.stat_result | None = None
+    source_bytes: int = 0
+    result_bytes: int = 0
+
+
+@dataclass
+class Tally:
+    """How far the work is."""
+
+    files: int
+    size_bytes: int
+    began: float = field(default_factory=time.monotonic)
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    handled_bytes: int = 0
+    worked_bytes: int = 0
+    source_bytes: int = 0
+    result_bytes: int = 0
+
+    def progress(self, current: str) -> str:
+        """Such as `12 of 300 files, 45.3 MB of 120 MB, 1.20 MB/s, 1 min 02 s to go: sea.png`."""
+        count, seconds = self.done + self.skipped + self.failed, time.monotonic() - self.began
+        if self.files == 1:
+            return f"{current}: {duration(seconds)}"
+        parts = [f"{count} of {self.files} files", f"{output.size(self.handled_bytes)} of {output.size(self.size_bytes)}"]
+        if self.worked_bytes:
+            rate = self.worked_bytes / seconds
+            parts += [f"{output.size(round(rate))}/s", f"{duration((self.size_bytes - self.handled_bytes) / rate)} to go"]
+        return f"{', '.join(parts)}: {current}"
+
+    def summary(self, smaller: bool) -> str:
+        """Such as `300 files, 120 MB -> 45.1 MB (37.6 %), 210 s; 3 skipped, 1 failed`."""
+        text = f"{self.done} file{output.plural(self.done)}, {output.size(self.source_bytes)}"
+        if self.result_bytes:
+            text += f" -> {output.size(self.result_bytes)}"
+            text += f" ({output.ratio(self.result_bytes, self.source_bytes)})" if smaller else ""
+        text += f", {duration(time.monotonic() - self.began)}"
+        rest = [f"{count} {what}" for what, count in (("skipped", self.skipped), ("failed", self.failed)) if count]
+        return "; ".join([text, ", ".join(rest)]) if rest else text
+
+
+class Budget:
+    """Lets so many pixels be worked on at a time; a larger picture when there is no other."""
+
+    def __init__(self, pixels: int = PIXELS_AT_ONCE) -> None:
+        self._pixels, self._held, self._free = pixels, 0, threading.Condition()
+
+    @contextmanager
+    def hold(self, pixels: int) -> Iterator[None]:
+        """Wait until there is room for so many pixels, and keep it while this context lasts."""
+        with self._free:
+            self._free.wait_for(lambda: not self._held or self._held + pixels <= self._pixels)
+            self._held += pixels
+        try:
+            yield
+        finally:
+            with self._free:
+                self._held -= pixels
+                self._free.notify_all()
+
+
+def workers(job: jobs.Job, items: int) -> tuple[int, int]:
+    """(files at a time, threads for each): all cores for either."""
+    threads = job.threads or cores()
+    at_once = 1 if job.device != "cpu" else max(1, min(threads, items))
+    return at_once, max(1, threads // at_once)
+
+
+def run(found: Found, work: Callable[[Item], Product], job: jobs.Job, *, at_once: int, effect: str, smaller: bool = False) -> int:
+    """Do the work for each file, and write what comes of it. Returns the highest exit code.
+
+    Args:
+        work: called in threads.
+        effect: how the line of an error ends.
+        smaller: whether the summary has the ratio of the sizes.
+    """
+    tally = Tally(len(found.items), sum(item.size_bytes for item in found.items))
+    line = ProgressLine(job.quiet or job.no_progress)
+    many = tally.files + len(found.faults) > 1
+    code = 0
+    for source, error in found.faults:
+        tally.failed += 1
+        code = max(code, jobs.fail(source, error, effect=effect, verbose=job.verbose, as_json=job.as_json))
+    if job.output_dir is not None and job.recursive and not job.dry_run:
+        for folder in folders(found.items):
+            Path(job.output_dir, folder).mkdir(parents=True, exist_ok=True)
+            remove_stale(Path(job.output_dir, folder))
+    pool = ThreadPoolExecutor(at_once)
+    queue: deque[tuple[Item, Future[Product]]] = deque()
+    items = iter(found.items)
+    try:
+        while True:
+            while len(queue) < 4 * at_once and (item := next(items, None)) is not None:
+                queue.append((item, pool.submit(work, item)))
+            if not queue:
+                break
+            item, future = queue.popleft()
+            while not wait([future], REFRESH_SECONDS if line.wanted else None).done:
+                line.show(tally.progress(output.printable(item.source)))
+            try:
+                product = future.result()
+                line.clear()
+                _commit(item, product, job, tally)
+            except output.Skip as skip:
+                line.clear()
+                tally.skipped += 1
+                if skip.loud or job.verbose or not job.recursive:
+                    job.note(item.source, f"{skip}: skipped")
+                if job.as_json:
+                    report.line(item.source, {"status": "skipped", "reason": str(skip)})
+            except BrokenPipeError:
+                raise  # nobody reads stdout any more: the other files are in vain too
+            except Exception as error:
+                line.clear()
+                tally.failed += 1
+                code = max(code, jobs.fail(item.source, error, effect=effect, verbose=job.verbose, as_json=job.as_json))
+            tally.handled_bytes += item.size_bytes
+    finally:
+        line.clear()
+        pool.shutdown(wait=False, cancel_futures=True)
+    if many and not job.quiet and not job.dry_run:
+        output.note(tally.summary(smaller))
+    return code
+
+
+def _commit(item: Item, product: Product, job: jobs.Job, tally: Tally) -> None:
+    """Write a product, and say so."""
+    kept = None
+    if product.data is not None:
+        kept = job.write(product.target, product.data, item.source, product.status)
+    tally.done += 1
+    tally.source_bytes += product.source_bytes
+    tally.result_bytes += product.result_bytes
+    tally.worked_bytes += item.size_bytes
+    for note in (*(product.notes if job.verbose or not job.recursive else ()), *([kept] if kept else [])):
+        job.note(item.source, note)
+    if not job.quiet and product.line and (job.verbose or job.dry_run or not job.recursive):
+        output.note(product.line)
+    if job.as_json:
+        report.line(item.source, {"status": "done", **product.fields, **({"notes": product.notes} if product.notes else {})})
+
+
+def link(item: Item, job: jobs.Job) -> Product:
+    """What becomes of a link in a folder: --output-dir gets the same link. Raises: Skip: there is none. Refused, OSError."""
+    if job.output_dir is None:
+        raise output.Skip("a link stays as it is")
+    target = Path(job.output_dir, item.below, Path(item.source).name)
+    if job.dry_run:
+        return Product(f"{item.source}: would be linked as {target}")
+    files.repeat_link(item.source, target, force=job.force)
+    return Product(f"{target}: a link, as before", fields={"target": str(target), "link": os.readlink(item.source)})
