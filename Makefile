@@ -1,4 +1,4 @@
-.PHONY: install check lint types test cross fuzz format demo
+.PHONY: install check lint types test cross fuzz mutants format demo
 
 install:
 	pip install -e '.[dev]'
@@ -21,6 +21,9 @@ cross: # needs qemu-user-static, and ziglang or $$ZIG
 fuzz: # on Linux or macOS: 15 minutes
 	python -m tests.fuzz
 	python -m tests.fuzz.interrupted
+
+mutants: # ten minutes: 50 mistakes, one at a time, in a copy of the code; which tests see them
+	python -m tests.mutants.run
 
 format:
 	ruff check --fix .

@@ -128,9 +128,11 @@ def seconds_of(codec: PhotoCodec, pictures: Sequence[NDArray[np.uint8]]) -> Seco
 def macs_per_pixel(config: PhotoConfig) -> float:
     """Multiplications that a decoder runs for each pixel, halos of tiles not counted; a level has 1/4 of a position per pixel."""
     shares = {"carry": 1 / 4, "prior_hidden": 1 / 256, "prior_out": 1 / 256, "posterior_hidden": 1 / 256, "posterior_out": 1 / 256}
-    twice = ("hidden.0", "hidden.1", "out.0", "out.1")  # once more with the posterior's mode, and once for the residuals of x11
-    shares |= dict.fromkeys(twice, 2.0)
-    shares |= {"hidden.0": 3.0, "out.0": 3.0} if config.adaptive else dict.fromkeys(twice, 1.0)
+    if (
+        config.adaptive
+    ):  # residuals of the phases before: x01 has those of x11 at no cost, x10 wants both under the posterior's mode
+        shares |= dict.fromkeys(("hidden.1", "out.1"), 2.0)
+        shares |= dict.fromkeys(("hidden.0", "out.0"), 2.0 if config.latents else 1.0)
     layers = config.layers().items()
     finest = sum(c_out * c_in * kernel**2 * shares.get(name, 1.0) / 4 for name, (c_out, c_in, kernel, *_) in layers)
     return finest * 4 / 3

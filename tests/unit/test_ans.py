@@ -29,6 +29,17 @@ def test_words_of_a_full_head():
     assert message.to_words().tolist() == [0x7FFF, 0xFFFF0005, 0x89ABCDEF]
 
 
+def test_heads_at_the_ends_of_their_range():
+    """A head of freq * 2**(63 - precision) is too large to push on, one of 2**31 needs no word."""
+    message = Message.from_words([0x8000, 0, 7])
+    message = ans.push(message, [5], [1], 16)
+    assert message.to_words().tolist() == [0, 0x80000005, 0, 7]
+    message = ans.pop(message, [5], [1], 16)
+    assert message.to_words().tolist() == [0x8000, 0, 7]
+    message = ans.push(Message.empty(), [3], [2], 4)
+    assert ans.pop(message, [3], [2], 4).is_initial()
+
+
 def test_words_of_lanes():
     # High halves, low halves, then the tail with the lanes of one push in order and the latest push first.
     message = Message.from_words([0x7FFFFFF1, 0x7FFFFFF2, 0x11, 0x22], 2)

@@ -189,6 +189,16 @@ def test_quantised_probabilities_exactly():
     assert tables.quantise_probabilities([[1, 3], [3, 1]], 2).tolist() == [[2, 2], [3, 1]]
 
 
+def test_the_sum_of_probabilities_is_exact():
+    """So what is left over goes to the second: its remainder is just below 1/2, that of the first farther below.
+
+    Added one by one, the small ones are lost in the sum of the large: then both remainders are 1/2, and the first one gets it.
+    """
+    small = 0.9 * 2.0**-51
+    assert sum([3, 1, *[small] * 4]) == 4
+    assert tables.quantise_probabilities([3, 1, *[small] * 4], 31).tolist() == [1610612732, 536870912, 1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("scale", [1e308, 2.0**960, 2.0**-1022, 5e-324])
 def test_probabilities_of_any_size(scale):
     """Sums that are no float, and the smallest floats."""
