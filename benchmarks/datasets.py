@@ -233,7 +233,7 @@ SOURCES = {
     "cifar-10": Source(
         "CIFAR-10", _cifar, "Get https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz into DIR/cifar-10; no copy as image files."
     ),
-    "photos32": Source("photos32, crops of the photos below", _photos32, _GET_PHOTOS, models=("photos32-*",)),
+    "photos32": Source("photos32, 32 x 32 crops of validation photos", _photos32, _GET_PHOTOS, models=("photos32-*",)),
     "kodak": Source(
         "Kodak", _kodak, "Get kodim01.png to kodim24.png of https://r0k.us/graphics/kodak into DIR/kodak.", models=("photo-*",)
     ),

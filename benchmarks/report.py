@@ -72,7 +72,7 @@ def by_picture(rows: Sequence[Row]) -> list[str]:
 
 def page(rows: Sequence[Row], folder: Path) -> str:
     """Everything on one data set."""
-    text = [f"# {rows[0].title}", "", "Written by `python -m benchmarks report` from the JSON beside it.", ""]
+    text = [f"# {title_of(rows)}", "", "Written by `python -m benchmarks report` from the JSON beside it.", ""]
     ordered = sorted(rows, key=lambda row: -row.images)
     for images, group in groupby(ordered, key=lambda row: row.images):
         whole = images == ordered[0].images
@@ -224,7 +224,7 @@ def pages(folder: Path) -> dict[Path, str]:
     measured = read_tables(folder)
     texts = {folder / f"{rows[0].dataset}.md": page(rows, folder) for rows in measured}
     index = ["# Results", "", "Written by `python -m benchmarks report` from the JSON beside it. All rows, by data set:", ""]
-    index += [f"- [{rows[0].title}]({rows[0].dataset}.md)" for rows in measured]
+    index += [f"- [{title_of(rows)}]({rows[0].dataset}.md)" for rows in measured]
     texts[folder / "README.md"] = "\n".join([*index, "", *coder_page(folder)]).rstrip() + "\n"
     return texts
 
@@ -241,19 +241,32 @@ def write_folder(folder: Path) -> list[Path]:
 
 def readme_block() -> str:
     """What stands between the marks of the README."""
-    text = []
+    text = [*(f"- {line}" for line in tables.LEGEND), "", tables.TIMES, ""]
     relative = RESULTS.relative_to(README.parent).as_posix()
     for rows in read_tables(RESULTS):
         if not (table := tables.brief(rows)):
             continue
-        name, title, shown = rows[0].dataset, rows[0].title, tables.for_readme(rows)
+        name, title, shown = rows[0].dataset, title_of(rows), tables.for_readme(rows)
         text += [f"### {title}, {shown[0].images} images", "", *table, "", *by_picture(rows)]
         if any(row.bound and row.bound.adaptive for row in shown):
             text += ["There is no overhead here: the adaptive stage learns from each picture what the negative ELBO does not know."]
-        text += [f"[All rows]({relative}/{name}.md). {measured_on(shown)}", ""]
+        text += [f"[All rows]({relative}/{name}.md). {weights_of(shown)}{measured_on(shown)}", ""]
         if (RESULTS / f"pictures-{name}.png").exists():
             text += [f"![{title}, picture by picture]({relative}/pictures-{name}.png)", ""]
-    return "\n".join([*text, tables.TIMES])
+    return "\n".join(text).rstrip()
+
+
+def title_of(rows: Sequence[Row]) -> str:
+    """Of a data set: as it is called now, or as it was when it was measured."""
+    name = rows[0].dataset
+    return SOURCES[name].title if name in SOURCES else rows[0].title
+
+
+def weights_of(rows: Iterable[Row]) -> str:
+    """The weights of our models, in words."""
+    paths = {row.model: README.parent / CARDS / f"{row.model}.safetensors" for row in rows if row.ours}
+    sizes = ", ".join(f"{model} {path.stat().st_size / 1e6:.2f} MB" for model, path in paths.items() if path.exists())
+    return f"Weights: {sizes}. " if sizes else ""
 
 
 def card_block(model: str, measured: Sequence[Sequence[Row]]) -> str:
@@ -267,11 +280,11 @@ def card_block(model: str, measured: Sequence[Sequence[Row]]) -> str:
                 coded = f"{row.layout}, {row.scheme}" if row.scheme else row.layout
                 digits = 3 if row.files else 4
                 bounds = f"{row.bits_per_dim:.{digits}f}", f"{row.bound.neg_elbo_bits_per_dim:.{digits}f}"
-                cells = (row.title, coded, *bounds, overhead)
+                cells = (title_of([row]), coded, *bounds, overhead)
                 text.append("| " + " | ".join(cells) + " |")
         known = detail.read(RESULTS / f"{detail.PREFIX}{rows[0].dataset}.json")
         if known is not None and known.model == model:
-            text.append(f"| {rows[0].title} | without the adaptive stage | {known.bits_per_dim:.3f} | | |")
+            text.append(f"| {title_of(rows)} | without the adaptive stage | {known.bits_per_dim:.3f} | | |")
     return "\n".join([*text, "", "Real file bytes, decoded and compared; other codecs and times are in `benchmarks/results`."])
 
 

@@ -11,6 +11,7 @@ from importlib.resources import files
 from .jobs import ARCHIVE, CHAIN, EACH, SHEET
 from .peers import peers
 from .rows import Cost, Row, from_json
+from .theory import CONTEXT
 
 MARKS = {"read": "published", "recalled": "published, as recalled: not looked up again"}
 OTHER_LAYOUTS = {SHEET: "one stream"}
@@ -20,6 +21,18 @@ TIMES = (
     "Times are of one image, a mean over all of them, with all cores at work; in brackets, what all cores took together. Published "
     "rows are in italics, and nothing of them was measured here."
 )
+LEGEND = (
+    "bits/dim: bits of all files for each sample, which is a colour of a pixel. Overhead: how far that is beyond the negative "
+    "ELBO of the model, which is what bits-back promises.",
+    "Archive: as `vaezip pack` writes it, in chunks; one chain: all images on one message, as papers report it. Contact sheet and "
+    "one stream: all images as tiles of a picture, or one after the other, so that other codecs, too, pay for their headers once. "
+    "JPEG XL with -g 3 -E 3 -I 100, options of cjxl: larger groups, more context, more time.",
+    "With pixel context: the likelihood of a pixel looks at pixels before it. Our other models for small images are VAEs whose "
+    "pixels are independent given z.",
+    "Our models for small images were trained on training images of the same set, and their weights are not counted, as they come "
+    "with the program; codecs such as JPEG XL know nothing of the set. `bbans/models/weights` has a card for each model.",
+)
+"""What a reader of the README's tables has to know."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,10 @@ def full(rows: Sequence[Row], beside: bool = True) -> list[str]:
 
 
 def brief(rows: Sequence[Row]) -> list[str]:
-    """The table of the README: whole data sets by models that were made for them, and the peers that Peer.brief names."""
+    """The table of the README: whole data sets by models that were made for them, and the peers that Peer.brief names.
+
+    Columns without a figure are left out.
+    """
     columns: dict[str, Callable[[AnyRow], str]] = {
         "codec": _name_and_layout,
         "bits/dim": _bits_per_dim,
@@ -75,7 +91,10 @@ def brief(rows: Sequence[Row]) -> list[str]:
         "decode": _measured(_decode_time),
     }
     chosen = for_readme(rows)
-    return _table(columns, "l", [*chosen, *_beside(rows)]) if any(row.ours for row in chosen) else []
+    if not any(row.ours for row in chosen):
+        return []
+    shown: list[AnyRow] = [*chosen, *_beside(rows)]
+    return _table({name: show for name, show in columns.items() if any(show(row) for row in shown)}, "l", shown)
 
 
 def for_readme(rows: Sequence[Row]) -> list[Row]:
@@ -130,7 +149,8 @@ def _name(row: AnyRow) -> str:
 def _name_and_layout(row: AnyRow) -> str:
     if isinstance(row, Published):
         return f"{_name(row)} ({_note(row)})"
-    return f"{_name(row)}, {_layout(row)}" if row.layout != EACH else _name(row)
+    context = ", with pixel context" if row.ours and row.layout != EACH and row.bound and row.bound.kind == CONTEXT else ""
+    return f"{_name(row)}{context}, {_layout(row)}" if row.layout != EACH else _name(row)
 
 
 def _layout(row: Row) -> str:

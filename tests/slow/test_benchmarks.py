@@ -284,6 +284,14 @@ def test_the_readme_has_four_columns_of_figures_and_models_of_these_images_alone
     ]
 
 
+def test_the_readme_says_which_models_see_pixels_and_leaves_out_what_is_empty() -> None:
+    context = replace(OURS, model="c-1", bound=replace(BOUND, kind="with pixel context"), speed=None)
+    lines = tables.brief([row(speed=None), replace(OURS, speed=None), context])
+    assert lines[0] == "| codec | bits/dim | overhead |"
+    names = [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]]
+    assert {"**vaezip m-1**, bb-ans, archive", "**vaezip c-1**, bb-ans, with pixel context, archive"} < set(names)
+
+
 def test_a_model_of_other_images_has_no_overhead() -> None:
     assert OURS.overhead == pytest.approx(1.5 / 1.4925 - 1)
     foreign = replace(OURS, trained_for_it=False)
