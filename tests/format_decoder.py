@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import decimal
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -93,11 +94,68 @@ class Mixture:
         return shares(256, self.weights, self.means + shift, np.clip(self.scales + step, 0, 127))
 
 
+class Regression:
+    """Least squares of n taps. Section 5.6."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.sums = [[0] * (n + 1) for _ in range(n + 1)]
+        self.a = [0] * n
+
+    def add(self, weight: int, f: list[int]) -> None:
+        for i in range(self.n + 1):
+            for j in range(self.n + 1):
+                self.sums[i][j] += weight * f[i] * f[j]
+
+    def solve(self) -> None:
+        n, sums = self.n, self.sums
+        own = [sums[i][i] + (sums[i][i] >> 14) + 2**24 for i in range(n + 1)]
+        e = [-2] * (n + 1)
+        for i in range(n + 1):
+            while times(own[i], -2 * e[i]) >= 2**30:
+                e[i] += 1
+        g = [[0] * (n + 1) for _ in range(n + 1)]
+        v = [0] * n
+        for i in range(n + 1):
+            for j in range(min(i, n - 1) + 1):
+                entry = own[i] if i == j else sums[i][j]
+                rest = times(entry, -e[i] - e[j]) * 2**30 - sum(g[i][m] * g[j][m] for m in range(j))
+                if i == j:
+                    g[i][i] = max(math.isqrt(max(rest, 0)), 2**22)
+                    v[i] = 2**54 // g[i][i]
+                else:
+                    g[i][j] = (rest >> 30) * v[j] >> 24
+        s = [0] * n
+        for i in range(n - 1, -1, -1):
+            rest = clamp(g[n][i] * 2**20 - sum(g[m][i] * s[m] for m in range(i + 1, n)), -(2**57), 2**57)
+            s[i] = clamp((rest >> 28) * v[i] >> 26, -(2**27), 2**27)
+            self.a[i] = clamp(times(s[i], e[n] - e[i] - 4), -(2**20), 2**20)
+        self.sums = [[entry - (entry >> 8) for entry in row] for row in sums]
+
+
+def times(x: int, exponent: int) -> int:
+    """floor(x * 2**exponent)"""
+    return x << exponent if exponent >= 0 else x >> -exponent
+
+
 class Adaptation:
     """The state of a strip of a phase, and what it does with a symbol. Section 5.6."""
 
-    def __init__(self, phase: int, top: int, rows: int, earlier: list[Array], on: bool) -> None:
+    def __init__(self, phase: int, top: int, rows: int, earlier: list[Array], on: bool, canvas: Array) -> None:
         self.phase, self.top, self.rows, self.earlier, self.on = phase, top, rows, earlier, on
+        self.canvas = canvas
+        order = {(0, 0): -1, (1, 1): 0, (0, 1): 1, (1, 0): 2}
+        self.corner = [(1, 1), (0, 1), (1, 0)][phase]
+        window = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]
+        known = []
+        for dy, dx in window:
+            there = order[(self.corner[0] + dy) % 2, (self.corner[1] + dx) % 2]
+            if there < phase or (there == phase and (dy, dx) < (0, 0)):
+                known.append((dy, dx))
+        self.close = [(dy, dx) for dy, dx in known if abs(dy) + abs(dx) <= 2]
+        self.far = [(dy, dx) for dy, dx in known if abs(dy) + abs(dx) > 2]
+        count = len(known)
+        self.squares = [Regression(count + c * (len(self.close) + 1)) for c in range(3)]
         self.own: dict[tuple[int, int, int], int] = {}
         self.errors: dict[tuple[int, int, int], int] = {}
         self.weights: dict[tuple[int, int], list[int]] = {}
@@ -132,11 +190,11 @@ class Adaptation:
         others = [self.own.get((j, y + dy, x + dx), 0) for j in range(3) if j != c for dy, dx in ((0, -1), (-1, 0))]
         before = self.before(c, y, x)
         tail = [m.res(16 * ref - m.centre), *(m.res(16 * rest) for rest in rests[:c]), *(m.res(16 * n) for n in near)]
-        self.features = own + here + others + before + tail
+        self.features = own + here + others + before + tail + [m.res(self.expect(c, y, x) - m.centre)]
         self.pattern = 0
         for f in self.features[:5]:
             self.pattern = 3 * self.pattern + (0 if f < -128 else 2 if f > 128 else 1)
-        weights = self.weights.setdefault((c, m.k), [0] * len(self.features))
+        weights = self.weights.setdefault((c, m.k), [0] * (len(self.features) - 1) + [2**22])
         total = self.biases.get((c, self.pattern), 0) + sum(f * (v >> 12) for f, v in zip(self.features, weights, strict=True))
         self.shift = total * m.spread >> 24
 
@@ -154,6 +212,23 @@ class Adaptation:
         self.energy = sum(around >> 3 >= edge for edge in EDGE)
         self.step = (self.steps.get((c, m.k, self.energy), 0) + 2**15) >> 16
 
+    def expect(self, c: int, y: int, x: int) -> int:
+        """E, and the samples for it."""
+
+        def pixel(j: int, dy: int, dx: int) -> int:
+            return int(self.canvas[(1, 0, 2)[j], 2 * y + self.corner[0] + 2 + dy, 2 * x + self.corner[1] + 2 + dx])
+
+        close = [pixel(c, *place) for place in self.close]
+        self.mean = (16 * sum(close) + len(close)) // (2 * len(close))
+        around = close + [pixel(c, *place) for place in self.far]
+        for j in range(c):
+            around += [pixel(j, *place) for place in [*self.close, (0, 0)]]
+        self.around = [8 * p - self.mean for p in around]
+        if self.count("squares", c) % 64 == 0:
+            self.squares[c].solve()
+        self.expected = 8 * self.mean + (sum(a * f for a, f in zip(self.squares[c].a, self.around, strict=True)) + 2**12 >> 13)
+        return self.expected
+
     def cf(self, m: Mixture, c: int) -> Array:
         self.share = m.shares(self.shift, self.step)
         edges = np.array(self.edges.setdefault((c, m.k), [b << 20 for b in range(17)]))
@@ -168,6 +243,10 @@ class Adaptation:
         if not self.on:
             return
         self.own[c, y, x] = m.res(64 * symbol - m.centre)
+        self.canvas[(1, 0, 2)[c], 2 * y + self.corner[0] + 2, 2 * x + self.corner[1] + 2] = symbol
+        if x % 2 == 0:
+            off = abs(m.res(64 * symbol - self.expected))
+            self.squares[c].add(2**28 // ((256 + off) * ((m.spread >> 4) + 16)), [*self.around, 8 * symbol - self.mean])
         deviation = clamp((64 * symbol - m.centre - self.shift) * m.unit >> 18, -16384, 16384)
         self.errors[c, y, x] = min(abs(deviation), 1536)
         z = clamp(deviation * FACTOR[self.step] >> 16, -4088, 4088)
@@ -284,10 +363,18 @@ class Decoder:
         gray: bool,
         x11: Array,
         earlier: list[Array],
+        known: list[Array],
     ) -> None:
         reference = references[phase]
+        _, h, w = reference.shape
+        whole = np.zeros((3, 2 * h, 2 * w), np.int64)
+        for (row, column), plane in zip(((0, 0), (1, 1), (0, 1)), known, strict=False):
+            whole[:, row::2, column::2] = plane
+        row, column = ((1, 1), (0, 1), (1, 0))[phase]
+        whole[:, row::2, column::2] = reference + 2 >> 2
+        canvas = np.pad(whole, ((0, 0), (2, 2), (2, 2)), mode="reflect")
         for stack, top, bottom in strips:
-            state = Adaptation(phase, top, bottom, earlier, self.config["adaptive"])
+            state = Adaptation(phase, top, bottom, earlier, self.config["adaptive"], canvas.copy())
             for y in range(top, min(bottom, pixels.shape[1])):
                 for x in range(pixels.shape[2]):
                     rests: list[int] = []
@@ -389,11 +476,11 @@ class Decoder:
         references = [reference(x00, (0, 0), (0, 1), (1, 0), (1, 1))]
         features = [f]
         r11 = self.parameters(0, spread(z), f)
-        self.pop_phase(0, r11, has11, references, strips, gray, x11, [])
+        self.pop_phase(0, r11, has11, references, strips, gray, x11, [], [x00])
         references.append(reference(x00, (0, 0), (0, 1)) + reference(x11, (0, 0), (-1, 0)))
         features.append(self.trunk(1, self.layer("inject.0", planes(x11), features[0])))
         r01 = self.parameters(1, spread(z), features[1])
-        self.pop_phase(1, r01, has01, references, strips, gray, x11, [self.residuals(r11, has11, references[0])])
+        self.pop_phase(1, r01, has01, references, strips, gray, x11, [self.residuals(r11, has11, references[0])], [x00, x11])
         f = self.trunk(2, self.layer("inject.1", planes(x01), features[1]))
         given = z
         if here:
@@ -409,7 +496,7 @@ class Decoder:
         earlier = [
             self.residuals(self.parameters(p, spread(given), features[p]), x, references[p]) for p, x in ((0, has11), (1, has01))
         ]
-        self.pop_phase(2, self.parameters(2, spread(given), f), has10, references, strips, gray, x11, earlier)
+        self.pop_phase(2, self.parameters(2, spread(given), f), has10, references, strips, gray, x11, earlier, [x00, x11, x01])
         whole = np.zeros((3, 2 * h, 2 * w), np.int64)
         whole[:, ::2, ::2], whole[:, 1::2, 1::2], whole[:, ::2, 1::2], whole[:, 1::2, ::2] = x00, x11, x01, x10
         return whole[:, :height, :width], f

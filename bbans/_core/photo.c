@@ -9,17 +9,16 @@
  * corrections of scales are in sixteenths of a nat with 16. */
 #include <string.h>
 
-#include "distributions.h"
+#include "phase.h"
 #include "rans.h"
 
 enum {
-    MAX_COMPONENTS = 8,
     SPREAD_CLASSES = 8,
     ENERGY_CLASSES = 16,
     PATTERNS = 243,
     BINS = 16,
     BIN_BITS = PRECISION - 4,
-    FEATURES = 32,    /* room for; 27 are used at most */
+    FEATURES = 32,    /* room for; 28 are used at most */
     MARGIN_LEFT = 2,  /* of the array of own residuals, and above */
     ONE = 256,        /* a residual of one spread */
     RESIDUAL_LIMIT = 6 * ONE,
@@ -30,21 +29,10 @@ enum {
     STEP_LIMIT = 64,
     RATE = 6711,        /* of the weights in the long run, 0.0004 */
     RATE_START = 50332, /* how much more at the start, 0.003, falling to half */
-    RATE_HALF = 300     /* after so many symbols */
+    RATE_HALF = 300,    /* after so many symbols */
+    WEIGHT_START = 1 << 22, /* of what least squares predict */
+    SOLVE_EVERY = 64    /* symbols of a colour */
 };
-
-static const int CHANNELS[3] = {1, 0, 2}; /* G, R, B: colours in coding order as channels of pixels */
-
-/* What is known before a phase is coded. Shapes: references (height, width, 3) int16; near (nears, height, width, 3);
- * params (height, width, 12 k); earlier (phases, earlier_height, earlier_width, 3) with a border of zeros, of which this strip
- * begins at row top; places (count_places, 3) of phase, row and column. */
-typedef struct {
-    int64_t height, width, colours, components;
-    const int16_t *references, *near, *params, *earlier;
-    int64_t nears, phases, earlier_height, earlier_width, top;
-    const int64_t *places;
-    int64_t count_places, adaptive;
-} Phase;
 
 /* What a strip has learned. */
 typedef struct {
@@ -53,6 +41,8 @@ typedef struct {
     int64_t biases[3][PATTERNS];
     int64_t steps[3][SPREAD_CLASSES][ENERGY_CLASSES], steps_seen[3][SPREAD_CLASSES][ENERGY_CLASSES];
     int64_t maps[3][SPREAD_CLASSES][BINS + 1], maps_seen[3][SPREAD_CLASSES];
+    LeastSquares squares[3];
+    int64_t squares_seen[3];
 } State;
 
 /* The mixture of one symbol. */
@@ -97,7 +87,8 @@ INLINE int spread_class(int64_t spread) {
     return octave;
 }
 
-/* Fill in the features of a symbol; returns how many. own points at its place among own residuals, which have stride values a row. */
+/* Fill in the features of a symbol but the last, which is what least squares predict; returns how many. own points at its place
+ * among own residuals, which have stride values a row. */
 INLINE int gather(int32_t *features, const int32_t *own, int64_t stride, int64_t y, int64_t x, int colour, const Phase *phase,
                   const Prediction *p, int64_t reference, const int64_t *differences) {
     const int32_t *left = own - 3, *above = own - stride;
@@ -126,6 +117,18 @@ INLINE int gather(int32_t *features, const int32_t *own, int64_t stride, int64_t
         features[count++] = residual(16 * near, p->inverse);
     }
     return count;
+}
+
+/* What least squares on the pixels around predict, in 1/64 of a pixel value. */
+INLINE int64_t expect(State *state, int32_t *features, int *taps, int64_t *mean, const uint8_t *at, int colour, const Taps *places) {
+    *taps = look_around(features, mean, at, colour, places);
+    if (++state->squares_seen[colour] % SOLVE_EVERY == 0) least_squares_solve(&state->squares[colour], *taps);
+    return 8 * *mean + shift_right(least_squares_sum(&state->squares[colour], features, *taps) + (1 << 12), COEFFICIENT_BITS - 3);
+}
+
+/* The weight of a sample: less where it was further off, in 1/256 of a spread, and where spreads are large. */
+INLINE int32_t sample_weight(int64_t error, int64_t spread) {
+    return (int32_t)(((int64_t)1 << 28) / ((256 + magnitude(error)) * ((spread >> 4) + 16)));
 }
 
 /* The mean error of the symbols around, in 1/256 of a spread. errors points at the symbol's place. Of the phases before, it is the
@@ -244,11 +247,15 @@ INLINE Edge search_pixel(int64_t cf, int64_t centre, int64_t spread, const Mixtu
     return low;
 }
 
-INLINE void start_state(State *state) {
+INLINE void start_state(State *state, const Phase *phase) {
     memset(state, 0, sizeof *state);
-    for (int colour = 0; colour < 3; colour++)
-        for (int kind = 0; kind < SPREAD_CLASSES; kind++)
+    for (int colour = 0; colour < 3; colour++) {
+        const int64_t last = 11 + 2 * colour + phase->count_places + phase->nears;
+        for (int kind = 0; kind < SPREAD_CLASSES; kind++) {
+            state->weights[colour][kind][last] = WEIGHT_START;
             for (int b = 0; b <= BINS; b++) state->maps[colour][kind][b] = (int64_t)b << BIN_BITS;
+        }
+    }
 }
 
 /* Go through a phase in reading order: pop its pixels, or note their intervals. own ((height + 2) rows of (width + 4) 3) and errors
@@ -256,11 +263,14 @@ INLINE void start_state(State *state) {
 INLINE void walk(int decoding, Lane *lane, int32_t *starts, int32_t *freqs, uint8_t *pixels, const Phase *phase, int32_t *own,
                  int32_t *errors, const Tables *tables, int colours, int k, int adaptive) {
     State state;
-    start_state(&state);
+    Taps taps;
+    start_state(&state, phase);
+    find_taps(&taps, phase);
     const int64_t stride = (phase->width + 4) * 3, error_stride = (phase->width + 2) * 3;
-    int32_t features[FEATURES] = {0};
+    int32_t features[FEATURES] = {0}, around[MAX_TAPS + 1];
     int64_t differences[3] = {0, 0, 0}, n = 0;
     for (int64_t y = 0; y < phase->height; y++) {
+        uint8_t *canvas = !adaptive ? 0 : phase->canvas + ((2 * y + phase->row + 2) * phase->canvas_width + phase->column + 2) * 3;
         for (int64_t x = 0; x < phase->width; x++) {
             const int64_t place = y * phase->width + x;
             const int16_t *row = phase->params + place * 12 * k;
@@ -272,10 +282,12 @@ INLINE void walk(int decoding, Lane *lane, int32_t *starts, int32_t *freqs, uint
                 predict(&p, row, reference, colour, differences[0], differences[1], k, tables);
                 const int kind = spread_class(p.spread);
                 int64_t *map = state.maps[colour][kind];
-                int64_t shift = 0, step = 0, energy = 0;
-                int count = 0, signs = 0;
+                int64_t shift = 0, step = 0, energy = 0, mean = 0, expected = 0;
+                int count = 0, signs = 0, count_around = 0;
                 if (adaptive) {
                     count = gather(features, here, stride, y, x, colour, phase, &p, reference, differences);
+                    expected = expect(&state, around, &count_around, &mean, canvas + 6 * x, colour, &taps);
+                    features[count++] = residual(expected - p.centre, p.inverse);
                     signs = pattern(features);
                     energy = tables->energies[clamp(energy_around(error, error_stride, y, x, colour, phase), 0, RESIDUAL_LIMIT)];
                     shift = predicted_shift(features, count, state.weights[colour][kind], state.biases[colour][signs], p.spread);
@@ -304,6 +316,12 @@ INLINE void walk(int decoding, Lane *lane, int32_t *starts, int32_t *freqs, uint
                 }
                 differences[colour] = 4 * symbol - reference;
                 if (!adaptive) continue;
+                canvas[6 * x + channel] = (uint8_t)symbol;
+                if (x % 2 == 0) {
+                    around[count_around] = (int32_t)(8 * symbol - mean);
+                    const int32_t weight = sample_weight(residual(64 * symbol - expected, p.inverse), p.spread);
+                    least_squares_add(&state.squares[colour], around, count_around, weight);
+                }
                 const int64_t distance = 64 * symbol - p.centre;
                 here[colour] = residual(distance, p.inverse);
                 const int64_t corrected =
@@ -330,23 +348,6 @@ INLINE void walk_as(int decoding, Lane *lane, int32_t *starts, int32_t *freqs, u
         walk(decoding, lane, starts, freqs, pixels, phase, own, errors, tables, 3, 3, 1);
     else
         walk(decoding, lane, starts, freqs, pixels, phase, own, errors, tables, colours, k, adaptive);
-}
-
-/* Whether what a phase says of itself keeps every look-up inside its arrays. */
-static int is_sound(const Phase *p, const Tables *tables) {
-    if (!tables->spreads || !tables->energies || !tables->factors) return 0;
-    if (p->height < 1 || p->width < 1 || p->height > 1 << 20 || p->width > 1 << 20) return 0;
-    if ((p->colours != 1 && p->colours != 3) || p->components < 1 || p->components > MAX_COMPONENTS) return 0;
-    if (p->nears < 0 || p->nears > 2 || p->count_places < 0 || p->count_places > 10) return 0;
-    if (!p->adaptive || !p->count_places) return 1;
-    if (p->count_places < 6) return 0;
-    for (int64_t i = 0; i < p->count_places; i++) {
-        const int64_t *place = p->places + 3 * i;
-        if (place[0] < 0 || place[0] >= p->phases) return 0;
-        if (p->top + 1 + place[1] < 0 || p->top + p->height + place[1] >= p->earlier_height) return 0;
-        if (1 + place[2] < 0 || p->width + place[2] >= p->earlier_width) return 0;
-    }
-    return 1;
 }
 
 /* The size after pushing a phase's pixels (height, width, 3). starts and freqs: room for height * width * colours. */

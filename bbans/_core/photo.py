@@ -16,7 +16,7 @@ Shorts = npt.NDArray[np.int16]
 
 
 class Phase(Structure):
-    """What is known of a strip of a phase before its pixels are coded; photo.c has its twin. Made by `phase`."""
+    """What is known of a strip of a phase before its pixels are coded; phase.h has its twin. Made by `phase`."""
 
     FIELDS: ClassVar = {
         **dict.fromkeys(("height", "width", "colours", "components"), Integer),
@@ -24,6 +24,8 @@ class Phase(Structure):
         **dict.fromkeys(("nears", "phases", "earlier_height", "earlier_width", "top"), Integer),
         "places": I64,
         **dict.fromkeys(("count_places", "adaptive"), Integer),
+        "canvas": U8,
+        **dict.fromkeys(("canvas_width", "row", "column"), Integer),
     }
     _fields_ = fields(FIELDS)
 
@@ -44,21 +46,29 @@ def phase(
     top: int = 0,
     places: npt.NDArray[np.int64] | None = None,
     adaptive: bool = False,
+    canvas: Bytes | None = None,
+    corner: tuple[int, int] = (1, 1),
 ) -> Phase:
     """A strip of a phase.
 
     Shapes: references (h, w, 3), four times a pixel; params (h, w, 12 K) as `PhotoNetwork.head` gives them; near (n, h, w, 3),
     four times a pixel that is known, less the reference; earlier (phases, H + 2, W + 2, 3), the residuals of the phases before on
     the whole grid with a border of zeros, colours in coding order, of which this strip begins at row `top`; places (m, 3) of phase,
-    row and column, where to look in them. colours: 3, or 1 for gray pictures, whose R and B are G.
+    row and column, where to look in them; canvas (2 h + 4, 2 w + 4 or more, 3), the strip's part of `Level.canvas`, which is
+    written to. corner: row and column of the phase among the four of a picture. colours: 3, or 1 for gray pictures, whose R and B
+    are G. The adaptive stage alone takes earlier, places, canvas and corner.
     Raises: ValueError for shapes that do not fit together.
     """
     height, width, _ = references.shape
     near = np.zeros((0, height, width, 3), np.int16) if near is None else near
     earlier = np.zeros((0, height + 2, width + 2, 3), np.int16) if earlier is None else earlier
     places = np.zeros((0, 3), np.int64) if places is None else places
+    canvas = np.zeros((0, 0, 3), np.uint8) if canvas is None else canvas
     fits = params.shape[:2] == (height, width) and not params.shape[2] % 12 and near.shape[1:] == references.shape
-    if not fits or references.shape[2] != 3 or earlier.ndim != 4 or earlier.shape[3] != 3 or places.shape[1:] != (3,):
+    colours_last = references.shape[2] == 3 and earlier.ndim == 4 and earlier.shape[3] == 3 and canvas.shape[2:] == (3,)
+    if adaptive:
+        fits = fits and canvas.shape[0] == 2 * height + 4 and canvas.shape[1] >= 2 * width + 4
+    if not fits or not colours_last or places.shape[1:] != (3,):
         raise ValueError("the arrays of a phase do not fit together")
     return Phase(
         height=height,
@@ -77,6 +87,10 @@ def phase(
         places=places,
         count_places=len(places),
         adaptive=adaptive,
+        canvas=canvas,
+        canvas_width=canvas.shape[1],
+        row=corner[0],
+        column=corner[1],
     )
 
 

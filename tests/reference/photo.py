@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from bbans.tables import PRECISION, WEIGHT_BITS
@@ -86,6 +88,84 @@ def predicted_shift(features, count, weights, bias, spread):
     for i in range(count):
         total += np.int64(features[i]) * (weights[i] >> 12)
     return total * spread >> 24
+
+
+class LeastSquares:
+    """Weighted least squares with forgetting, of a list of features with the target as its last."""
+
+    def __init__(self, taps):
+        self.taps = taps
+        self.sums = [[0] * (i + 1) for i in range(taps + 1)]
+        self.coefficients = [0] * taps
+
+    def predict(self, features):
+        return sum(a * f for a, f in zip(self.coefficients, features, strict=True))
+
+    def add(self, sample, weight):
+        for i in range(self.taps + 1):
+            for j in range(i + 1):
+                self.sums[i][j] += weight * sample[i] * sample[j]
+
+    def solve(self):
+        n = self.taps
+        own = [self.sums[i][i] + (self.sums[i][i] >> 14) + (1 << 24) for i in range(n + 1)]
+        exponents = [next(e for e in range(-2, 64) if scaled(own[i], 2 * e) < 1 << 30) for i in range(n + 1)]
+        rows = [[0] * (i + 1) for i in range(n + 1)]
+        inverse = [0] * n
+        for i in range(n + 1):
+            for j in range(i):
+                rest = (scaled(self.sums[i][j], exponents[i] + exponents[j]) << 30) - dot(rows[i], rows[j], j)
+                assert abs(rest) < 1 << 63
+                rows[i][j] = (rest >> 30) * inverse[j] >> 24
+            if i < n:
+                rest = (scaled(own[i], 2 * exponents[i]) << 30) - dot(rows[i], rows[i], i)
+                rows[i][i] = max(math.isqrt(max(rest, 0)), 1 << 22)
+                inverse[i] = (1 << 54) // rows[i][i]
+        solution = [0] * n
+        for i in reversed(range(n)):
+            rest = (rows[n][i] << 20) - sum(rows[m][i] * solution[m] for m in range(i + 1, n))
+            rest = min(max(rest, -(1 << 57)), 1 << 57)
+            solution[i] = min(max((rest >> 28) * inverse[i] >> 26, -(1 << 27)), 1 << 27)
+            coefficient = scaled(solution[i], 4 + exponents[i] - exponents[n])
+            self.coefficients[i] = min(max(coefficient, -(1 << 20)), 1 << 20)
+        self.sums = [[v - (v >> 8) for v in row] for row in self.sums]
+
+
+def scaled(x, exponent):
+    return x >> exponent if exponent >= 0 else x << -exponent
+
+
+def dot(a, b, count):
+    return sum(a[i] * b[i] for i in range(count))
+
+
+def taps_around(row, column):
+    """(close, all) taps (dy, dx) of a phase, by its row and column."""
+    order = {(0, 0): 0, (1, 1): 1, (0, 1): 2, (1, 0): 3}
+    here = order[row, column]
+    found = []
+    for dy in range(-2, 3):
+        for dx in range(-2, 3):
+            phase = order[(row + dy) % 2, (column + dx) % 2]
+            if phase < here or (phase == here and (dy, dx) < (0, 0)):
+                found.append((dy, dx))
+    close = [tap for tap in found if abs(tap[0]) + abs(tap[1]) <= 2]
+    return close, close + [tap for tap in found if tap not in close]
+
+
+def look_around(canvas, y, x, colour, taps):
+    """(mean, features): a local mean of colour and the pixels around less it, both with 3 fractional bits."""
+    close, every = taps
+    own = [int(canvas[y + dy, x + dx, _channel(colour)]) for dy, dx in every]
+    mean = (16 * sum(own[: len(close)]) + len(close)) // (2 * len(close))
+    pixels = own
+    for before in range(colour):
+        pixels = pixels + [int(canvas[y + dy, x + dx, _channel(before)]) for dy, dx in [*close, (0, 0)]]
+    return mean, [8 * pixel - mean for pixel in pixels]
+
+
+def sample_weight(error, spread):
+    return (1 << 28) // ((256 + abs(error)) * ((spread >> 4) + 16))
 
 
 def learn_shift(features, count, weights, gradient, seen):
@@ -248,7 +328,7 @@ def _energy(errors, y, x, colour, earlier, row, places):
 
 
 def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, params, colours, earlier, top, places,
-          adaptive, tables):  # fmt: skip
+          adaptive, canvas, corner, tables):  # fmt: skip
     """Go through a phase in reading order: pop its pixels, or note their intervals. (head, size); size -1: the message ran dry."""
     table, exponentials, inverse_scales, spreads, energies, factors = tables
     k = params.shape[2] // 12
@@ -259,6 +339,11 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, 
     own = np.zeros((pixels.shape[0] + 2, pixels.shape[1] + 4, 3), np.int32)  # residuals, with zeros above and at the sides
     errors = np.full((pixels.shape[0] + 1, pixels.shape[1] + 2, 3), 256, np.int64)
     linear, linear_seen, biases, steps, steps_seen, maps, maps_seen = new_state()
+    taps = taps_around(*corner)
+    squares = [LeastSquares(len(taps[1]) + colour * (len(taps[0]) + 1)) for colour in range(3)]
+    squares_seen = [0, 0, 0]
+    for colour in range(3):
+        linear[colour, :, 11 + 2 * colour + len(places) + len(near)] = 1 << 22
     shift, step, count, signs, kind, energy = 0, 0, 0, 0, 0, 0
     n = 0
     for y in range(pixels.shape[0]):
@@ -275,6 +360,14 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, 
                 if adaptive:
                     count = _gather(features, own, y + 2, x + 2, colour, earlier, top + y + 1, places, reference, rests, near,
                                     channel, centre, inverse)  # fmt: skip
+                    at = 2 * y + corner[0] + 2, 2 * x + corner[1] + 2
+                    local, around = look_around(canvas, *at, colour, taps)
+                    squares_seen[colour] += 1
+                    if squares_seen[colour] % 64 == 0:
+                        squares[colour].solve()
+                    expected = 8 * local + (squares[colour].predict(around) + (1 << 12) >> 13)
+                    features[count] = residual(expected - int(centre), int(inverse))
+                    count += 1
                     signs = pattern(features)
                     energy = energies[_energy(errors, y + 1, x + 1, colour, earlier, top + y + 1, places)]
                     shift = predicted_shift(features, count, linear[colour, kind], biases[colour, signs], spread)
@@ -298,6 +391,10 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, 
                 rests[colour] = 4 * symbol - reference
                 if not adaptive:
                     continue
+                canvas[(*at, channel)] = symbol
+                if x % 2 == 0:
+                    weight = sample_weight(residual(64 * int(symbol) - expected, int(inverse)), int(spread))
+                    squares[colour].add([*around, 8 * int(symbol) - local], weight)
                 distance = 64 * symbol - centre
                 own[y + 2, x + 2, colour] = residual(distance, inverse)
                 rest = distance_from(distance, shift, inverse)
@@ -316,22 +413,24 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, 
     return head, size
 
 
-def push_pixels(head, words, size, pixels, references, near, params, colours, earlier, top, places, adaptive, tables):
+def push_pixels(head, words, size, pixels, references, near, params, colours, earlier, top, places, adaptive, canvas, corner,
+                tables):  # fmt: skip
     """(head, size) after pushing a phase's pixels. The message must have room for all of them."""
     count = pixels.shape[0] * pixels.shape[1] * colours
     starts, freqs = np.empty(count, np.int32), np.empty(count, np.int32)
     _walk(False, head, words, size, starts, freqs, pixels, references, near, params, colours, earlier, top, places, adaptive,
-          tables)  # fmt: skip
+          canvas, corner, tables)  # fmt: skip
     for i in range(count - 1, -1, -1):
         head, size = push_one(head, words, size, np.int64(starts[i]), np.int64(freqs[i]), PRECISION)
     return head, size
 
 
-def pop_pixels(head, words, size, pixels, references, near, params, colours, earlier, top, places, adaptive, tables):
+def pop_pixels(head, words, size, pixels, references, near, params, colours, earlier, top, places, adaptive, canvas, corner,
+               tables):  # fmt: skip
     """(head, size) after popping a phase's pixels into ``pixels``; size -1 when the message ran dry. Inverse: push_pixels."""
     none = np.empty(0, np.int32)
     return _walk(True, head, words, size, none, none, pixels, references, near, params, colours, earlier, top, places,
-                 adaptive, tables)  # fmt: skip
+                 adaptive, canvas, corner, tables)  # fmt: skip
 
 
 def residuals(pixels, references, params, colours, tables):

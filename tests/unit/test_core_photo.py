@@ -15,6 +15,7 @@ from bbans._core.tables import core_tables
 from bbans.ans import HEAD_MIN, Message
 from bbans.errors import CorruptDataError
 from bbans.models.photo.adaptive import EARLIER, adaptive_tables
+from bbans.models.photo.config import PHASES
 from bbans.tables import exp_table, inverse_scales, logistic_table
 from tests.core import MESSAGES, Array, State, assert_equal, refuses_other_arrays, state
 from tests.reference import photo as slow_photo
@@ -35,6 +36,12 @@ class Strip(NamedTuple):
     top: int
     places: Array
     adaptive: bool
+    canvas: Array
+    corner: tuple[int, int]
+
+    def fresh(self) -> Strip:
+        """With a canvas of its own, as coding writes to it."""
+        return self._replace(canvas=self.canvas.copy())
 
 
 def some_strip(
@@ -65,6 +72,9 @@ def some_strip(
         top,
         np.array(EARLIER[phase] if adaptive else (), np.int64).reshape(-1, 3),
         adaptive,
+        rng.integers(0, 256, (2 * height + 4, 2 * width + 4 + 2 * int(rng.integers(2)), 3)).astype(np.uint8) // (1 if wild else 6)
+        + (0 if wild else 100),
+        PHASES[phase],
     ), pixels
 
 
@@ -72,32 +82,39 @@ def check_strip(strip: Strip, pixels: Array) -> None:
     rng = np.random.default_rng(1)
     count = pixels.shape[0] * pixels.shape[1] * strip.colours
     before = state(rng, 1, 9, count)
-    phase = photo.phase(*strip)
-    theirs = (
-        strip.references,
-        strip.near,
-        strip.params,
-        strip.colours,
-        strip.earlier,
-        strip.top,
-        strip.places,
-        strip.adaptive,
-        TABLES,
-    )
+
+    def phase() -> photo.Phase:
+        return photo.phase(*strip.fresh())
+
+    def theirs() -> tuple[Any, ...]:
+        return (
+            strip.references,
+            strip.near,
+            strip.params,
+            strip.colours,
+            strip.earlier,
+            strip.top,
+            strip.places,
+            strip.adaptive,
+            strip.canvas.copy(),
+            strip.corner,
+            TABLES,
+        )
+
     ours, words = before.copy(), before.words.copy()
-    size = photo.push_pixels(*ours, pixels, phase, CORE_TABLES)
-    head, expected = slow_photo.push_pixels(before.heads[0], words, 9, pixels.copy(), *theirs)
+    size = photo.push_pixels(*ours, pixels, phase(), CORE_TABLES)
+    head, expected = slow_photo.push_pixels(before.heads[0], words, 9, pixels.copy(), *theirs())
     assert_equal(ours, size, State(np.array([head]), words, 0), expected)
     popped, tail = np.zeros_like(pixels), ours.words[:size].copy()
-    assert_equal(ours, photo.pop_pixels(ours.heads, tail, size, popped, phase, CORE_TABLES), before, 9)
+    assert_equal(ours, photo.pop_pixels(ours.heads, tail, size, popped, phase(), CORE_TABLES), before, 9)
     assert np.array_equal(popped, pixels)
     any_message = state(rng, 1, count)
     ours, same = any_message.copy(), np.zeros_like(pixels)
-    size = photo.pop_pixels(*ours, popped, phase, CORE_TABLES)
-    head, expected = slow_photo.pop_pixels(any_message.heads[0], any_message.words, any_message.size, same, *theirs)
+    size = photo.pop_pixels(*ours, popped, phase(), CORE_TABLES)
+    head, expected = slow_photo.pop_pixels(any_message.heads[0], any_message.words, any_message.size, same, *theirs())
     assert_equal(ours, size, State(np.array([head]), any_message.words, 0), expected)
     assert np.array_equal(popped, same)
-    residuals = photo.residuals(pixels, phase, CORE_TABLES)
+    residuals = photo.residuals(pixels, phase(), CORE_TABLES)
     assert residuals.dtype == np.int16
     assert np.array_equal(residuals, slow_photo.residuals(pixels, strip.references, strip.params, strip.colours, TABLES))
 
@@ -117,6 +134,19 @@ def test_pixels_once_something_is_learned(wild: bool) -> None:
     check_strip(*some_strip(np.random.default_rng(5), 14, 20, 3, 3, 2, True, wild))
 
 
+def test_least_squares_of_the_largest_differences() -> None:
+    """Nothing leaves 64 bits: in plain Python it could not."""
+    rng = np.random.default_rng(7)
+    strip, pixels = some_strip(rng, 24, 40, 1, 3, 2, True, wild=True)
+    params = strip.params.copy()
+    params[..., 6:9] = 0  # narrow mixtures, so that samples weigh the most
+    pixels = (255 * rng.integers(0, 2, pixels.shape)).astype(np.uint8)
+    canvas = (255 * rng.integers(0, 2, strip.canvas.shape)).astype(np.uint8)
+    check_strip(strip._replace(params=params, canvas=canvas), pixels)
+    same = np.repeat(canvas[..., :1], 3, 2)  # taps that say the same
+    check_strip(strip._replace(params=params, canvas=same), np.repeat(pixels[..., :1], 3, 2))
+
+
 def test_more_components_than_any_model_has() -> None:
     check_strip(*some_strip(np.random.default_rng(5), 2, 2, 8, 3, 1, True))
     strip, pixels = some_strip(np.random.default_rng(5), 2, 2, 9, 3, 1, True)
@@ -131,7 +161,7 @@ def test_strips_that_do_not_fit(adaptive: bool) -> None:
     message = state(np.random.default_rng(0), 1, 60, 60)
 
     def code(**changes: Any) -> None:
-        phase = photo.phase(*strip._replace(**changes))
+        phase = photo.phase(*strip.fresh()._replace(**changes))
         photo.residuals(pixels, phase, CORE_TABLES)
         photo.push_pixels(*message.copy(), pixels.copy(), phase, CORE_TABLES)
         photo.pop_pixels(*message.copy(), pixels.copy(), phase, CORE_TABLES)
@@ -154,6 +184,11 @@ def test_strips_that_do_not_fit(adaptive: bool) -> None:
     ]
     if adaptive:  # else nothing is looked up
         wrong += [
+            {"canvas": strip.canvas[:-1]},
+            {"canvas": np.concatenate([strip.canvas, strip.canvas])},
+            {"canvas": strip.canvas[:, :13].copy()},
+            {"canvas": strip.canvas[..., :2].copy()},
+            *({"corner": corner} for corner in ((0, 0), (2, 1), (-1, 1), (1, -1), (1, 2))),
             {"earlier": strip.earlier[:1]},
             {"earlier": strip.earlier[:, :5].copy()},
             {"earlier": strip.earlier[:, :, :-2].copy()},
@@ -172,6 +207,9 @@ def test_strips_that_do_not_fit(adaptive: bool) -> None:
         for other in (array.astype(np.int32), array.astype(array.dtype.newbyteorder()), np.repeat(array, 2, -1)[..., ::2]):
             with pytest.raises(TypeError):
                 code(**{name: other})
+    for other in (strip.canvas.astype(np.int8), np.repeat(strip.canvas, 2, -1)[..., ::2]):
+        with pytest.raises(TypeError):
+            code(canvas=other)
 
 
 def test_pixels_that_do_not_fit() -> None:

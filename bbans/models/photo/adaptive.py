@@ -4,6 +4,7 @@ The networks give every symbol of a phase a mixture of logistics without looking
 decoder then go through the symbols one by one, and correct each mixture by what the symbols before it have shown::
 
     mean    + a linear function of residuals       online least mean squares, a set of weights for each class of spread
+              and of a prediction from pixels      online least squares on the pixels around, solved every 64 symbols
             + a bias                               for each pattern of the signs of five neighbours' residuals
     scale   x a factor                             for each class of spread and of the neighbours' actual errors
     shares  mapped by a monotone piecewise linear function, so that the shares of actual symbols are evenly spread
@@ -16,7 +17,8 @@ are in spreads with 8 fractional bits, biases in spreads with 20; weights have 2
 corrections of scales are in sixteenths of a nat with 16.
 
 Sources: linear prediction by least mean squares on the coded past with context mixing of scales, as in TMW (Meyer and Tischer,
-1997) and Monkey's Audio; secondary estimation of probabilities, PAQ (Mahoney, 2005). FORMAT.md, section 5.6, specifies it.
+1997) and Monkey's Audio; least squares on neighbouring pixels, Li and Orchard, "Edge-directed prediction for lossless compression
+of natural images", 2001; secondary estimation of probabilities, PAQ (Mahoney, 2005). FORMAT.md, section 5.6, specifies it.
 """
 
 from __future__ import annotations

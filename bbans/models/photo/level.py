@@ -73,6 +73,21 @@ class Level:
             x[row::2, column::2] = self.phases[phase][:height, :width]
         return x
 
+    def canvas(self, phase: int) -> Bytes:
+        """The level's picture as far as it is known before a phase, with a border of two pixels: (2 h + 4, 2 w + 4, 3).
+
+        The border is mirrored, so that a pixel in it is one of the same phase. In the place of the phase's own pixels are the means
+        of their four nearest; in those of later phases, which nobody may look at, zeros.
+        """
+        height, width, _ = self.x00.shape
+        x = np.zeros((2 * height, 2 * width, 3), np.uint8)
+        x[::2, ::2] = self.x00
+        for (row, column), pixels in zip(PHASES[:phase], self.phases, strict=False):
+            x[row::2, column::2] = pixels
+        row, column = PHASES[phase]
+        x[row::2, column::2] = (self.references(phase) + 2) >> 2
+        return np.pad(x, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+
     def features(self, phase: int) -> Bytes:
         """The trunk's outputs for a phase, a buffer of the grid."""
         while len(self._features) <= phase:

@@ -14,6 +14,7 @@ from bbans._core.tables import Tables, core_tables
 from bbans.ans import Message
 from bbans.codecs import Codec
 from bbans.models.photo.adaptive import EARLIER, adaptive_tables
+from bbans.models.photo.config import PHASES
 from bbans.models.photo.geometry import Bytes, near_pixels
 from bbans.models.photo.level import Level
 from bbans.models.photo.network import Params, PhotoNetwork
@@ -65,12 +66,17 @@ class PhaseLikelihood:
         near = near_pixels(phase, level.phases[0], references) if phase else np.zeros((0, *references.shape), np.int16)
         places = np.array(EARLIER[phase] if self.adaptive else (), np.int64).reshape(-1, 3)
 
+        canvas = level.canvas(phase) if self.adaptive else None
+
         def code(message: Message, rows: slice) -> None:
             inside = level.inside(phase, rows)
             x, reference = np.ascontiguousarray(pixels[inside]), np.ascontiguousarray(references[inside])
             mixtures = np.ascontiguousarray(params[inside])
             beside = np.ascontiguousarray(near[:, inside[0], inside[1]])
-            strip = strip_of_phase(reference, mixtures, colours, beside, earlier, rows.start, places, self.adaptive)
+            around = None if canvas is None else canvas[2 * rows.start : 2 * inside[0].stop + 4].copy()  # threads write to theirs
+            strip = strip_of_phase(
+                reference, mixtures, colours, beside, earlier, rows.start, places, self.adaptive, around, PHASES[phase]
+            )
             if loop is push_pixels:
                 message.reserve(x.size)
             message.resize(loop(message.head, message.words, message.size, x, strip, self._tables))
