@@ -3,7 +3,7 @@
 >>> import bbans
 >>> packed = bbans.compress("cli/samples/valley.png", mode="stored")
 >>> packed.info.method, packed.info.width, packed.info.height
-('webp', 480, 320)
+('jxl', 480, 320)
 >>> bbans.decompress(packed).array().shape
 (320, 480, 3)
 

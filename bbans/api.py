@@ -5,14 +5,14 @@
     compress    path, bytes, array, image -picture_file-> file -read_picture-> Picture -model / stored-> Container -pack-> bytes
     decompress  bytes -unpack-> Container -model / stored-> Picture -write_picture-> file -Restored-> array, image, path
 
-What comes back is the picture, its pixels and its metadata. A picture that is kept as its own file (JPEG, 16 bits, alpha,
-palettes, animation) comes back byte for byte.
+What comes back is the picture, its pixels and its metadata. A picture that is kept as its own file (JPEG, animation, and formats
+that are not taken apart) comes back byte for byte.
 
 The first call that needs a model loads it, and a `Model` keeps it. `inspect` needs none.
 
 >>> result = compress("cli/samples/valley.png", mode="stored")
 >>> result.info.width, result.info.height, result.info.method
-(480, 320, 'webp')
+(480, 320, 'jxl')
 >>> pixels = decompress(result).array()
 >>> again = decompress(compress(pixels, mode="stored")).array()
 >>> again.dtype, again.shape, bool((again == pixels).all())
@@ -92,8 +92,8 @@ class Model:
     def _compress(self, data: bytes, mode: Literal["auto", "model"], verify: bool) -> Result:
         source, note = vaez.read_source(data, mode)
         thin = mode == "auto" and is_thin(source.height, source.width)  # a pixel would cost many times as much
-        if source.picture is None or thin:
-            if source.picture is not None:
+        if source.picture is None or source.picture.plain is None or thin:
+            if source.picture is not None and source.picture.plain is not None:
                 note = f"a picture of {source.width} x {source.height} pixels is too thin for the model: stored without it"
             return _finish(vaez.store(source), source, None, verify, note)
         codec = self._own_codec()
@@ -179,9 +179,9 @@ def compress(
     An array comes back with the same dtype, shape and elements, a Pillow image with the same mode and pixels, and a file with the
     same picture and metadata or, where that is how it is kept, the same bytes.
 
-    Memory: about 8 bytes a pixel and 200 MB, for the pixels that headers declare: at most 2**30, counted before any is decoded,
-    with one frame of an animation at a time. libwebp needs more: 20 bytes a pixel to decode a WebP, and 37 to find out how small a
-    picture is as a WebP, in mode `stored` and mostly in `auto`. The networks need their own.
+    Memory: about 8 bytes a pixel, the files and 200 MB, for the pixels that headers declare: at most 2**30, counted before any is
+    decoded, with one frame of an animation at a time. libwebp takes 20 bytes a pixel to decode a WebP. Verification takes as much
+    again as decoding. The networks need their own.
 
     Args:
         source: a picture file as a path or as bytes; an array, which is a picture if it is uint8 of shape (H, W), (H, W, 1) or

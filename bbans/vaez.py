@@ -19,13 +19,18 @@ import numpy as np
 from bbans.errors import CorruptDataError, FormatError, UnsupportedImageError, VerifyError
 from bbans.formats import container, stored, wire
 from bbans.formats.container import Container, Mode, ModelHeader, Section, SectionKind
+from bbans.formats.forms import Layout
+from bbans.formats.metadata import metadata_of, metadata_section
 from bbans.formats.stored import StoredMethod
-from bbans.images import webp
+from bbans.images import png, webp
 from bbans.images.picture import MAX_PIXELS, Picture, probe_picture, read_picture, write_picture
 from bbans.results import Info, ModeName, Restored, SectionInfo
 
 if TYPE_CHECKING:
     from bbans.models.registry import PictureCodec
+
+
+_DIGEST_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,9 @@ def read_source(data: bytes, mode: ModeName) -> tuple[Source, str | None]:
     Raises: UnsupportedImageError: not a picture, or not one that this mode takes.
     """
     try:
-        return picture_source(data, read_picture(data)), None
+        picture = read_picture(data, any_png=mode != "model")
+        note = None if mode == "stored" or picture.plain is not None else f"{picture.kind}: stored without the model"
+        return picture_source(data, picture), note
     except UnsupportedImageError:
         info = probe_picture(data)  # raises for what is not a picture at all
         if mode == "model":
@@ -61,12 +68,15 @@ def read_source(data: bytes, mode: ModeName) -> tuple[Source, str | None]:
 def picture_source(data: bytes, picture: Picture) -> Source:
     """The source of a picture that was read from a file."""
     height, width, channels = picture.pixels.shape
-    return Source(data, picture, picture.format, height, width, channels, 8)
+    return Source(data, picture, picture.format, height, width, channels, picture.bit_depth)
 
 
 def code(source: Source, picture: Picture, codec: PictureCodec) -> Container:
-    """The picture in mode model. Inverse: `decode`."""
-    encoded = codec.encode(picture.pixels)
+    """The picture, which is `plain`, in mode model. Inverse: `decode`."""
+    pixels = picture.plain
+    if pixels is None:
+        raise ValueError(f"picture: 8-bit gray or RGB for a model, not {picture.kind}")
+    encoded = codec.encode(pixels)
     messages = [Section(SectionKind.MESSAGE, message) for message in encoded.messages]
     header = ModelHeader(codec.id, codec.weights_hash, encoded.accounting)
     return _container(source, Mode.MODEL, 0, picture, messages, header)
@@ -77,8 +87,13 @@ def decode(contents: Container, codec: PictureCodec) -> Picture:
 
     Raises: FormatError.
     """
+    if contents.channels not in (1, 3) or contents.bit_depth != 8:
+        raise CorruptDataError(f"header: no model codes {contents.channels} channels of {contents.bit_depth} bits")
     pixels = codec.decode(contents.bodies(SectionKind.MESSAGE), *_shape(contents))
-    return Picture(pixels, contents.format, _metadata(contents))
+    picture = Picture(pixels, contents.format, metadata_of(contents.sections))
+    if picture.palette is not None:
+        raise CorruptDataError("metadata: a palette beside the samples of a model")
+    return picture
 
 
 def store(source: Source) -> Container:
@@ -99,22 +114,22 @@ def unstore(contents: Container) -> bytes | Picture:
     """
     if contents.method not in list(StoredMethod):
         raise wire.newer("stored method", contents.method)
-    method, metadata, [payload] = StoredMethod(contents.method), _metadata(contents), contents.bodies(SectionKind.PAYLOAD)
+    method, metadata, [payload] = (
+        StoredMethod(contents.method),
+        metadata_of(contents.sections),
+        contents.bodies(SectionKind.PAYLOAD),
+    )
     if not method.keeps_file:
-        return Picture(stored.decode_picture(method, payload, _shape(contents)), contents.format, metadata)
+        palette = png.palette(metadata) if contents.format == "PNG" and contents.channels == 1 else None
+        layout = Layout(_shape(contents), contents.bit_depth, palette)
+        return Picture(stored.decode_picture(method, payload, layout), contents.format, metadata, contents.bit_depth)
     if metadata:
         raise CorruptDataError("metadata beside a stored file, which has its own")
     return stored.decode_file(method, payload, contents.source_bytes)
 
 
-def _metadata(contents: Container) -> bytes:
-    return b"".join(contents.bodies(SectionKind.METADATA))
-
-
 def _shape(contents: Container) -> tuple[int, int, int]:
-    """(H, W, C) of a picture that is kept as its pixels. Raises: CorruptDataError: there is none of that size or depth."""
-    if contents.channels not in (1, 3) or contents.bit_depth != 8:
-        raise CorruptDataError(f"header: no pixels are kept with {contents.channels} channels of {contents.bit_depth} bits")
+    """(H, W, C) of a picture that is kept as its samples. Raises: CorruptDataError: it is too large."""
     if contents.height * contents.width > MAX_PIXELS:
         raise CorruptDataError(f"header: {contents.width} x {contents.height} pixels are more than the limit of {MAX_PIXELS}")
     return contents.height, contents.width, contents.channels
@@ -123,7 +138,7 @@ def _shape(contents: Container) -> tuple[int, int, int]:
 def _container(
     source: Source, mode: Mode, method: int, content: bytes | Picture, bodies: list[Section], model: ModelHeader | None = None
 ) -> Container:
-    """The container of a source. `content` is what comes back; its metadata go before the `bodies`."""
+    """The container of a source. `content` is what comes back; its metadata goes beside the `bodies`."""
     metadata = content.metadata if isinstance(content, Picture) else b""
     return Container(
         mode=mode,
@@ -136,7 +151,7 @@ def _container(
         bit_depth=source.bit_depth,
         content_check=content_check(content),
         model=model,
-        sections=(*([Section(SectionKind.METADATA, metadata)] if metadata else []), *bodies),
+        sections=tuple(sorted([metadata_section(metadata), *bodies] if metadata else bodies, key=lambda section: section.kind)),
     )
 
 
@@ -156,7 +171,7 @@ def verify(data: bytes, source: Source, codec: PictureCodec | None) -> None:
     try:
         contents = container.unpack(data)
         restored = restore(contents, codec if contents.mode == Mode.MODEL else None).data
-        same = restored == source.data or (source.picture is not None and read_picture(restored) == source.picture)
+        same = restored == source.data or (source.picture is not None and read_picture(restored, any_png=True) == source.picture)
     except (FormatError, UnsupportedImageError) as error:
         raise VerifyError(f"what was compressed cannot be decompressed: {error}") from error
     if not same:
@@ -165,9 +180,10 @@ def verify(data: bytes, source: Source, codec: PictureCodec | None) -> None:
 
 def fast_bytes(source: Source, picture: Picture) -> int:
     """About the size of the stored fallback, in a tenth of its time; 0 if that cannot be told."""
-    if max(picture.pixels.shape) > webp.MAX_SIDE_PX:
+    if max(picture.pixels.shape) > webp.MAX_SIDE_PX or picture.plain is None:
         return 0
-    return min(len(webp.encode(picture.pixels, quality=0, method=0)), len(source.data))
+    strips = (picture.plain[top:bottom] for top, bottom in stored.strips(source.height, source.width))
+    return min(sum(len(webp.encode(strip, quality=0, method=0)) for strip in strips), len(source.data))
 
 
 def content_check(content: bytes | Picture) -> bytes:
@@ -176,9 +192,12 @@ def content_check(content: bytes | Picture) -> bytes:
     if isinstance(content, bytes):
         digest.update(content)
     else:
-        sizes = b"".join(map(wire.pack_varint, (*content.pixels.shape, len(content.metadata))))
+        depth = () if content.bit_depth == 8 else (content.bit_depth,)
+        sizes = b"".join(map(wire.pack_varint, (*content.pixels.shape, *depth, len(content.metadata))))
         digest.update(wire.pack_name(content.format) + sizes + content.metadata)
-        digest.update(np.ascontiguousarray(content.pixels).data)
+        for top in range(0, len(content.pixels), _DIGEST_ROWS):
+            piece = content.pixels[top : top + _DIGEST_ROWS]
+            digest.update(piece.astype("<u2" if content.bit_depth == 16 else np.uint8).tobytes())
     return digest.digest()
 
 
@@ -202,7 +221,7 @@ def describe(contents: Container, file_bytes: int) -> Info:
         source_bytes=contents.source_bytes,
         file_bytes=file_bytes,
         header_bytes=file_bytes - size(*SectionKind),
-        metadata_bytes=size(SectionKind.METADATA),
+        metadata_bytes=size(SectionKind.METADATA, SectionKind.PACKED_METADATA),
         coded_bytes=size(SectionKind.PAYLOAD, SectionKind.MESSAGE),
         sections=tuple(SectionInfo(section.kind.name.lower(), len(section.body)) for section in contents.sections),
         accounting=None if model is None else model.accounting,

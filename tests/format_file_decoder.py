@@ -1,6 +1,6 @@
 """A decoder of whole files written from bbans/formats/FORMAT.md, chapters 1 to 4, alone: nothing of bbans.
 
-Messages are left to the decoder of chapter 5. Pillow decodes WebP.
+Messages are left to the decoder of chapter 5. Pillow decodes WebP, and libjxl JPEG XL.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Samples = NDArray[np.uint8]
+Samples = NDArray[np.integer]
 ModelDecoder = Callable[[list[bytes], int, int, int], Samples]
 
 
@@ -30,6 +31,7 @@ class Decoded:
     file: bytes | None
     samples: Samples | None
     metadata: bytes
+    bit_depth: int
 
 
 class Input:
@@ -85,14 +87,19 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
         header.take(8)
         for _ in range(4):
             header.varint()
-    bodies: dict[int, list[bytes]] = {1: [], 2: [], 3: []}
+    bodies: dict[int, list[bytes]] = {1: [], 2: [], 3: [], 4: []}
     entries = [(header.u8(), header.varint(), header.take(4)) for _ in range(header.varint())]
     assert header.left == 0 and entries == sorted(entries, key=lambda entry: entry[0])
     for kind, length, crc in entries:
         bodies[kind].append(outer.take(length))
         assert crc32(bodies[kind][-1]) == crc
-    assert outer.left == 0 and len(bodies[1]) <= 1 and all(bodies[1])
+    assert outer.left == 0 and len(bodies[1] + bodies[4]) <= 1 and all(bodies[1])
     metadata = b"".join(bodies[1])
+    for body in bodies[4]:
+        packed = Input(body)
+        size = packed.varint()
+        assert 1 <= size <= 2**26
+        metadata = inflated(packed.take(packed.left), size)
 
     file: bytes | None = None
     samples: Samples | None = None
@@ -102,18 +109,19 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
         assert len(file) == source_bytes
         content = file
     else:
-        assert channels in (1, 3) and bit_depth == 8 and height * width <= 2**30
+        assert height * width <= 2**30
         if mode == 1:
+            assert channels in (1, 3) and bit_depth == 8
             samples = model(bodies[3], height, width, channels)
-        elif method == 2:
-            samples = from_webp(bodies[2][0], height, width, channels)
         else:
-            samples = from_rows(inflated(bodies[2][0], height * (1 + width * channels)), height, width, channels)
+            assert channels in (1, 2, 3, 4) and bit_depth in (1, 2, 4, 8, 16)
+            samples = from_payload(method, bodies[2][0], height, width, channels, bit_depth, colours_of(format, channels, metadata))
         name = format.encode()
-        sizes = b"".join(map(varint, (height, width, channels, len(metadata))))
-        content = varint(len(name)) + name + sizes + metadata + samples.tobytes()
+        depth = [] if bit_depth == 8 else [bit_depth]
+        sizes = b"".join(map(varint, [height, width, channels, *depth, len(metadata)]))
+        content = varint(len(name)) + name + sizes + metadata + samples.astype("<u2" if bit_depth == 16 else "u1").tobytes()
     assert hashlib.blake2b(content, digest_size=8).digest() == check
-    return Decoded(method if mode == 0 else None, format, source_bytes, file, samples, metadata)
+    return Decoded(method if mode == 0 else None, format, source_bytes, file, samples, metadata, bit_depth)
 
 
 def varint(number: int) -> bytes:
@@ -133,30 +141,114 @@ def inflated(stream: bytes, size: int) -> bytes:
     return data
 
 
-def from_webp(stream: bytes, height: int, width: int, channels: int) -> Samples:
+def colours_of(format: str, channels: int, metadata: bytes) -> list[tuple[int, ...]]:
+    """The colours of a palette, with alpha if it has a tRNS; none if there is no palette."""
+    before = dict(chunks(metadata)[0]) if format == "PNG" and channels == 1 and metadata else {}
+    entries = before.get(b"PLTE", b"")
+    colours = [tuple(entries[i : i + 3]) for i in range(0, len(entries), 3)]
+    if b"tRNS" in before:
+        alpha = before[b"tRNS"] + b"\xff" * len(colours)
+        colours = [(*colour, alpha[i]) for i, colour in enumerate(colours)]
+    return colours
+
+
+def from_payload(
+    method: int, payload: bytes, height: int, width: int, channels: int, bit_depth: int, palette: list[tuple[int, ...]]
+) -> Samples:
+    form, depth, reader = payload[0], bit_depth, Input(payload[1:])
+    if form == 1:
+        channels, depth = len(palette[0]), 8
+    elif form == 2:
+        assert bit_depth == 16
+        depth = 8
+    else:
+        assert form == 0
+    if method == 3:
+        row = (width * channels * depth + 7) // 8
+        coded = from_rows(inflated(reader.take(reader.left), height * (1 + row)), height, width, channels, depth)
+    else:
+        assert method in (2, 4)
+        q = max(1, 2**21 // width)
+        r = 256 * (q // 256) if q >= 256 else q
+        parts = []
+        for top in range(0, height, r):
+            rows = min(r, height - top)
+            stream = reader.take(reader.left if top + rows == height else reader.varint())
+            decoder = from_webp if method == 2 else from_jxl
+            parts.append(decoder(stream, rows, width, channels, depth))
+        coded = np.concatenate(parts)
+    if form == 1:
+        numbers = [palette.index(tuple(map(int, colour))) for colour in coded.reshape(-1, channels)]
+        return np.array(numbers).reshape(height, width, 1)
+    return coded.astype(np.int64) * 257 if form == 2 else coded
+
+
+def from_webp(stream: bytes, height: int, width: int, channels: int, depth: int) -> Samples:
+    assert depth <= 8
     padding = len(stream) % 2
     sizes = [(12 + len(stream) + padding).to_bytes(4, "little"), len(stream).to_bytes(4, "little")]
     file = b"RIFF" + sizes[0] + b"WEBPVP8L" + sizes[1] + stream + bytes(padding)
     with Image.open(io.BytesIO(file)) as image:
-        samples = np.asarray(image)
-    assert samples.shape == (height, width, 3)
-    return np.ascontiguousarray(samples[:, :, :channels])
+        samples = np.asarray(image.convert("RGBA"))
+    assert samples.shape == (height, width, 4)
+    return samples[:, :, {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]]
 
 
-def from_rows(rows: bytes, height: int, width: int, channels: int) -> Samples:
-    """PNG specification, section 9."""
-    above = [0] * (width * channels)
+def from_jxl(stream: bytes, height: int, width: int, channels: int, depth: int) -> Samples:
+    bits: list[int] = []
+
+    def put(*fields: tuple[int, int]) -> None:
+        for count, value in fields:
+            bits.extend(value >> i & 1 for i in range(count))
+
+    def side(n: int) -> None:
+        if small:
+            put((5, n // 8 - 1))
+        else:
+            i, k = next((i, k) for i, k in enumerate((9, 13, 18, 30)) if n <= 2**k)
+            put((2, i), (k, n - 1))
+
+    wide, colour, alpha = depth == 16, channels >= 3, channels in (2, 4)
+    ratios = [(1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1)]
+    ratio = next((i + 1 for i, (a, b) in enumerate(ratios) if width == height * a // b), 0)
+    small = height <= 256 and height % 8 == 0 and (ratio > 0 or (width <= 256 and width % 8 == 0))
+    of_depth = [(1, 0), (2, 3), (6, 15)] if wide else [(3, 0)]
+    put((1, int(small)))
+    side(height)
+    put((3, ratio))
+    if not ratio:
+        side(width)
+    put((2, 0), *of_depth, (1, int(not wide)), (2, int(alpha)))
+    if alpha:
+        put(*([(3, 0), *of_depth, (5, 0)] if wide else [(1, 1)]))
+    put((1, 0))
+    if colour and not wide:
+        put((1, 1))
+    else:
+        put((2, 0), (2, int(not colour)), (2, 1), *([(2, 1)] if colour else []), (1, 0), (2, 2), (4, 6 if wide else 11), (2, 1))
+    put((2, 0), (1, 1))
+    head = np.packbits(bits, bitorder="little").tobytes()
+    samples = imagecodecs.jpegxl_decode(b"\xff\x0a" + head + stream)
+    assert samples.dtype == (np.uint16 if wide else np.uint8)
+    return samples.reshape(height, width, channels)
+
+
+def from_rows(rows: bytes, height: int, width: int, channels: int, depth: int) -> Samples:
+    """PNG specification, sections 7.2 and 9."""
+    size, step = (width * channels * depth + 7) // 8, max(1, channels * depth // 8)
+    above = [0] * size
     out = bytearray()
     for y in range(height):
-        kind, *row = rows[y * (1 + width * channels) : (y + 1) * (1 + width * channels)]
+        kind, *row = rows[y * (1 + size) : (y + 1) * (1 + size)]
         for i in range(len(row)):
-            a = row[i - channels] if i >= channels else 0
-            b, c = above[i], above[i - channels] if i >= channels else 0
+            a = row[i - step] if i >= step else 0
+            b, c = above[i], above[i - step] if i >= step else 0
             paeth = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
             row[i] = (row[i] + [0, a, b, (a + b) // 2, paeth][kind]) % 256
         out += bytes(row)
         above = row
-    return np.frombuffer(out, np.uint8).reshape(height, width, channels)
+    bits = np.unpackbits(np.frombuffer(out, np.uint8)).reshape(height, -1)[:, : width * channels * depth]
+    return (bits.reshape(height, width, channels, depth) << np.arange(depth)[::-1]).sum(3)
 
 
 def chunks(metadata: bytes) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:

@@ -1,10 +1,12 @@
-"""Write the golden files anew: ``python -m tests.make_golden photo``, ``sets`` or ``default``, from the root of the repository.
+"""Write the golden files anew: ``python -m tests.make_golden`` with ``photo``, ``sets``, ``stored`` or ``default``.
 
 Only for a deliberate change of the format, with a line under "Format" in the CHANGELOG. Files of users no longer decode then.
 
 photo: ``tiny.safetensors`` is a model with random weights, ``messages.json`` pictures with their messages (base64), and the SHA-256
 of the messages of pictures that are too large to keep, made by ``pinned_picture``. The ``.vaez`` files hold the gray one of the
 pictures, as a PNG with a text, by the model and by each method of the stored fallback.
+
+stored: a ``.vaez`` file of each of ``kept_kinds``, PNGs of other kinds, by the method and in the form of its name.
 
 default: ``photo-2.png.vaez``, the picture beside it by the default model.
 
@@ -30,6 +32,8 @@ import bbans
 from bbans import models, sets, vaez
 from bbans.exact.network import IntConv
 from bbans.formats import container, stored
+from bbans.formats.forms import Form
+from bbans.formats.stored import StoredMethod
 from bbans.images import chunks
 from bbans.images.picture import Picture, write_picture
 from bbans.models.config import ImageConfig, to_json
@@ -81,13 +85,56 @@ def files(picture: Picture, coder: PictureCodec) -> dict[str, bytes]:
     """A ``.vaez`` file of the picture in each way, whichever is the smallest, by name."""
     source = vaez.picture_source(write_picture(picture), picture)
     made = {"model": container.pack(vaez.code(source, picture, coder))}
-    for method in stored.StoredMethod:
+    for method in StoredMethod:
         if method.keeps_file:
             payload = stored.encode_file(method, source.data)
         else:
-            payload = stored.encode_picture(method, picture.pixels)
+            payload = stored.encode_picture(method, picture)
         made[method.name.lower()] = container.pack(vaez.stored_container(source, method, payload))
     return made
+
+
+def kept_kinds() -> dict[str, tuple[Picture, StoredMethod, Form]]:
+    """By file name: pictures of every number of channels and every bit depth, with a method and a form to keep them."""
+    row, column = np.ogrid[:7, :21]
+    gray = (row * 9 + column * column) % 251
+    wide = np.stack([gray * 201 + 77 * c for c in range(4)], axis=2).astype(np.uint16)
+    bytes_ = (wide >> 6).astype(np.uint8)
+    colours = [(b"PLTE", bytes(range(0, 240, 5))), (b"tRNS", bytes([9, 0, 200]))]
+    indices = ((row // 2 + column // 3) % 16).astype(np.uint8)[..., None]
+    text = [(b"tEXt", b"Comment\0" + b"to and fro, " * 9)]
+    tall = np.full((6_921, 303, 1), 70)
+
+    def of(
+        samples: NDArray[np.integer], bit_depth: int, before: list[tuple[bytes, bytes]], *how: int
+    ) -> tuple[Picture, StoredMethod, Form]:
+        dtype = np.uint16 if bit_depth == 16 else np.uint8
+        return Picture(samples.astype(dtype), "PNG", chunks.pack(before, []), bit_depth), StoredMethod(how[0]), Form(how[1])
+
+    return {
+        "gray-1-rows": of(indices & 1, 1, [], 3, 0),
+        "gray-2-webp": of(indices & 3, 2, text, 2, 0),
+        "gray-4-jxl": of(indices, 4, text, 4, 0),
+        "gray-16-jxl": of(wide[..., :1], 16, [], 4, 0),
+        "gray-alpha-8-webp": of(bytes_[..., :2], 8, [], 2, 0),
+        "gray-alpha-16-rows": of(wide[..., :2], 16, [], 3, 0),
+        "rgb-16-jxl": of(wide[..., :3], 16, [], 4, 0),
+        "rgb-16-eight-bits-jxl": of(bytes_[..., :3] * np.uint16(257), 16, [], 4, 2),
+        "rgba-8-webp": of(bytes_, 8, [], 2, 0),
+        "rgba-8-jxl": of(bytes_, 8, [], 4, 0),
+        "rgba-16-jxl": of(wide, 16, [], 4, 0),
+        "rgba-16-rows": of(wide, 16, [], 3, 0),
+        "palette-4-jxl": of(indices, 4, colours, 4, 0),
+        "palette-4-colours-jxl": of(indices, 4, colours, 4, 1),
+        "palette-8-colours-webp": of(indices, 8, colours[:1], 2, 1),
+        "strips-jxl": of(tall, 8, [], 4, 0),
+    }
+
+
+def kept_file(picture: Picture, method: StoredMethod, form: Form) -> bytes:
+    """The ``.vaez`` file of a picture by a method, in a form."""
+    source = vaez.picture_source(write_picture(picture), picture)
+    return container.pack(vaez.stored_container(source, method, stored.encode_picture(method, picture, form)))
 
 
 def random_weights(config: ImageConfig, id: str, reach: int = 16, seed: int = 0) -> bytes:
@@ -170,9 +217,14 @@ def write_sets() -> None:
         (FOLDER / f"{name}.vaeza").write_bytes(set_archive(name))
 
 
+def write_stored() -> None:
+    for name, kind in kept_kinds().items():
+        (FOLDER / "kinds" / f"{name}.vaez").write_bytes(kept_file(*kind))
+
+
 def write_default() -> None:
     (FOLDER / "photo-2.png.vaez").write_bytes(bbans.compress((FOLDER / "photo-2.png").read_bytes(), mode="model").data)
 
 
 if __name__ == "__main__":
-    {"photo": write_photo, "sets": write_sets, "default": write_default}[sys.argv[1]]()
+    {"photo": write_photo, "sets": write_sets, "stored": write_stored, "default": write_default}[sys.argv[1]]()

@@ -57,6 +57,7 @@ class SectionKind(IntEnum):
     METADATA = 1
     PAYLOAD = 2
     MESSAGE = 3
+    PACKED_METADATA = 4
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ def _fault(container: Container) -> str | None:
         (model is None or len(model.weights_hash) == CHECK_BYTES, f"the weight hash is not {CHECK_BYTES} bytes"),
         (model is None or container.method == 0, "a stored method in a file of a model"),
         (kinds == sorted(kinds), "the sections are out of order"),
-        (kinds.count(SectionKind.METADATA) <= 1, "metadata twice"),
+        (kinds.count(SectionKind.METADATA) + kinds.count(SectionKind.PACKED_METADATA) <= 1, "metadata twice"),
         (all(container.bodies(SectionKind.METADATA)), "metadata of no bytes"),
         (kinds.count(SectionKind.PAYLOAD) == (container.mode == Mode.STORED), "not exactly one payload"),
         ((SectionKind.MESSAGE in kinds) == (container.mode == Mode.MODEL), "messages and mode disagree"),

@@ -1,16 +1,18 @@
-"""The stored fallback: a picture or a file kept exactly without any network, by the smallest of four methods.
+"""What is kept without a network: a file or a picture, exactly, by the smallest of some methods.
 
 ::
 
     FILE         the file's own bytes                          exact for everything, byte for byte
     FILE_LZMA    raw LZMA2 of the file's bytes                 the same
-    WEBP         lossless WebP of the pixels                   pixels; gray goes as R = G = B
-    ROWS_LZMA    raw LZMA2 of the pixels' PNG rows             the same; for pictures that WebP cannot take
+    WEBP         lossless WebP                                 samples of up to 8 bits
+    ROWS_LZMA    raw LZMA2 of PNG rows                         samples of 1 to 16 bits
+    JXL          lossless JPEG XL                              the same
 
-A payload is that stream alone: sizes, format and metadata are the container's, as in mode model, and so are the checks. JPEG,
-16 bits, palettes, alpha and animation need no method of their own: they are kept as files.
+A payload is that stream alone: sizes, format and metadata are the container's, as in mode model, and so are the checks. Samples
+have a form (`bbans.formats.forms`), which the first byte of their payload names. JPEG and animation need no method of their own:
+they are kept as files.
 
-Decoding is exact for ever, but the bytes of WEBP and ROWS_LZMA depend on the versions of libwebp, Pillow and liblzma.
+Decoding is exact for ever, but the bytes of streams depend on the versions of libjxl, libwebp and liblzma.
 
 >>> method, payload = encode(b"not even a picture", None)
 >>> decode_file(method, payload, 18)
@@ -19,24 +21,45 @@ b'not even a picture'
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
 
 import numpy as np
-import numpy.typing as npt
 
-from bbans.errors import CorruptDataError
-from bbans.formats import lzma2
-from bbans.formats.container import Section, SectionKind, entry_bytes
+from bbans.errors import CorruptDataError, UnsupportedImageError
+from bbans.formats import jxl, lzma2
+from bbans.formats.container import entry_bytes
+from bbans.formats.forms import Form, Layout, from_form, has_form, to_form
+from bbans.formats.metadata import metadata_section
+from bbans.formats.wire import ByteReader, pack_varint
 from bbans.images import png, webp
 from bbans.images.picture import MAX_PIXELS, Picture
+from bbans.images.rows import FILTERS, Samples, row_bytes
 
 MAX_BYTES = 1 << 32
 """The most that the header may claim for a file in FILE_LZMA, by default."""
 
-SMALL_BYTES = 1 << 20
-"""Up to this size all methods are tried. LZMA codes about 3 MB a second: beyond, it is tried where it promises something."""
+STRIP_PX = 1 << 21
+"""Pixels of a strip, which is coded alone: libjxl takes about 90 bytes a pixel, libwebp 37."""
 
-Pixels = npt.NDArray[np.uint8]
+GROUP_ROWS = 256
+"""JPEG XL codes blocks of so many rows: a strip that is cut through them is larger."""
+
+SMALL_BYTES = 1 << 20
+"""Up to this size LZMA is tried on everything. It codes about 3 MB a second: beyond, it is tried where it promises something."""
+
+TINY_BYTES = 1 << 16
+"""Up to this size LZMA is tried after each filter."""
+
+EFFORTS = {1 << 14: (7, 8, 9), 1 << 17: (7, 8)}
+"""Of JPEG XL, up to so many pixels; 7 beyond. More is mostly smaller, but not on every icon. 9 takes time without bound: 12 seconds
+for 256 x 256 samples that repeat themselves."""
+
+CAREFUL_PX = 1 << 17
+"""Up to this size WebP is tried always."""
+
+WEBP_SHARE = 0.25
+"""WebP is tried if JPEG XL takes at most this share of the samples: on photos it never wins."""
 
 
 class StoredMethod(IntEnum):
@@ -46,10 +69,11 @@ class StoredMethod(IntEnum):
     FILE_LZMA = 1
     WEBP = 2
     ROWS_LZMA = 3
+    JXL = 4
 
     @property
     def keeps_file(self) -> bool:
-        """Whether the payload is the file, with whatever is in it; else it is pixels, with the metadata beside it."""
+        """Whether the payload is the file, with whatever is in it; else it is samples, with the metadata beside it."""
         return self in (StoredMethod.FILE, StoredMethod.FILE_LZMA)
 
 
@@ -60,24 +84,49 @@ def encode(data: bytes, picture: Picture | None) -> tuple[StoredMethod, bytes]:
         data: the file's bytes.
         picture: the picture in them; None where only the file can be kept.
     """
-    streams: dict[StoredMethod, bytes] = {}
-    if picture is None:
-        if len(data) <= SMALL_BYTES or len(lzma2.compress(data[:SMALL_BYTES])) < SMALL_BYTES * 31 // 32:
-            streams[StoredMethod.FILE_LZMA] = encode_file(StoredMethod.FILE_LZMA, data)
-    else:
-        fits_webp = max(picture.pixels.shape[:2]) <= webp.MAX_SIDE_PX
-        if len(data) <= SMALL_BYTES:
-            streams[StoredMethod.FILE_LZMA] = encode_file(StoredMethod.FILE_LZMA, data)
-        if fits_webp:
-            streams[StoredMethod.WEBP] = encode_picture(StoredMethod.WEBP, picture.pixels)
-        if picture.pixels.nbytes <= SMALL_BYTES or not fits_webp:
-            streams[StoredMethod.ROWS_LZMA] = encode_picture(StoredMethod.ROWS_LZMA, picture.pixels)
-    streams[StoredMethod.FILE] = data
+    streams = [(StoredMethod.FILE, data)]
+    if len(data) <= SMALL_BYTES or (picture is None and len(lzma2.compress(data[:SMALL_BYTES])) < SMALL_BYTES * 31 // 32):
+        streams.append((StoredMethod.FILE_LZMA, encode_file(StoredMethod.FILE_LZMA, data)))
     beside = 0
-    if picture is not None and picture.metadata:
-        beside = len(picture.metadata) + entry_bytes(Section(SectionKind.METADATA, picture.metadata))
-    best = min(streams, key=lambda method: (len(streams[method]) + (0 if method.keeps_file else beside), method))
-    return best, streams[best]
+    if picture is not None:
+        streams += _picture_candidates(picture)
+        if picture.metadata:
+            section = metadata_section(picture.metadata)
+            beside = len(section.body) + entry_bytes(section)
+    return min(streams, key=lambda stream: (len(stream[1]) + (0 if stream[0].keeps_file else beside), stream[0]))
+
+
+def _picture_candidates(picture: Picture) -> Iterator[tuple[StoredMethod, bytes]]:
+    """Payloads by JPEG XL, and by WebP and LZMA where they may be smaller."""
+    pixels = picture.pixels
+    height, width, _ = pixels.shape
+    area, layout = height * width, layout_of(picture)
+    careful = area <= CAREFUL_PX
+    forms = [form for form in Form if has_form(form, pixels, layout)]
+    if Form.EIGHT_BITS in forms:
+        forms.remove(Form.SAMPLES)
+    least = pixels.nbytes
+    for form in forms:
+        for effort in next((efforts for limit, efforts in EFFORTS.items() if area <= limit), (7,)):
+            try:
+                payload = encode_picture(StoredMethod.JXL, picture, form, effort=effort)
+            except UnsupportedImageError:
+                continue
+            least = min(least, len(payload))
+            yield StoredMethod.JXL, payload
+    if max(height, width) <= webp.MAX_SIDE_PX and (careful or least <= WEBP_SHARE * pixels.nbytes):
+        for form in forms:
+            if layout.coded(form).bit_depth <= 8:
+                yield StoredMethod.WEBP, encode_picture(StoredMethod.WEBP, picture, form, effort=9 if area <= STRIP_PX else 7)
+    if pixels.nbytes <= SMALL_BYTES:
+        for filters in (None, *range(FILTERS)) if pixels.nbytes <= TINY_BYTES else (None, 0):
+            yield StoredMethod.ROWS_LZMA, encode_picture(StoredMethod.ROWS_LZMA, picture, forms[-1], filters=filters)
+
+
+def layout_of(picture: Picture) -> Layout:
+    """What a decoder of the picture's samples knows before it reads them."""
+    height, width, channels = picture.pixels.shape
+    return Layout((height, width, channels), picture.bit_depth, picture.palette)
 
 
 def encode_file(method: StoredMethod, data: bytes) -> bytes:
@@ -102,24 +151,74 @@ def decode_file(method: StoredMethod, payload: bytes, size: int, *, max_bytes: i
     return lzma2.decompress(payload, size)
 
 
-def encode_picture(method: StoredMethod, pixels: Pixels) -> bytes:
-    """The payload of pixels (H, W, C) by WEBP or ROWS_LZMA. Inverse: `decode_picture`."""
-    return webp.encode_stream(pixels) if method == StoredMethod.WEBP else lzma2.compress(png.to_rows(pixels))
-
-
-def decode_picture(method: StoredMethod, payload: bytes, shape: tuple[int, int, int], *, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """The pixels, of `shape` (H, W, C), of a payload by WEBP or ROWS_LZMA. Inverse: `encode_picture`.
+def encode_picture(
+    method: StoredMethod, picture: Picture, form: Form = Form.SAMPLES, *, effort: int = 7, filters: int | None = None
+) -> bytes:
+    """The payload of a picture's samples by WEBP, ROWS_LZMA or JXL. Inverse: `decode_picture`.
 
     Args:
-        max_pixels: `shape` may not have more; checked before anything is decoded.
-    Raises:
-        CorruptDataError: the payload is damaged, or of a picture of another shape, or the shape is too large.
+        form: one that the picture has (`has_form`).
+        effort: 1 to 9, of JXL and WEBP.
+        filters: of the rows, see `png.to_rows`.
     """
-    height, width, channels = shape
-    if channels not in (1, 3):
-        raise CorruptDataError(f"the stored picture claims {channels} channels, not 1 or 3")
+    layout = layout_of(picture)
+    if method == StoredMethod.ROWS_LZMA:
+        rows = png.to_rows(to_form(form, picture.pixels, layout), layout.coded(form).bit_depth, filters)
+        return bytes([form]) + lzma2.compress(rows, fitted=True)
+    streams = []
+    for top, bottom in strips(*layout.shape[:2]):
+        samples = to_form(form, picture.pixels[top:bottom], layout)
+        if method == StoredMethod.JXL:
+            streams.append(jxl.encode(samples, effort))
+        else:
+            quality = 100 if effort == 9 else 90
+            streams.append(webp.encode_stream(samples.astype(np.uint8, copy=False), quality=quality, method=6))
+    lengths = [*(pack_varint(len(stream)) for stream in streams[:-1]), b""]
+    return bytes([form]) + b"".join(length + stream for length, stream in zip(lengths, streams, strict=True))
+
+
+def decode_picture(method: StoredMethod, payload: bytes, layout: Layout, *, max_pixels: int = MAX_PIXELS) -> Samples:
+    """The samples of a payload by WEBP, ROWS_LZMA or JXL. Inverse: `encode_picture`.
+
+    Args:
+        max_pixels: `layout` may not have more; checked before anything is decoded.
+    Raises:
+        CorruptDataError: the payload is damaged, or of another picture, or the picture is too large.
+    """
+    height, width, channels = layout.shape
+    if channels not in range(1, 5) or layout.bit_depth not in (1, 2, 4, 8, 16):
+        raise CorruptDataError(f"the stored picture claims {channels} channels of {layout.bit_depth} bits")
     if height * width > max_pixels:
         raise CorruptDataError(f"the stored picture claims {width} x {height} pixels, the limit is {max_pixels}")
-    if method == StoredMethod.WEBP:
-        return webp.decode_stream(payload, shape)
-    return png.from_rows(lzma2.decompress(payload, height * (1 + width * channels)), shape)
+    reader = ByteReader(payload, "payload")
+    number = reader.byte()
+    if number not in list(Form):
+        raise CorruptDataError(f"the stored picture claims the form {number}, which is not known")
+    form = Form(number)
+    coded = layout.coded(form)
+    if method == StoredMethod.ROWS_LZMA:
+        rows = lzma2.decompress(payload[1:], height * (1 + row_bytes(width, coded.shape[2], coded.bit_depth)))
+        return from_form(form, png.from_rows(rows, coded.shape, coded.bit_depth), layout)
+    edges = strips(height, width)
+    # Each strip takes a byte or more: a claim of more strips than the payload can hold allocates nothing.
+    if len(edges) > len(payload):
+        raise CorruptDataError("the stored picture is damaged: it ends early")
+    out: Samples = np.empty(layout.shape, np.uint16 if layout.bit_depth == 16 else np.uint8)
+    for top, bottom in edges:
+        size = len(payload) - reader.position if bottom == height else reader.varint()
+        stream, shape = reader.take(size), (bottom - top, width, coded.shape[2])
+        if method == StoredMethod.JXL:
+            samples = jxl.decode(stream, shape, 16 if coded.bit_depth == 16 else 8)
+        elif coded.bit_depth <= 8:
+            samples = webp.decode_stream(stream, shape)
+        else:
+            raise CorruptDataError(f"no WebP has {coded.bit_depth} bits")
+        out[top:bottom] = from_form(form, samples, layout)
+    return out
+
+
+def strips(height: int, width: int) -> list[tuple[int, int]]:
+    """First and last row (not included) of each strip."""
+    rows = max(1, STRIP_PX // width)
+    rows = rows // GROUP_ROWS * GROUP_ROWS or rows
+    return [(top, min(top + rows, height)) for top in range(0, height, rows)]

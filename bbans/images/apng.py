@@ -16,7 +16,7 @@ from functools import partial
 
 from bbans.errors import UnsupportedImageError
 from bbans.images.frames import Animation, Frame
-from bbans.images.png import PngFile
+from bbans.images.pngfile import PngFile
 
 
 def parse(png: PngFile) -> Animation:

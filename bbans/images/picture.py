@@ -6,7 +6,8 @@
     file bytes --probe-> PictureInfo                                                   the file itself can be stored
 
 `read_picture` takes the pictures that the networks code: still, of 8-bit gray or RGB, in PNG, lossless WebP, BMP, PPM, PGM or
-NPY (numpy's file of an array). For any other it raises an error that says what would be lost; nothing is ever converted.
+NPY (numpy's file of an array); and if it may, a PNG of any depth, with alpha or a palette. For any other it raises an error that
+says what would be lost; nothing is ever converted.
 `probe_picture` tells whether a file is a whole picture of any kind that is known.
 
 The interlacing, filters and compression level of a PNG are not metadata: they come back as the encoder sets them. BMP, PPM, PGM
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,15 +32,18 @@ import numpy.typing as npt
 from PIL import Image
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
-from bbans.images import apng, chunks, gif, npy, png, raster, webp
+from bbans.images import apng, chunks, gif, npy, png, pngfile, raster, webp
 from bbans.images.frames import Animation
 from bbans.images.pillow import check_size, open_any, to_pixels
+from bbans.images.rows import Samples
 
 MAX_PIXELS = 1 << 30
 """The default limit: seven times the largest camera, 3 GiB as RGB. A header that declares more is taken for a bomb."""
 
-_FORMATS = {
-    "PNG": (png.read, png.write, (1, 3)),
+_Reader = Callable[[bytes, int], tuple[npt.NDArray[np.uint8], bytes]]
+_Writer = Callable[[npt.NDArray[np.uint8], bytes], bytes]
+_FORMATS: dict[str, tuple[_Reader, _Writer, tuple[int, ...]]] = {
+    "PNG": (png.read, png.write, (1, 2, 3, 4)),
     "PNG1": (png.read_bilevel, png.write_bilevel, (1,)),
     "WEBP": (webp.read, webp.write, (3,)),
     "BMP": (raster.read_bmp, raster.write_bmp, (3,)),
@@ -52,20 +56,41 @@ _FORMATS = {
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A still picture of 8-bit gray or RGB, with all that is needed to write its file again."""
+    """A still picture, with all that is needed to write its file again."""
 
-    pixels: npt.NDArray[np.uint8]
-    """Shape (H, W, C), C = 1 for gray and 3 for RGB."""
+    pixels: Samples
+    """Shape (H, W, C): C = 1 for gray or a palette's indices, 2 with alpha, 3 for RGB, 4 with alpha; uint16 for 16 bits."""
     format: str
     """PNG, WEBP, BMP, PPM, PGM or NPY; PNG1 is a PNG of 1-bit gray, whose pixels are 0 and 1."""
     metadata: bytes = b""
     """The other chunks of a PNG or WebP (`bbans.images.chunks`); the header of other formats."""
+    bit_depth: int = 8
+    """Of a sample. Only a PNG has other depths."""
+
+    @property
+    def palette(self) -> npt.NDArray[np.uint8] | None:
+        """The colours (N, 3) or (N, 4) of the indices in `pixels`, or None. Raises: CorruptDataError: it is no palette."""
+        return png.palette(self.metadata) if self.format == "PNG" and self.pixels.shape[2] == 1 else None
+
+    @property
+    def plain(self) -> npt.NDArray[np.uint8] | None:
+        """The pixels, if they are what networks code: 8-bit gray or RGB."""
+        if self.bit_depth != 8 or self.pixels.shape[2] not in (1, 3) or self.palette is not None:
+            return None
+        return self.pixels.astype(np.uint8, copy=False)
+
+    @property
+    def kind(self) -> str:
+        """For a person: `16-bit RGB PNG`."""
+        layout = {1: "gray", 2: "gray and alpha", 3: "RGB", 4: "RGB and alpha"}[self.pixels.shape[2]]
+        return f"{self.bit_depth}-bit {layout if self.palette is None else 'palette'} {self.format}"
 
     def __eq__(self, other: object) -> bool:
-        """The same pixels, format and metadata."""
+        """The same pixels, format, bit depth and metadata."""
         if not isinstance(other, Picture):
             return NotImplemented
-        return (self.format, self.metadata) == (other.format, other.metadata) and np.array_equal(self.pixels, other.pixels)
+        around = (self.format, self.bit_depth, self.metadata) == (other.format, other.bit_depth, other.metadata)
+        return around and np.array_equal(self.pixels, other.pixels)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -85,7 +110,9 @@ class PictureInfo:
     frames: int = 1
 
 
-def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, decoded: bool = False, bilevel: bool = False) -> Picture:
+def read_picture(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, decoded: bool = False, bilevel: bool = False, any_png: bool = False
+) -> Picture:
     """The picture in a file's bytes. Inverse: `write_picture`.
 
     Args:
@@ -93,10 +120,14 @@ def read_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, decoded: bool = F
         decoded: take a JPEG too, as a PNG of the pixels that the libjpeg of this machine decodes, with its ICC profile, Exif
             and XMP. The caller has to warn the user: neither the JPEG file nor its other markers come back.
         bilevel: take a PNG of 1-bit gray too, as a picture of the format PNG1.
+        any_png: take every still PNG: of 1 to 16 bits, with alpha or a palette.
     Raises:
         UnsupportedImageError: not a whole picture, or one that pixels and metadata do not keep exactly; says what is lost.
     """
     name = _detect(data)
+    if name == "PNG" and any_png:
+        samples, bit_depth, metadata = png.read_any(data, max_pixels)
+        return Picture(samples, name, metadata, bit_depth)
     if name == "PNG" and bilevel and png.is_bilevel(data):
         name = "PNG1"
     if name:
@@ -118,15 +149,21 @@ def write_picture(picture: Picture) -> bytes:
     if picture.format not in _FORMATS:
         raise CorruptDataError(f"the picture format {picture.format!r} is not known")
     _, writer, channels = _FORMATS[picture.format]
-    pixels = picture.pixels
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in channels or not pixels.size:
+    pixels, bit_depth = picture.pixels, picture.bit_depth
+    any_png = picture.format == "PNG"
+    dtype = np.uint16 if bit_depth == 16 and any_png else np.uint8
+    if pixels.dtype != dtype or pixels.ndim != 3 or pixels.shape[2] not in channels or not pixels.size:
         raise CorruptDataError(f"no {picture.format} has pixels of shape {pixels.shape} and type {pixels.dtype}")
-    return writer(pixels, picture.metadata)
+    if any_png:
+        return png.write(pixels, picture.metadata, bit_depth)
+    if bit_depth != 8:
+        raise CorruptDataError(f"no {picture.format} has {bit_depth} bits")
+    return writer(pixels.astype(np.uint8, copy=False), picture.metadata)
 
 
 def _detect(data: bytes) -> str:
     """The format in `_FORMATS` that the first bytes tell, or an empty string."""
-    if data.startswith(png.SIGNATURE):
+    if data.startswith(pngfile.SIGNATURE):
         return "PNG"
     if webp.is_webp(data):
         return "WEBP"
@@ -160,13 +197,13 @@ def probe_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> PictureInfo:
     Raises:
         UnsupportedImageError: not a picture, cut short, broken, or larger than `max_pixels`.
     """
-    if data.startswith(png.SIGNATURE):
-        still = png.parse(data, max_pixels)
+    if data.startswith(pngfile.SIGNATURE):
+        still = pngfile.parse(data, max_pixels)
         frames = 1
         if still.animated:
             frames = _probe_animation(apng.parse(still), max_pixels).frames
         else:
-            png.check_stream(still)
+            pngfile.check_stream(still)
             # Without its metadata: the decoder would refuse faults in chunks that are kept, and not looked at.
             _probe_pages(still.picture, max_pixels)
         return PictureInfo("PNG", still.width, still.height, still.channels, still.bit_depth, still.kind, frames)
@@ -187,8 +224,8 @@ def _probe_animation(animation: Animation, max_pixels: int) -> PictureInfo:
     infos = []
     for frame in animation.frames:
         file = frame.file()
-        if file.startswith(png.SIGNATURE):
-            png.check_stream(png.parse(file, max_pixels))
+        if file.startswith(pngfile.SIGNATURE):
+            pngfile.check_stream(pngfile.parse(file, max_pixels))
         infos.append(_probe_pages(file, max_pixels))
     count = len(infos)
     kind = infos[0].kind + f" of {count} frames" * (count > 1)
@@ -223,7 +260,7 @@ def _check_sizes(sizes: Sequence[tuple[int, int]], max_pixels: int) -> None:
 
 def bit_depth_of(image: Image.Image, data: bytes) -> int:
     """Bits per sample: of the header where Pillow may decode to others (PNG, TIFF, PPM, PGM), else of Pillow's mode."""
-    if data.startswith(png.SIGNATURE):
+    if data.startswith(pngfile.SIGNATURE):
         return data[24]
     tags = getattr(image, "tag_v2", None)
     if tags and 258 in tags:  # BitsPerSample of a TIFF

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -91,31 +91,20 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise UnsupportedImageError(f"the picture is larger than the limit of {max_pixels} pixels ({width} x {height} pixels)")
 
 
-def to_pixels(data: bytes, format: str, max_pixels: int) -> npt.NDArray[np.uint8]:
-    """The samples of a still 8-bit gray or RGB picture.
+def to_pixels(data: bytes, format: str, max_pixels: int, modes: Sequence[str] = ("L", "RGB")) -> npt.NDArray[np.uint8]:
+    """The samples of a still picture, by default of 8-bit gray or RGB.
 
+    Args:
+        modes: those of Pillow that are expected, of at most 8 bits a sample.
     Returns:
-        uint8, shape (H, W, C), C in {1, 3}; writable.
+        uint8, shape (H, W, C), C is 1 or 3 by default; writable.
     Raises:
-        UnsupportedImageError: Pillow cannot decode it, or decodes it to anything but the modes L and RGB.
+        UnsupportedImageError: Pillow cannot decode it, or decodes it to another mode.
     """
     with strict(max_pixels), Image.open(io.BytesIO(data), formats=[format]) as image:
         image.load()
-        if image.mode not in ("L", "RGB"):
-            raise UnsupportedImageError(f"8-bit gray or RGB expected, but Pillow decodes it as {image.mode}")
-        return _samples(image)
-
-
-def to_bits(data: bytes, format: str, max_pixels: int) -> npt.NDArray[np.uint8]:
-    """The samples of a still 1-bit gray picture: uint8, shape (H, W, 1), 0 or 1.
-
-    Raises:
-        UnsupportedImageError: Pillow cannot decode it, or decodes it to another mode than 1.
-    """
-    with strict(max_pixels), Image.open(io.BytesIO(data), formats=[format]) as image:
-        image.load()
-        if image.mode != "1":
-            raise UnsupportedImageError(f"1-bit gray expected, but Pillow decodes it as {image.mode}")
+        if image.mode not in modes:
+            raise UnsupportedImageError(f"a picture of mode {' or '.join(modes)} expected, but Pillow decodes it as {image.mode}")
         return _samples(image)
 
 
@@ -132,5 +121,5 @@ def _samples(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def to_image(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    """The Pillow image of `pixels` (H, W, C), C in {1, 3}: mode L or RGB."""
+    """The Pillow image of `pixels` (H, W, C): of the mode L, LA, RGB or RGBA."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

@@ -95,22 +95,23 @@ def from_folder(folder: Path, models: ModelLoader, progress: Progress) -> PackSo
     if fault:
         raise UnsupportedImageError(f"this folder cannot be packed: {fault}")
     others: list[int] = []
-    groups: dict[tuple[Shape, bool], list[tuple[int, Picture]]] = {}
+    groups: dict[tuple[Shape, bool], list[tuple[int, Picture, Pixels]]] = {}
     source_bytes = 0
     for number, name in enumerate(names):
         progress("reading", number, len(names))
         data = _read(folder, name)
         source_bytes += len(data)
         picture = _picture(data)
-        if picture is not None and models.takes(arrays.image_shape(picture.pixels)):
-            groups.setdefault((arrays.image_shape(picture.pixels), picture.format == "PNG1"), []).append((number, picture))
+        pixels = None if picture is None else picture.plain
+        if picture is not None and pixels is not None and models.takes(arrays.image_shape(pixels)):
+            groups.setdefault((arrays.image_shape(pixels), picture.format == "PNG1"), []).append((number, picture, pixels))
         else:
             others.append(number)
     samples = []
     for group in groups.values():
-        images = np.stack([picture.pixels for _, picture in group])
-        wrappers = [Wrapper(picture.format, picture.metadata) for _, picture in group]
-        samples.append(Samples(images, [number for number, _ in group], wrappers))
+        images = np.stack([pixels for _, _, pixels in group])
+        wrappers = [Wrapper(picture.format, picture.metadata) for _, picture, _ in group]
+        samples.append(Samples(images, [number for number, _, _ in group], wrappers))
     return PackSource(None, names, source_bytes, samples, others, folder, notes)
 
 

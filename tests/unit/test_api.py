@@ -30,6 +30,7 @@ from bbans.errors import (
     VerifyError,
 )
 from bbans.formats import container
+from bbans.formats.metadata import metadata_of
 from bbans.images import chunks
 from bbans.images.picture import read_picture
 
@@ -102,11 +103,13 @@ def save(pixels: np.ndarray, format: str, mode: str | None = None, **options: ob
 
 
 NOISE = np.random.default_rng(1).integers(0, 256, (13, 17, 4), dtype=np.uint8)
-KEPT_AS_FILES = {
+KEPT_WITHOUT_MODEL = {
     "RGBA": save(NOISE, "PNG"),
     "palette": save(NOISE[..., :3], "PNG", "P"),
     "1 bit": save(NOISE[..., 0], "PNG", "1"),
     "16 bits": save(NOISE[..., 0].astype(np.uint16) * 257, "PNG"),
+}
+KEPT_AS_FILES = {
     "JPEG": save(NOISE[..., :3], "JPEG"),
     "GIF": save(NOISE[..., 0], "GIF"),
     "TIFF": save(NOISE[..., :3], "TIFF"),
@@ -149,10 +152,23 @@ def test_other_pictures_come_back_as_their_files(name: str, mode: api.ModeName) 
     assert (result.note is None) == (mode == "stored")
 
 
-@pytest.mark.parametrize("name", sorted(KEPT_AS_FILES.keys() - {"JPEG"}))
+@pytest.mark.parametrize("name", KEPT_WITHOUT_MODEL)
+@pytest.mark.parametrize("mode", ["auto", "stored"])
+def test_pngs_that_no_model_codes_are_stored(fake_models: FakeModels, name: str, mode: api.ModeName) -> None:
+    data = KEPT_WITHOUT_MODEL[name]
+    result = api.compress(data, mode=mode)
+    assert (result.info.mode, result.info.format, fake_models.loads) == ("stored", "PNG", 0)
+    assert len(result.data) <= len(data) + 64
+    restored = api.decompress(result.data).data
+    assert read_picture(restored, any_png=True) == read_picture(data, any_png=True)
+    assert (result.note is None) == (mode == "stored")
+    assert mode == "stored" or (result.note is not None and result.note.endswith("PNG: stored without the model"))
+
+
+@pytest.mark.parametrize("name", sorted((KEPT_AS_FILES | KEPT_WITHOUT_MODEL).keys() - {"JPEG"}))
 def test_mode_model_refuses_what_it_would_degrade(fake: FakeCodec, name: str) -> None:
     with pytest.raises(UnsupportedImageError):
-        api.compress(KEPT_AS_FILES[name], mode="model")
+        api.compress((KEPT_AS_FILES | KEPT_WITHOUT_MODEL)[name], mode="model")
 
 
 def test_jpeg_through_the_model_keeps_pixels_and_says_so(fake: FakeCodec) -> None:
@@ -260,7 +276,8 @@ def chunk_list(*before: tuple[bytes, bytes], after: Sequence[tuple[bytes, bytes]
 def resigned(file: bytes, metadata: bytes, codec: FakeCodec) -> bytes:
     """A compressed file with other metadata, and checks that fit."""
     parsed = container.unpack(file)
-    sections = [section for section in parsed.sections if section.kind != container.SectionKind.METADATA]
+    kinds = (container.SectionKind.METADATA, container.SectionKind.PACKED_METADATA)
+    sections = [section for section in parsed.sections if section.kind not in kinds]
     check = vaez.content_check(dataclasses.replace(vaez.decode(parsed, codec), metadata=metadata))
     changed = (container.Section(container.SectionKind.METADATA, metadata), *sections)
     return container.pack(dataclasses.replace(parsed, sections=changed, content_check=check))
@@ -317,12 +334,15 @@ def test_the_content_check_covers_format_and_metadata(fake: FakeCodec, mode: api
     pixels = np.add.outer(np.arange(48), np.arange(64)).astype(np.uint8)[..., None].repeat(3, 2)
     file = api.compress(save(pixels, "BMP") if change == "format" else save(pixels, "PNG", pnginfo=text), mode=mode).data
     parsed = container.unpack(file)
-    if change == "format":
-        fields: dict[str, Any] = {"format": "PPM", "sections": parsed.sections[1:]}
+    assert parsed.method in (0, 2, 3, 4)
+    if change == "format":  # without its header
+        bodies = (container.SectionKind.PAYLOAD, container.SectionKind.MESSAGE)
+        sections = tuple(section for section in parsed.sections if section.kind in bodies)
+        fields: dict[str, Any] = {"format": "PPM", "sections": sections}
     else:
         section, *others = parsed.sections
+        assert b"sea" in section.body
         fields = {"sections": (dataclasses.replace(section, body=section.body.replace(b"sea", b"see")), *others)}
-    assert parsed.method in (0, 2) and parsed.sections[0].kind == container.SectionKind.METADATA
     with pytest.raises(CorruptDataError, match="content check"):
         api.decompress(container.pack(dataclasses.replace(parsed, **fields)))
 
@@ -338,7 +358,7 @@ def test_any_change_of_metadata_gives_a_picture_or_an_error(fake: FakeCodec, for
         exif[270] = "sea"
         source = save(pixels, format, exif=exif, **{"lossless": True} if format == "WEBP" else {})
     file = api.compress(source, mode="model").data
-    [metadata] = container.unpack(file).bodies(container.SectionKind.METADATA)
+    metadata = metadata_of(container.unpack(file).sections)
     errors = 0
     for _ in range(300):
         changed = bytearray(metadata)
@@ -366,7 +386,7 @@ def test_stored_method_of_a_newer_version(tiny_png: bytes) -> None:
         api.decompress(data)
 
 
-@pytest.mark.parametrize("data", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", KEPT_AS_FILES["RGBA"][:-20]])
+@pytest.mark.parametrize("data", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", KEPT_WITHOUT_MODEL["RGBA"][:-20]])
 @pytest.mark.parametrize("mode", ["auto", "model", "stored"])
 def test_no_picture_is_refused(data: bytes, mode: api.ModeName) -> None:
     with pytest.raises(UnsupportedImageError):

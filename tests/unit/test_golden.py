@@ -21,13 +21,16 @@ from bbans.codecs import Codec
 from bbans.errors import CorruptDataError
 from bbans.exact.backends import BACKENDS
 from bbans.formats.archive import Group, GroupMethod, read_head
+from bbans.formats.container import SectionKind, unpack
+from bbans.formats.forms import Form
+from bbans.formats.stored import StoredMethod
 from bbans.images.picture import read_picture, write_picture
 from bbans.models.photo import geometry
 from bbans.models.photo.codec import PhotoCodec
 from bbans.sets.chunk import unpack_samples
 from tests import format_decoder, format_file_decoder, format_sets_decoder
 from tests.format_decoder import Decoder, cuts, strip_edges
-from tests.make_golden import ARCHIVES, FOLDER, PICTURES, PINNED, archived, digest, kept_picture, pinned_picture
+from tests.make_golden import ARCHIVES, FOLDER, PICTURES, PINNED, archived, digest, kept_kinds, kept_picture, pinned_picture
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weight_file
 
 FILES = {
@@ -36,8 +39,9 @@ FILES = {
     "model.vaez": "f8cb64a3fd4bbf2d8732a64fad6acd4faa14242158c70641780633bc764b9cbd",
     "file.vaez": "90bfe988c44cb2e49d4161c373f43667506ac25594ad8e3a659c5002d045ff20",
     "file_lzma.vaez": "c5c6ca178b9a64bbd4e9874c47c0b9dc9820d31d686b300728a20270eb6c46fc",
-    "webp.vaez": "b38c40e9cf406e07ac5148525f072b3eabb587823beda7afe0612e07a8bff9be",
-    "rows_lzma.vaez": "f6215aec8f6ce3e390379374e6037594520a33bc391f88f5d49107acac8ef47e",
+    "webp.vaez": "ab8dfe7ad10b23db49fc2209b7a9224cd077ed764afad3cef25dbd0f3a88b6c7",
+    "rows_lzma.vaez": "eed73af8ad7b1dcbb456f3ed4f402176936da4e2ccc44158fefc04167508ce2d",
+    "jxl.vaez": "947a4dbcc32bdcddc18f5f84f2ec311f37d595323c8a61c4c014dc4123c35643",
     "binary.safetensors": "40167d43e2b55f17907a6a5cf31bd1d0049c4114aff7cb25c9ea3312196b3209",
     "gray.safetensors": "05bd875bc5e112cd943b52e0cfe66a6e10b86631725f4041807acb2e5bf52b32",
     "colours.safetensors": "0d3097d8a66c1a7bca6ccf97c5b5afd90dad4de0c502be9d8bfdc0459fc1c178",
@@ -47,8 +51,11 @@ FILES = {
     "bit-swap.vaeza": "270641269f0b3eee27e2d9f73561a57eafdd1971f71270aa9a23b43e83eb7c0a",
     "top-down.vaeza": "e3216a42a898ba235f8ebc15b49eb02b1d27245c0e92ba76ddf21175e19738a7",
     "lzma.vaeza": "35eaec11ea660f21a410b3fe4d149e80f90b4a55c4143d7cda7d129853c6d2c9",
-    "files.vaeza": "5d43ee645ccf07779387119a7ebb8dd0c8ae4a70e645ce57d995ab5000e41381",
+    "files.vaeza": "514661751d35841fe326398ddf8ca63ece612f849302c619368c92a69b69c56f",
 }
+
+KINDS = "15ba68e06796508b3bf8a7030b424a9aa70bf362d800112d5567dc77229ad088"
+"""Of the files of `kept_kinds`, one after another, in the order of their names."""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +71,11 @@ def coder(request: pytest.FixtureRequest) -> PhotoCodec:
 @pytest.mark.parametrize("name", FILES)
 def test_the_files_are_the_old_ones(name: str) -> None:
     assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == FILES[name]
+
+
+def test_the_kinds_are_the_old_ones() -> None:
+    data = b"".join((FOLDER / "kinds" / f"{name}.vaez").read_bytes() for name in sorted(kept_kinds()))
+    assert hashlib.sha256(data).hexdigest() == KINDS
 
 
 def test_all_are_there(golden: dict) -> None:
@@ -114,8 +126,43 @@ def test_a_decoder_of_files_made_from_the_specification_reads_them(golden: dict,
     if decoded.samples is None:
         assert decoded.file == source
     else:
-        assert decoded.samples.tobytes() == base64.b64decode(case["pixels"])
+        assert decoded.samples.astype(np.uint8).tobytes() == base64.b64decode(case["pixels"])
         assert format_file_decoder.chunks(decoded.metadata) == ([(b"tEXt", b"Comment\0kept")], [])
+
+
+@pytest.mark.parametrize("name", kept_kinds())
+def test_every_kind_of_png_decodes(name: str) -> None:
+    """By the decoder made from the specification too."""
+    data, (picture, method, form) = (FOLDER / "kinds" / f"{name}.vaez").read_bytes(), kept_kinds()[name]
+    contents = unpack(data)
+    assert (contents.method, contents.bodies(SectionKind.PAYLOAD)[0][0]) == (method, form)
+    assert read_picture(bbans.decompress(data).data, any_png=True) == picture
+    decoded = format_file_decoder.decode(data, no_model)
+    assert (decoded.method, decoded.format, decoded.bit_depth, decoded.metadata) == (
+        method,
+        "PNG",
+        picture.bit_depth,
+        picture.metadata,
+    )
+    assert decoded.samples is not None and np.array_equal(decoded.samples, picture.pixels)
+
+
+def no_model(*_: object) -> NoReturn:
+    raise AssertionError("a stored file needs no model")
+
+
+def test_kinds_hold_every_method_form_and_depth() -> None:
+    kinds = kept_kinds().values()
+    assert {(method, form) for _, method, form in kinds} >= {
+        *((method, Form.SAMPLES) for method in StoredMethod if not method.keeps_file),
+        *((method, Form.COLOURS) for method in (StoredMethod.WEBP, StoredMethod.JXL)),
+        (StoredMethod.JXL, Form.EIGHT_BITS),
+    }
+    assert {(picture.pixels.shape[2], picture.bit_depth) for picture, _, _ in kinds} >= {
+        *((1, depth) for depth in (1, 2, 4, 16)),
+        *((channels, depth) for channels in (2, 4) for depth in (8, 16)),
+        (3, 16),
+    }
 
 
 @pytest.mark.parametrize("name", PICTURES)

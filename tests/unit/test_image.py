@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
-from bbans.images import chunks, png
+from bbans.images import chunks, pngfile
 from bbans.images import picture as picture_module
 from bbans.images.picture import Picture, PictureInfo, probe_picture, read_picture, write_picture
 from bbans.images.pillow import open_any
@@ -293,7 +293,7 @@ def apng(size: int, *sides: int) -> bytes:
     header = (b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 0))
     all_chunks = [header, (b"acTL", struct.pack(">II", len(sides), 0)), (b"IDAT", b"")]
     all_chunks += [chunk for pair in zip(control, data, strict=True) for chunk in pair]
-    return png.SIGNATURE + b"".join(map(png._chunk, [*all_chunks, (b"IEND", b"")]))
+    return pngfile.SIGNATURE + b"".join(map(pngfile.chunk_bytes, [*all_chunks, (b"IEND", b"")]))
 
 
 @pytest.mark.parametrize(
@@ -359,8 +359,8 @@ def test_reading_takes_the_file_and_the_pixels_once():
     for pixels, format in [(flat, "PNG"), (noise, "PNG"), (flat, "WEBP")]:
         data = save(pixels, format, **({"lossless": True} if format == "WEBP" else {}))
         if format == "PNG":
-            parsed = png.parse(data, pixels.size)
-            data = png._file(data[16:29], [], [b"".join(parsed.stream)])  # all in one chunk
+            parsed = pngfile.parse(data, pixels.size)
+            data = pngfile.assemble(data[16:29], [], [b"".join(parsed.stream)])  # all in one chunk
         tracemalloc.start()
         read_picture(data)
         _, peak = tracemalloc.get_traced_memory()
@@ -386,7 +386,12 @@ def test_settings_of_the_process_are_put_back(monkeypatch):
         Picture(RGB, "XYZ"),
         Picture(RGB, "PGM"),
         Picture(RGB[..., :1], "WEBP"),
-        Picture(RGB[..., :2], "PNG"),
+        Picture(RGB[..., :2], "PPM"),
+        Picture(RGB, "PNG", b"", 16),
+        Picture(RGB.astype(np.uint16), "PNG"),
+        Picture(RGB.astype(np.uint16), "PPM", b"", 16),
+        Picture(RGB, "PNG", b"", 4),
+        Picture(np.zeros((2, 2, 5), np.uint8), "PNG"),
         Picture(RGB[:0], "PNG"),
         Picture(RGB[..., 0], "PNG"),
         Picture(np.zeros((1, 16384, 3), np.uint8), "WEBP"),

@@ -20,12 +20,15 @@ LAYERS = [
         "bbans.formats.wire",
         "bbans.formats.lzma2",
         "bbans.images.pillow",
+        "bbans.images.rows",
     },
     {"bbans.ans"}
     | {f"bbans.formats.{name}" for name in ("blob", "container", "names")}
     | {f"bbans.images.{name}" for name in ("chunks", "frames")},
-    {"bbans.codecs", "bbans.formats.archive"} | {f"bbans.images.{name}" for name in ("gif", "npy", "png", "raster", "webp")},
-    {"bbans.combinators", "bbans.meter", "bbans.images.apng"},
+    {"bbans.codecs"}
+    | {f"bbans.formats.{name}" for name in ("archive", "forms", "jxl", "metadata")}
+    | {f"bbans.images.{name}" for name in ("gif", "npy", "pngfile", "raster", "webp")},
+    {"bbans.combinators", "bbans.meter", "bbans.images.apng", "bbans.images.png"},
     {"bbans.images.picture"},
     {"bbans.bitsback", "bbans.craystack", "bbans.formats.stored", "bbans.images.objects"},
     {"bbans.montecarlo", "bbans.results"},
@@ -151,7 +154,7 @@ def test_start_is_light(code: str, absent: set[str]) -> None:
 
 WITHOUT = """
 import sys
-for name in ("torch", "numba", "safetensors", "matplotlib", "scipy"):
+for name in ("torch", "numba", "safetensors", "matplotlib", "scipy", "imagecodecs"):
     sys.modules[name] = None  # an import of it fails
 from vaezip_cli import main
 sys.exit(main.run(sys.argv[1:]))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
-from bbans.images import chunks, png
+from bbans.images import chunks, png, pngfile
 
 LIMIT = 1 << 20
 
@@ -51,7 +51,7 @@ def test_every_ancillary_chunk_comes_back_in_its_place():
     data = join(IHDR, *(chunk(*c) for c in before), IDAT, *(chunk(*c) for c in after), IEND)
     pixels, metadata = png.read(data, LIMIT)
     written = png.write(pixels, metadata)
-    parsed = png.parse(written, LIMIT)
+    parsed = pngfile.parse(written, LIMIT)
     assert (parsed.before, parsed.after) == (before, after)
     assert np.array_equal(png.read(written, LIMIT)[0], PIXELS)
 
@@ -62,7 +62,7 @@ def test_write_read_and_rows(size, channels):
     pixels = np.random.default_rng(1).integers(0, 256, (*size, channels), dtype=np.uint8)
     again, metadata = png.read(png.write(pixels, b""), LIMIT)
     assert again.shape == pixels.shape and np.array_equal(again, pixels) and metadata == b""
-    assert np.array_equal(png.from_rows(png.to_rows(pixels), pixels.shape), pixels)
+    assert np.array_equal(png.from_rows(png.to_rows(pixels, 8), pixels.shape, 8), pixels)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (1, 5), (5, 3), (8, 8), (9, 17)])
@@ -197,4 +197,6 @@ def test_chunks_inverse():
 @pytest.mark.parametrize("rows", [ROWS[:-1], ROWS + b"x", b"\x09" + ROWS[1:]])
 def test_bad_rows(rows):
     with pytest.raises(CorruptDataError):
-        png.from_rows(rows, (3, 4, 3))
+        png.from_rows(rows, (3, 4, 3), 8)
+    with pytest.raises(CorruptDataError):
+        png.from_rows(rows, (3, 2, 3), 16)
