@@ -34,7 +34,8 @@ from PIL.PngImagePlugin import PngInfo
 from bbans import api
 from bbans.errors import BbansError
 from bbans.formats import container
-from bbans.formats.container import Container, Mode, SectionKind
+from bbans.formats.container import Container, Mode
+from bbans.formats.metadata import metadata_of
 from bbans.images import npy
 from bbans.images.objects import file_to_image, image_to_file
 from bbans.images.picture import Picture, write_picture
@@ -132,7 +133,7 @@ def _info(contents: Container) -> dict[str | tuple[int, int], Any]:
     if contents.format not in ("PNG", "WEBP"):  # of others the metadata is a header, with the size
         return {}
     pixel = np.zeros((1, 1, contents.channels), np.uint8)
-    file = write_picture(Picture(pixel, contents.format, b"".join(contents.bodies(SectionKind.METADATA))))
+    file = write_picture(Picture(pixel, contents.format, metadata_of(contents.sections)))
     with Image.open(io.BytesIO(file)) as image:
         image.load()  # a PNG may have texts after its pixels
         return dict(image.info)

@@ -273,16 +273,17 @@ def check(data: bytes) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            picture = read_picture(data, max_pixels=MAX_PIXELS)
+            picture = read_picture(data, max_pixels=MAX_PIXELS, any_png=True)
         except UnsupportedImageError:
             info = probe_picture(data, max_pixels=MAX_PIXELS)
             pixels = info.width * info.height * info.frames
         else:
             pixels = picture.pixels.size
-            again = read_picture(write_picture(picture), max_pixels=MAX_PIXELS)
+            again = read_picture(write_picture(picture), max_pixels=MAX_PIXELS, any_png=True)
             if again != picture:
                 raise Wrong("the picture that is written is another")
-            _check_by_others(data, picture.pixels)
+            if picture.bit_depth == 8:  # Pillow changes others
+                _check_by_others(data, picture.pixels)
         if pixels <= SMALL_PIXELS:
             _check_kept(data)
 
@@ -304,7 +305,7 @@ def _check_by_others(data: bytes, pixels: Any) -> None:
 
 def _check_kept(data: bytes) -> None:
     restored = bbans.decompress(bbans.compress(data, mode="stored").data).data
-    if restored != data and read_picture(restored) != read_picture(data):
+    if restored != data and read_picture(restored, any_png=True) != read_picture(data, any_png=True):
         raise Wrong("another picture comes back")
 
 
