@@ -35,7 +35,7 @@ class Info:
 
     mode: Literal["model", "stored"]
     method: str | None
-    """Of storing: file, file_lzma, webp, rows_lzma or jxl. None in mode model."""
+    """Of storing: file, file_lzma, webp, rows_lzma, jxl or jpeg. None in mode model."""
     model: str | None
     weights_hash: str | None
     """Hexadecimal."""

@@ -98,7 +98,7 @@ def decode(contents: Container, codec: PictureCodec) -> Picture:
 
 def store(source: Source) -> Container:
     """The picture, or its file, in mode stored. Inverse: `unstore`."""
-    return stored_container(source, *stored.encode(source.data, source.picture))
+    return stored_container(source, *stored.encode(source.data, source.picture, (source.height, source.width)))
 
 
 def stored_container(source: Source, method: StoredMethod, payload: bytes) -> Container:
@@ -125,7 +125,7 @@ def unstore(contents: Container) -> bytes | Picture:
         return Picture(stored.decode_picture(method, payload, layout), contents.format, metadata, contents.bit_depth)
     if metadata:
         raise CorruptDataError("metadata beside a stored file, which has its own")
-    return stored.decode_file(method, payload, contents.source_bytes)
+    return stored.decode_file(method, payload, contents.source_bytes, (contents.height, contents.width))
 
 
 def _shape(contents: Container) -> tuple[int, int, int]:

@@ -103,9 +103,12 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
 
     file: bytes | None = None
     samples: Samples | None = None
-    if mode == 0 and method < 2:
+    if mode == 0 and method in (0, 1, 5):
         assert not metadata
-        file = bodies[2][0] if method == 0 else inflated(bodies[2][0], source_bytes)
+        if method == 5:
+            file = from_jpeg(bodies[2][0], source_bytes, height, width)
+        else:
+            file = bodies[2][0] if method == 0 else inflated(bodies[2][0], source_bytes)
         assert len(file) == source_bytes
         content = file
     else:
@@ -231,6 +234,13 @@ def from_jxl(stream: bytes, height: int, width: int, channels: int, depth: int) 
     samples = imagecodecs.jpegxl_decode(b"\xff\x0a" + head + stream)
     assert samples.dtype == (np.uint16 if wide else np.uint8)
     return samples.reshape(height, width, channels)
+
+
+def from_jpeg(payload: bytes, size: int, height: int, width: int) -> bytes:
+    assert height * width <= min(2**28, 512 * size) and size <= 16 * len(payload) + 65536
+    head = bytes.fromhex("0000000C 4A584C20 0D0A870A 00000014 66747970 6A786C20 00000000 6A786C20")
+    assert imagecodecs.jpegxl_decode(head + payload).shape[:2] == (height, width)
+    return bytes(imagecodecs.jpegxl_decode_jpeg(head + payload))
 
 
 def from_rows(rows: bytes, height: int, width: int, channels: int, depth: int) -> Samples:

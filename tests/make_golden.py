@@ -6,7 +6,7 @@ photo: ``tiny.safetensors`` is a model with random weights, ``messages.json`` pi
 of the messages of pictures that are too large to keep, made by ``pinned_picture``. The ``.vaez`` files hold the gray one of the
 pictures, as a PNG with a text, by the model and by each method of the stored fallback.
 
-stored: a ``.vaez`` file of each of ``kept_kinds``, PNGs of other kinds, by the method and in the form of its name.
+stored: a ``.vaez`` file of each of ``kept_kinds``, PNGs of other kinds, by the method and in the form of its name; and of a JPEG.
 
 default: ``photo-2.png.vaez``, the picture beside it by the default model.
 
@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 import bbans
 from bbans import models, sets, vaez
@@ -86,6 +87,8 @@ def files(picture: Picture, coder: PictureCodec) -> dict[str, bytes]:
     source = vaez.picture_source(write_picture(picture), picture)
     made = {"model": container.pack(vaez.code(source, picture, coder))}
     for method in StoredMethod:
+        if method == StoredMethod.JPEG:
+            continue
         if method.keeps_file:
             payload = stored.encode_file(method, source.data)
         else:
@@ -220,6 +223,10 @@ def write_sets() -> None:
 def write_stored() -> None:
     for name, kind in kept_kinds().items():
         (FOLDER / "kinds" / f"{name}.vaez").write_bytes(kept_file(*kind))
+    file = io.BytesIO()
+    with Image.open(FOLDER / "photo-2.png") as photo:
+        photo.crop((0, 0, 120, 90)).save(file, "JPEG", quality=95, comment=b"kept")
+    (FOLDER / "jpeg.jpg.vaez").write_bytes(bbans.compress(file.getvalue(), mode="stored").data)
 
 
 def write_default() -> None:

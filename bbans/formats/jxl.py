@@ -15,7 +15,7 @@ True
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,8 @@ _SIGNATURE = b"\xff\x0a"
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 """Width to height, where the width need not be written."""
 _SIDE_BITS = (9, 13, 18, 30)
-_THREADS = min(os.cpu_count() or 1, 8)
-"""For libjxl: more cost memory. The bytes do not depend on it."""
+THREADS = min(os.cpu_count() or 1, 8)
+"""Of libjxl: more cost memory. The bytes do not depend on it."""
 
 
 def encode(samples: Samples, effort: int = 7) -> bytes:
@@ -41,9 +41,9 @@ def encode(samples: Samples, effort: int = 7) -> bytes:
     Raises:
         UnsupportedImageError: this version of libjxl writes other headers than `headers`, or libjxl is not installed.
     """
-    jpegxl_encode = _codec("jpegxl_encode")
+    jpegxl_encode = codec("jpegxl_encode")
     height, width, channels = samples.shape
-    data = bytes(jpegxl_encode(_squeezed(samples), lossless=True, effort=effort, numthreads=_THREADS))
+    data = bytes(jpegxl_encode(_squeezed(samples), lossless=True, effort=effort, numthreads=THREADS))
     stream, head = _codestream(data), headers(height, width, channels, 8 * samples.itemsize)
     if not stream.startswith(head):
         raise UnsupportedImageError("libjxl writes headers that are not those of the format")
@@ -57,10 +57,10 @@ def decode(stream: bytes, shape: tuple[int, int, int], bit_depth: int) -> Sample
         CorruptDataError: the stream is damaged, or of another picture.
         UnsupportedImageError: libjxl is not installed.
     """
-    jpegxl_decode = _codec("jpegxl_decode")
-    samples: Any = np.empty(shape, np.uint8 if bit_depth == 8 else np.uint16)
+    jpegxl_decode = codec("jpegxl_decode")
     try:
-        jpegxl_decode(headers(*shape, bit_depth) + stream, numthreads=_THREADS, out=_squeezed(samples))
+        samples: Any = np.empty(shape, np.uint8 if bit_depth == 8 else np.uint16)
+        jpegxl_decode(headers(*shape, bit_depth) + stream, numthreads=THREADS, out=_squeezed(samples))
     except (RuntimeError, ValueError, MemoryError) as error:
         raise CorruptDataError(f"the stored picture is damaged: {error}") from error
     return samples  # type: ignore[no-any-return]
@@ -125,13 +125,13 @@ def headers(height: int, width: int, channels: int, bit_depth: int) -> bytes:
     return _SIGNATURE + bytes(int(bits[i : i + 8][::-1], 2) for i in range(0, len(bits), 8))
 
 
-def _codec(name: str) -> Callable[..., Any]:
+def codec(name: str) -> Callable[..., Any]:
     """A function of imagecodecs, which is imported late: most files need none."""
     try:
         import imagecodecs
 
-        codec: Callable[..., Any] = getattr(imagecodecs, name)
-        return codec
+        function: Callable[..., Any] = getattr(imagecodecs, name)
+        return function
     except ImportError as error:
         raise UnsupportedImageError(f"JPEG XL needs the package imagecodecs ({error})") from error
 
@@ -140,18 +140,50 @@ def _squeezed(samples: Samples) -> Samples:
     return samples[:, :, 0] if samples.shape[2] == 1 else samples
 
 
+def read_size(stream: bytes) -> tuple[int, int]:
+    """(height, width) of a codestream. Inverse: `headers`.
+
+    Raises: CorruptDataError: no codestream, or cut short.
+    """
+    if not stream.startswith(_SIGNATURE) or len(stream) < 12:
+        raise CorruptDataError("the stored picture is damaged: no codestream")
+    bits, at = int.from_bytes(stream[2:12], "little"), 0
+
+    def take(count: int) -> int:
+        nonlocal at
+        at += count
+        return bits >> at - count & (1 << count) - 1
+
+    def take_side() -> int:
+        return 8 * take(5) + 8 if small else take(_SIDE_BITS[take(2)]) + 1
+
+    small = take(1)
+    height, ratio = take_side(), take(3)
+    if not ratio:
+        return height, take_side()
+    a, b = _RATIOS[ratio - 1]
+    return height, height * a // b
+
+
 def _codestream(data: bytes) -> bytes:
     """The codestream of a JPEG XL file, whose boxes libjxl leaves out for up to 8 bits."""
     if not data.startswith(_CONTAINER):
         return data
-    parts, start = [], 0
+    return b"".join(body for kind, body in boxes(data) if kind in (b"jxlc", b"jxlp"))
+
+
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The type and content of the boxes of a JPEG XL file; of parts of a codestream without their number.
+
+    Raises: CorruptDataError: they do not fill it.
+    """
+    start = 0
     while start < len(data):
-        size, kind = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8]
-        body = start + 8
+        size, kind, body = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8], start + 8
         if size == 1:
             size, body = int.from_bytes(data[body : body + 8], "big"), body + 8
         end = start + size if size else len(data)
-        if kind in (b"jxlc", b"jxlp"):
-            parts.append(data[body + (4 if kind == b"jxlp" else 0) : end])
+        if not body <= end <= len(data):
+            raise CorruptDataError("the stored picture is damaged: its boxes do not fill it")
+        yield kind, data[body + 4 * (kind == b"jxlp") : end]
         start = end
-    return b"".join(parts)

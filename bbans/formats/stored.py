@@ -7,10 +7,10 @@
     WEBP         lossless WebP                                 samples of up to 8 bits
     ROWS_LZMA    raw LZMA2 of PNG rows                         samples of 1 to 16 bits
     JXL          lossless JPEG XL                              the same
+    JPEG         JPEG XL of a JPEG's coefficients              a JPEG file, byte for byte
 
 A payload is that stream alone: sizes, format and metadata are the container's, as in mode model, and so are the checks. Samples
-have a form (`bbans.formats.forms`), which the first byte of their payload names. JPEG and animation need no method of their own:
-they are kept as files.
+have a form (`bbans.formats.forms`), which the first byte of their payload names.
 
 Decoding is exact for ever, but the bytes of streams depend on the versions of libjxl, libwebp and liblzma.
 
@@ -22,12 +22,13 @@ b'not even a picture'
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import IntEnum
 
 import numpy as np
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
-from bbans.formats import jxl, lzma2
+from bbans.formats import jpeg, jxl, lzma2
 from bbans.formats.container import entry_bytes
 from bbans.formats.forms import Form, Layout, from_form, has_form, to_form
 from bbans.formats.metadata import metadata_section
@@ -62,6 +63,10 @@ WEBP_SHARE = 0.25
 """WebP is tried if JPEG XL takes at most this share of the samples: on photos it never wins."""
 
 
+Size = tuple[int, int]
+"""(height, width)"""
+
+
 class StoredMethod(IntEnum):
     """How a payload is stored. Of methods of equal size the first wins."""
 
@@ -70,21 +75,27 @@ class StoredMethod(IntEnum):
     WEBP = 2
     ROWS_LZMA = 3
     JXL = 4
+    JPEG = 5
 
     @property
     def keeps_file(self) -> bool:
         """Whether the payload is the file, with whatever is in it; else it is samples, with the metadata beside it."""
-        return self in (StoredMethod.FILE, StoredMethod.FILE_LZMA)
+        return self in (StoredMethod.FILE, StoredMethod.FILE_LZMA, StoredMethod.JPEG)
 
 
-def encode(data: bytes, picture: Picture | None) -> tuple[StoredMethod, bytes]:
+def encode(data: bytes, picture: Picture | None, size: Size = (0, 0)) -> tuple[StoredMethod, bytes]:
     """The method and payload of the smallest way to store a file. Inverse: `decode_file` or `decode_picture`.
 
     Args:
         data: the file's bytes.
         picture: the picture in them; None where only the file can be kept.
+        size: height and width of a JPEG.
     """
     streams = [(StoredMethod.FILE, data)]
+    if picture is None and data.startswith(jpeg.SIGNATURE):
+        with suppress(UnsupportedImageError):
+            streams.append((StoredMethod.JPEG, encode_file(StoredMethod.JPEG, data, size)))
+            return min(streams, key=lambda stream: len(stream[1]))
     if len(data) <= SMALL_BYTES or (picture is None and len(lzma2.compress(data[:SMALL_BYTES])) < SMALL_BYTES * 31 // 32):
         streams.append((StoredMethod.FILE_LZMA, encode_file(StoredMethod.FILE_LZMA, data)))
     beside = 0
@@ -129,26 +140,36 @@ def layout_of(picture: Picture) -> Layout:
     return Layout((height, width, channels), picture.bit_depth, picture.palette)
 
 
-def encode_file(method: StoredMethod, data: bytes) -> bytes:
-    """The payload of a file by FILE or FILE_LZMA. Inverse: `decode_file`."""
+def encode_file(method: StoredMethod, data: bytes, size: Size = (0, 0)) -> bytes:
+    """The payload of a file by FILE, FILE_LZMA or JPEG. Inverse: `decode_file`.
+
+    Args:
+        size: height and width, for JPEG.
+    Raises: UnsupportedImageError: libjxl does not take the JPEG.
+    """
+    if method == StoredMethod.JPEG:
+        return jpeg.encode(data, *size)
     return data if method == StoredMethod.FILE else lzma2.compress(data)
 
 
-def decode_file(method: StoredMethod, payload: bytes, size: int, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """The file, of `size` bytes, of a payload by FILE or FILE_LZMA. Inverse: `encode_file`.
+def decode_file(method: StoredMethod, payload: bytes, file_bytes: int, size: Size = (0, 0), *, max_bytes: int = MAX_BYTES) -> bytes:
+    """The file, of `file_bytes`, of a payload by FILE, FILE_LZMA or JPEG. Inverse: `encode_file`.
 
     Args:
-        max_bytes: an LZMA stream may not claim more; checked before anything is decoded.
+        size: height and width, for JPEG.
+        max_bytes: a file may not claim more; checked before anything is decoded.
     Raises:
         CorruptDataError: the payload is damaged, or of a file of another or a larger size.
     """
     if method == StoredMethod.FILE:
-        if len(payload) != size:
-            raise CorruptDataError(f"the stored file has {len(payload)} bytes, but the header says {size}")
+        if len(payload) != file_bytes:
+            raise CorruptDataError(f"the stored file has {len(payload)} bytes, but the header says {file_bytes}")
         return payload
-    if size > max_bytes:
-        raise CorruptDataError(f"the stored file claims {size} bytes, more than the limit of {max_bytes}")
-    return lzma2.decompress(payload, size)
+    if file_bytes > max_bytes:
+        raise CorruptDataError(f"the stored file claims {file_bytes} bytes, more than the limit of {max_bytes}")
+    if method == StoredMethod.JPEG:
+        return jpeg.decode(payload, file_bytes, *size)
+    return lzma2.decompress(payload, file_bytes)
 
 
 def encode_picture(
@@ -190,22 +211,30 @@ def decode_picture(method: StoredMethod, payload: bytes, layout: Layout, *, max_
         raise CorruptDataError(f"the stored picture claims {channels} channels of {layout.bit_depth} bits")
     if height * width > max_pixels:
         raise CorruptDataError(f"the stored picture claims {width} x {height} pixels, the limit is {max_pixels}")
-    reader = ByteReader(payload, "payload")
-    number = reader.byte()
+    number = ByteReader(payload, "payload").byte()
     if number not in list(Form):
         raise CorruptDataError(f"the stored picture claims the form {number}, which is not known")
     form = Form(number)
     coded = layout.coded(form)
+    try:
+        return _decode_samples(method, form, payload, layout, coded)
+    except MemoryError as error:
+        raise CorruptDataError(f"the stored picture claims {width} x {height} pixels, more than the memory holds") from error
+
+
+def _decode_samples(method: StoredMethod, form: Form, payload: bytes, layout: Layout, coded: Layout) -> Samples:
+    """The samples of a payload after its first byte. Raises: CorruptDataError, MemoryError."""
+    height, width, _ = layout.shape
     if method == StoredMethod.ROWS_LZMA:
         rows = lzma2.decompress(payload[1:], height * (1 + row_bytes(width, coded.shape[2], coded.bit_depth)))
         return from_form(form, png.from_rows(rows, coded.shape, coded.bit_depth), layout)
-    edges = strips(height, width)
+    reader, edges = ByteReader(payload[1:], "payload"), strips(height, width)
     # Each strip takes a byte or more: a claim of more strips than the payload can hold allocates nothing.
     if len(edges) > len(payload):
         raise CorruptDataError("the stored picture is damaged: it ends early")
-    out: Samples = np.empty(layout.shape, np.uint16 if layout.bit_depth == 16 else np.uint8)
+    out: Samples | None = None
     for top, bottom in edges:
-        size = len(payload) - reader.position if bottom == height else reader.varint()
+        size = len(reader.data) - reader.position if bottom == height else reader.varint()
         stream, shape = reader.take(size), (bottom - top, width, coded.shape[2])
         if method == StoredMethod.JXL:
             samples = jxl.decode(stream, shape, 16 if coded.bit_depth == 16 else 8)
@@ -213,7 +242,13 @@ def decode_picture(method: StoredMethod, payload: bytes, layout: Layout, *, max_
             samples = webp.decode_stream(stream, shape)
         else:
             raise CorruptDataError(f"no WebP has {coded.bit_depth} bits")
-        out[top:bottom] = from_form(form, samples, layout)
+        strip = from_form(form, samples, layout)
+        if bottom - top == height:
+            return strip
+        if out is None:  # not before a strip of it was there
+            out = np.empty(layout.shape, strip.dtype)
+        out[top:bottom] = strip
+    assert out is not None  # there is a strip
     return out
 
 

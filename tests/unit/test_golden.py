@@ -57,6 +57,12 @@ FILES = {
 KINDS = "15ba68e06796508b3bf8a7030b424a9aa70bf362d800112d5567dc77229ad088"
 """Of the files of `kept_kinds`, one after another, in the order of their names."""
 
+JPEG = [
+    "dd6defd3a8d9d01e6d9ba3c82256f3a6adcc3eed98f4077ca43c9098224a080d",
+    "74c958d7ac6cb3865fe9d002683ee6f88e23446835429cab60b47aa87f72b560",
+]
+"""Of the compressed file and of the JPEG."""
+
 
 @pytest.fixture(scope="module")
 def golden() -> dict:
@@ -145,6 +151,15 @@ def test_every_kind_of_png_decodes(name: str) -> None:
         picture.metadata,
     )
     assert decoded.samples is not None and np.array_equal(decoded.samples, picture.pixels)
+
+
+def test_a_jpeg_comes_back_byte_for_byte() -> None:
+    """By the decoder made from the specification too."""
+    data = (FOLDER / "jpeg.jpg.vaez").read_bytes()
+    info, file = bbans.inspect(data), bbans.decompress(data).data
+    assert (info.method, info.format, info.source_bytes) == ("jpeg", "JPEG", len(file)) and info.file_bytes < len(file)
+    assert [hashlib.sha256(part).hexdigest() for part in (data, file)] == JPEG
+    assert format_file_decoder.decode(data, no_model).file == file
 
 
 def no_model(*_: object) -> NoReturn:

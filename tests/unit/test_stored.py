@@ -27,6 +27,9 @@ def png(pixels: np.ndarray, metadata: bytes = b"") -> tuple[bytes, Picture]:
     return write_picture(picture), picture
 
 
+METHODS = [method for method in StoredMethod if method != StoredMethod.JPEG]  # that one: test_jpeg.py
+
+
 def payload_of(method: StoredMethod, data: bytes, picture: Picture) -> bytes:
     return stored.encode_file(method, data) if method.keeps_file else stored.encode_picture(method, picture)
 
@@ -41,7 +44,7 @@ def stored_by(method: StoredMethod, data: bytes, picture: Picture) -> container.
 def test_every_method_is_exact(size, channels):
     pixels = np.random.default_rng(8).integers(0, 256, (*size, channels), dtype=np.uint8)
     data, picture = png(pixels, METADATA)
-    for method in StoredMethod:
+    for method in METHODS:
         content = vaez.unstore(container.unpack(container.pack(stored_by(method, data, picture))))
         assert content == (data if method.keeps_file else picture)
 
@@ -49,7 +52,7 @@ def test_every_method_is_exact(size, channels):
 def test_the_smallest_wins():
     data, picture = png(SMOOTH)
     method, payload = stored.encode(data, picture)
-    assert len(payload) <= min(len(payload_of(method, data, picture)) for method in StoredMethod)
+    assert len(payload) <= min(len(payload_of(method, data, picture)) for method in METHODS)
     assert not method.keeps_file
     assert np.array_equal(stored.decode_picture(method, payload, Layout(SMOOTH.shape)), SMOOTH)
 
@@ -58,7 +61,7 @@ def test_metadata_count_where_they_stand_beside_the_pixels():
     """A file has its own, and needs no section for them."""
     data, picture = png(NOISE, chunks.pack([(b"tEXt", b"a\0" + NOISE.tobytes() * 3)], []))
     assert stored.encode(data, picture)[0] == StoredMethod.FILE_LZMA
-    sizes = [len(container.pack(stored_by(method, data, picture))) for method in StoredMethod]
+    sizes = [len(container.pack(stored_by(method, data, picture))) for method in METHODS]
     assert len(container.pack(vaez.store(vaez.picture_source(data, picture)))) == min(sizes)
 
 
@@ -109,7 +112,7 @@ def test_the_same_twice():
     assert stored.encode(data, picture) == stored.encode(data, picture)
 
 
-@pytest.mark.parametrize("method", StoredMethod)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_flip_and_cut_and_tail_is_found(method, channels):
     data, picture = png(NOISE[:5, :6, :channels], METADATA)
@@ -125,7 +128,7 @@ def test_every_flip_and_cut_and_tail_is_found(method, channels):
         container.unpack(file + b"x")
 
 
-@pytest.mark.parametrize("method", StoredMethod)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_damaged_section_with_checks_that_fit_never_gives_something_else(method, channels):
     """The decoders raise typed errors alone, and the content check finds what they do not."""
@@ -148,14 +151,14 @@ def test_a_damaged_section_with_checks_that_fit_never_gives_something_else(metho
 
 def test_wrong_method():
     data, picture = png(NOISE[:5, :6], METADATA)
-    for method in StoredMethod:
+    for method in METHODS:
         made = stored_by(method, data, picture)
-        for other in [m for m in [*StoredMethod, 5, 255] if m != method]:
+        for other in [m for m in [*StoredMethod, 6, 255] if m != method]:
             with pytest.raises(FormatError):
                 vaez.restore(replace(made, method=other), None)
 
 
-@pytest.mark.parametrize("method", StoredMethod)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("change", [{"format": "WEBP"}, {"height": 14, "width": 9}, {"channels": 1}, {"bit_depth": 16}])
 def test_a_header_of_another_picture(method, change):
     data, picture = png(NOISE, METADATA)
