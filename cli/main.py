@@ -28,13 +28,29 @@ from . import output
 COMMANDS = {
     "compress": "Compress pictures, verified before anything is written.",
     "decompress": "Write the pictures back.",
+    "test": "Check compressed files and archives by decoding them.",
     "list": "Show what compressed files and archives hold, and where their bits go.",
+    "inspect": "Show one picture in detail, and where its bits go as a heat map.",
+    "estimate": "Say about how small pictures would become, and how long it would take.",
     "pack": "Put many images into one archive: a folder, an array or an idx file.",
     "unpack": "Write the images of an archive back, all or some.",
     "train": "Train a model on your own pictures.",
     "export": "Write the weights of a training run that still goes on.",
+    "models": "Show the installed models.",
+    "doctor": "Check that this machine reproduces the format bit for bit.",
     "bench": "Measure vaezip and other codecs on the data sets of the field.",
     "demo": "Compress and decompress a sample picture, and show the sizes.",
+    "completion": "Print the completion script of a shell.",
+    "manual": "Print the manual page.",
+}
+
+EXIT_CODES = {
+    "0": "done",
+    "1": "I/O and other failures",
+    "2": "wrong usage",
+    "3": "corrupt data, or not a file of vaezip",
+    "4": "an unsupported picture or version, or a missing model",
+    "130, 143": "interrupted, terminated",
 }
 
 EXAMPLES = """\b

@@ -8,7 +8,7 @@ pictures, as a PNG with a text, by the model and by each method of the stored fa
 
 stored: a ``.vaez`` file of each of ``kept_kinds``, PNGs of other kinds, by the method and in the form of its name; and of a JPEG.
 
-default: ``photo-2.png.vaez``, the picture beside it by the default model.
+default: ``photo-2.png.vaez``, the picture beside it by the default model, and what `vaezip doctor` checks, in ``cli/golden``.
 
 sets: an archive for every scheme, and those without a model, of what ``archived`` gives; and the models, with random weights.
 """
@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from vaezip_cli import doctor
 
 import bbans
 from bbans import models, sets, vaez
@@ -40,7 +41,8 @@ from bbans.images.picture import Picture, write_picture
 from bbans.models.config import ImageConfig, to_json
 from bbans.models.markov.config import MarkovConfig
 from bbans.models.photo.config import PhotoConfig
-from bbans.models.registry import FAMILIES, PictureCodec
+from bbans.models.registry import FAMILIES, PictureCodec, family_of
+from bbans.models.store import SHIPPED
 from bbans.models.topdown.config import TopDownConfig
 from bbans.models.weights import pack
 from tests.models import picture, weight_file
@@ -230,7 +232,12 @@ def write_stored() -> None:
 
 
 def write_default() -> None:
-    (FOLDER / "photo-2.png.vaez").write_bytes(bbans.compress((FOLDER / "photo-2.png").read_bytes(), mode="model").data)
+    data = bbans.compress((FOLDER / "photo-2.png").read_bytes(), mode="model").data
+    for folder in (FOLDER, doctor.FOLDER):
+        (folder / "photo-2.png.vaez").write_bytes(data)
+    sets = [id for id, path in models.installed().items() if path.parent == SHIPPED and not family_of(models.read(id)).any_size]
+    digests = {id: doctor.golden_digest(id) for id in sets}
+    (doctor.FOLDER / doctor.SETS).write_text(json.dumps(digests, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+from collections.abc import Iterator
 from typing import ClassVar, Literal, overload
 
 import numpy as np
@@ -88,6 +90,17 @@ def convolve(
         )
     )
     return out
+
+
+@contextlib.contextmanager
+def using(variant: str) -> Iterator[None]:
+    """Within this context `convolve` takes that variant, in all threads, where none is named. Raises: KeyError, as `convolve`."""
+    global _BEST
+    before, _BEST = _BEST, variants()[variant]
+    try:
+        yield
+    finally:
+        _BEST = before
 
 
 class Scaling(Structure):

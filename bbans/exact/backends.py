@@ -139,6 +139,15 @@ class Cuda(Layer):
         return stack
 
 
+def cuda_is_there() -> bool:
+    """Whether torch is installed, and finds a GPU."""
+    try:
+        import torch
+    except ImportError:
+        return False
+    return bool(torch.cuda.is_available())
+
+
 LAYERS: dict[str, type[Layer]] = {"native": Native, "reference": Reference, "cuda": Cuda}
 
 BACKENDS = {"cpu": ("native", "reference"), "cuda": ("cuda",)}
