@@ -10,8 +10,8 @@
 ...     again.format, again.mode, again.size, again.get_format_mimetype()
 ('VAEZ', 'RGB', (480, 320), 'image/x-vaez')
 
-Opening checks every byte of the file. Pixels that a model coded are decoded when they are first needed, with a model that all
-images share. Mode, size and metadata (`Image.info`) are known before; frames of an animation are there as in its own file.
+Opening checks every byte of the file. Pixels are decoded when they are first needed, by a model that all images share if a model
+coded them. Mode, size and metadata (`Image.info`) are known before; frames of an animation are there as in its own file.
 
 Saving keeps the mode, the pixels, the palette, and of `Image.info` what a PNG holds: texts, Exif, XMP, ICC profile, resolution,
 transparency, gamma and chromaticities. `Image.save` takes the arguments `mode`, `model`, `threads`, `device` and `verify` of
@@ -36,6 +36,7 @@ from bbans.errors import BbansError
 from bbans.formats import container
 from bbans.formats.container import Container, Mode
 from bbans.formats.metadata import metadata_of
+from bbans.formats.stored import StoredMethod
 from bbans.images import npy
 from bbans.images.objects import file_to_image, image_to_file
 from bbans.images.picture import Picture, write_picture
@@ -66,12 +67,11 @@ class VaezImageFile(ImageFile.ImageFile):
             self._data = self.fp.read()
             contents = container.unpack(self._data)
             self._loaded = False
-            if contents.mode == Mode.MODEL and contents.bit_depth == 8 and contents.channels in (1, 3):
-                self._mode = "L" if contents.channels == 1 else "RGB"
-                self._size = contents.width, contents.height
-                self.info = _info(contents)
-            else:  # no model is needed, and only the file itself can tell its mode
+            if contents.mode == Mode.STORED and _keeps_file(contents):  # only the file itself can tell its mode
                 self._show(self._decoded())
+            else:
+                self._show(_pixel(contents))
+                self._size = contents.width, contents.height
 
     def load(self) -> Any:
         """Decode the pixels, unless they are here. Raises: OSError."""
@@ -128,15 +128,20 @@ class VaezImageFile(ImageFile.ImageFile):
         self.info, self.palette = inner.info, inner.palette
 
 
-def _info(contents: Container) -> dict[str | tuple[int, int], Any]:
-    """`Image.info` of a picture that is not decoded yet: that of a picture of one pixel with the same metadata."""
+def _keeps_file(contents: Container) -> bool:
+    return contents.method not in list(StoredMethod) or StoredMethod(contents.method).keeps_file
+
+
+def _pixel(contents: Container) -> Image.Image:
+    """A picture of one pixel of the same kind, with the same metadata: it has the mode and `Image.info` of the whole one."""
     if contents.format not in ("PNG", "WEBP"):  # of others the metadata is a header, with the size
-        return {}
-    pixel = np.zeros((1, 1, contents.channels), np.uint8)
-    file = write_picture(Picture(pixel, contents.format, metadata_of(contents.sections)))
+        return Image.new("L" if contents.channels == 1 else "RGB", (1, 1))
+    pixel = np.zeros((1, 1, contents.channels), np.uint8 if contents.bit_depth <= 8 else np.uint16)
+    file = write_picture(Picture(pixel, contents.format, metadata_of(contents.sections), contents.bit_depth))
     with Image.open(io.BytesIO(file)) as image:
         image.load()  # a PNG may have texts after its pixels
-        return dict(image.info)
+        copied: Image.Image = image.copy()
+        return copied
 
 
 def _save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:

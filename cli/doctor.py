@@ -21,7 +21,6 @@ from bbans.exact.backends import cuda_is_there
 from bbans.exact.runtime import cores
 from bbans.formats import container
 from bbans.formats.container import SectionKind
-from bbans.images.picture import read_picture
 from bbans.models.weights import Weights
 
 from . import files, output, report
@@ -120,7 +119,7 @@ def checks(ways: Sequence[Way]) -> Iterator[Check]:
 
 def fault_of_picture(contents: container.Container, original: Path, way: Way) -> str | None:
     """What is wrong with coding a picture in this way; None if nothing is."""
-    header, pixels = contents.model, read_picture(original.read_bytes()).pixels
+    header, pixels = contents.model, files.plain_picture(original.read_bytes())[0]
     assert header is not None
     messages = contents.bodies(SectionKind.MESSAGE)
     with way.context():

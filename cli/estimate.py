@@ -13,7 +13,6 @@ import numpy.typing as npt
 from bbans import api
 from bbans.errors import UnsupportedImageError
 from bbans.exact.runtime import cores
-from bbans.images.picture import read_picture
 
 from . import files, jobs, output, report
 from .inputs import expand
@@ -63,9 +62,9 @@ def command(
 
     def show(source: str) -> None:
         data = files.read(source)
-        picture = read_picture(data, decoded=True)
-        height, width, channels = picture.pixels.shape
-        estimate = estimate_of(picture.pixels, len(picture.metadata), codec)
+        pixels, metadata_bytes = files.plain_picture(data)
+        height, width, channels = pixels.shape
+        estimate = estimate_of(pixels, metadata_bytes, codec)
         seconds = estimate.seconds / at_once
         if as_json:
             fields = {"width": width, "height": height, "channels": channels, "source_bytes": len(data)}

@@ -15,12 +15,16 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from bbans.errors import UnsupportedImageError
 from bbans.files import atomic_write, copy_status, sync_folder, temporary_name, write_whole
 
 from .output import Refused
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 SUFFIX = ".vaez"
 ARCHIVE_SUFFIX = ".vaeza"
@@ -78,6 +82,19 @@ def count_pixels(data: bytes, limit: int | None) -> int:
     if limit is not None and pixels > limit:
         raise UnsupportedImageError(f"it has more pixels than --max-pixels {limit}: {pixels}")
     return pixels
+
+
+def plain_picture(data: bytes) -> tuple[npt.NDArray[np.uint8], int]:
+    """The pixels (H, W, C) that the model codes of a picture file, also of a JPEG, and bytes of metadata beside them.
+
+    Raises: UnsupportedImageError: there are none.
+    """
+    from bbans.images.picture import read_picture
+
+    picture = read_picture(data, decoded=True)
+    if picture.plain is None:
+        raise UnsupportedImageError(f"{picture.kind} is not coded by the model")
+    return picture.plain, len(picture.metadata)
 
 
 def picture_suffixes() -> set[str]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bbans import api, models
 from bbans.errors import ModelError
 from bbans.formats import archive, container
-from bbans.images.picture import Picture, read_picture, write_picture
+from bbans.images.picture import Picture, write_picture
 from bbans.models.registry import family_of
 from bbans.models.weights import PHOTO
 
@@ -55,10 +55,10 @@ def command(
         codec = api.Model(model, threads=threads)
         if data.startswith((container.MAGIC, archive.MAGIC)):
             info = inspect(data, None)
-            pixels = None if place is None else read_picture(codec.decompress(data).data, decoded=True).pixels
+            pixels = None if place is None else files.plain_picture(codec.decompress(data).data)[0]
         else:
             result = codec.compress(data, mode="model", verify=False)
-            info, pixels = result.info, read_picture(data, decoded=True).pixels
+            info, pixels = result.info, files.plain_picture(data)[0]
         fields: dict[str, object] = {"status": "done", **report.info_object(info)}
         lines = [output.printable(source), details(info)]
         if place is not None and pixels is not None:
