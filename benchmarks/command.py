@@ -81,7 +81,7 @@ def run(
 ) -> None:
     """Measure data sets, by name or path (a folder of pictures, an idx, .npy or .npz file), by all codecs.
 
-    Exit code 1 when a codec failed or gave back something else.
+    Exit code 1 when a codec failed or gave back something else, 2 when a data set that was named is not there.
     """
     from bbans.exact.runtime import cores
 
@@ -101,14 +101,18 @@ def run(
     )
     if out is not None and not allow_dirty:
         rows.refuse_dirty([machine.commit()])
-    failed = False
+    for name in names:
+        datasets.check_name(name)
+    failed, measured = False, 0
     for results in table(
         names or (datasets.QUICK if quick else datasets.FULL), data, options, lambda line: click.echo(line, err=True)
     ):
+        measured += 1
         click.echo("\n".join(["", *tables.full(results.rows), ""]))
         failed |= any(row.error is not None for row in results.rows)
         if out is not None:
             write(results, out, allow_dirty=True)  # it was asked before
     if out is not None:
         report.write_folder(out)
-    click.get_current_context().exit(int(failed))
+    missing = measured < len(names)  # of those that the user named
+    click.get_current_context().exit(2 if missing else int(failed))

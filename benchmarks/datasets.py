@@ -135,6 +135,12 @@ def load(name: str, data: Path | None = None) -> DataSet:
     raise MissingDataError(f"{name} is neither a data set ({', '.join(SOURCES)}) nor a folder or array.")
 
 
+def check_name(name: str) -> None:
+    """Raises: UsageError for a name that is neither a data set nor a folder or array."""
+    if name not in SOURCES and not is_array(name) and not Path(name).is_dir():
+        raise click.UsageError(f"{name} is neither a folder or array nor one of the data sets {', '.join(SOURCES)}")
+
+
 def sampled(images: Pixels, seed: int = SAMPLING_SEED) -> Pixels:
     """Samples 0 and 1 drawn with probability value / 255, by the rule above."""
     uniform = splitmix64(images.size, seed).reshape(images.shape)

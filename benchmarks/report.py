@@ -302,6 +302,8 @@ def blocks() -> dict[str, str]:
 
 def with_block(text: str, block: str) -> str:
     """A text with another block between its marks. Raises: ValueError when it has none."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"it has no part between {BEGIN} and {END}")
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n{block}\n{END}{rest.split(END)[1]}"
 
@@ -315,7 +317,10 @@ def main(folder: Path) -> None:
     if folder.resolve() == RESULTS.resolve() and README.exists():
         for name, block in blocks().items():
             path = README.parent / name
-            path.write_text(with_block(path.read_text(), block))
+            try:
+                path.write_text(with_block(path.read_text(), block))
+            except ValueError as error:
+                raise click.UsageError(f"{path}: {error}") from None
             click.echo(path)
 
 

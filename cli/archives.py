@@ -102,7 +102,17 @@ def inspect(data: bytes) -> Contents:
 
 def as_object(contents: Contents) -> dict[str, object]:
     """An archive as a JSON object."""
-    index = contents.index
+    return {
+        **index_object(contents.index, contents.file_bytes),
+        "header_bytes": contents.head_bytes,
+        "lost": sorted(image for lost in contents.lost for image in lost.images),
+        "surplus_bytes": contents.surplus_bytes,
+    }
+
+
+def index_object(index: Archive, file_bytes: int) -> dict[str, object]:
+    """What the index of an archive says, as a JSON object."""
+    count = dims(index)
     return {
         "mode": "archive",
         "images": len(index),
@@ -111,9 +121,8 @@ def as_object(contents: Contents) -> dict[str, object]:
         "names": index.names,
         "members": index.members,
         "source_bytes": index.source_bytes,
-        "file_bytes": contents.file_bytes,
-        "header_bytes": contents.head_bytes,
-        "bits_per_dim": None if contents.dims is None else 8 * contents.file_bytes / contents.dims,
+        "file_bytes": file_bytes,
+        "bits_per_dim": None if count is None else 8 * file_bytes / count,
         "groups": [
             {
                 "method": group.method.name.lower(),
@@ -129,8 +138,6 @@ def as_object(contents: Contents) -> dict[str, object]:
             }
             for group in index.groups
         ],
-        "lost": sorted(image for lost in contents.lost for image in lost.images),
-        "surplus_bytes": contents.surplus_bytes,
     }
 
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import shutil
@@ -194,6 +195,18 @@ def replacing(target: Path, like: os.stat_result | None, force: bool) -> Iterato
             yield file
     except FileExistsError:
         raise Refused(f"{target} exists: use -f to replace it") from None
+
+
+@contextlib.contextmanager
+def replacing_or_stdout(target: Path | None, like: os.stat_result | None, force: bool) -> Iterator[BinaryIO]:
+    """As `replacing`; without a target, a file in memory that goes to stdout when all is written."""
+    if target is not None:
+        with replacing(target, like, force) as file:
+            yield file
+    else:
+        memory = io.BytesIO()
+        yield memory
+        write(None, memory.getvalue(), like=None, force=force)
 
 
 @contextlib.contextmanager

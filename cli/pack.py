@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 import click
 
 from bbans import sets
-from bbans.sets.arrays import split_key
+from bbans.sets.arrays import Images, read_array_from, split_key
 from bbans.sets.writer import PackMode
 
-from . import archives, files, jobs, output, progress
+from . import archives, files, jobs, output, progress, report
 
 
 @click.command("pack")
@@ -27,6 +28,7 @@ from . import archives, files, jobs, output, progress
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Use at most N threads.  [default: all]")
 @click.option("--no-verify", is_flag=True, help="Do not decode and compare.")
 @click.option("-f", "--force", is_flag=True, help="Replace an existing file.")
+@report.option
 @jobs.loudness
 def command(
     source: str,
@@ -38,6 +40,7 @@ def command(
     threads: int | None,
     no_verify: bool,
     force: bool,
+    as_json: bool,
     quiet: bool,
     verbose: int,
 ) -> int:
@@ -48,30 +51,41 @@ def command(
 
     Images of one shape are coded by the model for that shape that makes them smallest. Other pictures are compressed one by one,
     and other files are kept as they are. Images are coded in chunks: small chunks are quick to read and lose little to damage,
-    large ones take fewer bytes. Everything is decoded and compared before the archive appears under its name.
+    large ones take fewer bytes. Everything is decoded and compared before the archive appears under its name. An array may come
+    from stdin, and the archive go to stdout.
 
     \b
     Examples:
       vaezip pack t10k-images-idx3-ubyte.gz -o mnist.vaeza
       vaezip pack photos --chunk 64
+      vaezip pack - -o - < digits.npy > digits.vaeza
     """
-    if target == "" or (mode == "stored" and (model or scheme)):
-        problem = "an empty name for the output" if target == "" else "--mode stored uses no model"
-        raise click.UsageError(problem, click.get_current_context())
+    to_stdout = target == files.PIPE or (source == files.PIPE and target is None)
+    for problem, present in {
+        "an empty name for the output": target == "",
+        "--mode stored uses no model": mode == "stored" and bool(model or scheme),
+        "--json and the result would both go to stdout": as_json and to_stdout,
+    }.items():
+        if present:
+            raise click.UsageError(problem, click.get_current_context())
     ticker = progress.Ticker(quiet)
 
     def pack(source: str) -> None:
         path, _ = split_key(source)
-        status = os.stat(path)
-        place = Path(target) if target else archives.packed_name(source)
+        piped = source == files.PIPE
+        status = None if piped else os.stat(path)
+        place = None if to_stdout else Path(target) if target else archives.packed_name(source)
         files.check_target(place, str(path), force=force)
-        if path.is_dir() and place.resolve().is_relative_to(path.resolve()):
+        if place is not None and path.is_dir() and place.resolve().is_relative_to(path.resolve()):
             raise output.Refused(f"{place} lies in the folder that is packed")
+        images: str | Images = source
+        if piped:
+            images = read_array_from(io.BytesIO(files.read(source)), source)
         began = time.perf_counter()
         try:
-            with files.replacing(place, None if path.is_dir() else status, force) as file:
+            with files.replacing_or_stdout(place, None if path.is_dir() else status, force) as file:
                 packed = sets.pack(
-                    source,
+                    images,
                     file,
                     model=model,
                     scheme=scheme,
@@ -83,10 +97,14 @@ def command(
                 )
         finally:
             ticker.clear()
-        took_seconds = time.perf_counter() - began
-        if not quiet:
-            line = archives.sizes(packed.archive, packed.file_bytes)
-            for note in (*packed.notes, f"{place}: {line}" + (f", {took_seconds:.2f} s" if verbose else "")):
+        seconds = time.perf_counter() - began
+        if as_json:
+            fields = {"target": str(place), "notes": packed.notes, "seconds": seconds}
+            report.line(source, {"status": "done", **fields, **archives.index_object(packed.archive, packed.file_bytes)})
+        if not quiet and (place is not None or verbose):
+            for note in packed.notes:
                 output.note(f"{source}: {note}")
+            line = archives.sizes(packed.archive, packed.file_bytes, exact=verbose > 0)
+            output.note(f"{place or 'stdout'}: {line}" + (f", {seconds:.2f} s" if verbose else ""))
 
-    return jobs.run([source], pack, effect=jobs.NOTHING_WRITTEN, verbose=verbose)
+    return jobs.run([source], pack, effect=jobs.NOTHING_WRITTEN, verbose=verbose, as_json=as_json)

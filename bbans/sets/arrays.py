@@ -67,19 +67,24 @@ def read_array(path: str | Path) -> Images:
     """
     name, key = split_key(path)
     with open(name, "rb") as file:
-        try:
-            head = file.read(len(NPY))
-            file.seek(0)
-            if head.startswith(ZIP):
-                return _read_npz(file, key)
-            if key is not None:
-                raise ValueError(f"only an .npz has keys, such as {key!r}")
-            if head.startswith(GZIP):
-                with gzip.GzipFile(fileobj=file) as unzipped:
-                    return _read_single(unzipped)
-            return _read_single(file)
-        except (ValueError, EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError, RuntimeError) as error:
-            raise UnsupportedImageError(f"{path}: {error}") from None
+        return read_array_from(file, str(path), key)
+
+
+def read_array_from(file: BinaryIO, name: str, key: str | None = None) -> Images:
+    """As `read_array`, from an open file that can seek; errors give it that name."""
+    try:
+        head = file.read(len(NPY))
+        file.seek(0)
+        if head.startswith(ZIP):
+            return _read_npz(file, key)
+        if key is not None:
+            raise ValueError(f"only an .npz has keys, such as {key!r}")
+        if head.startswith(GZIP):
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                return _read_single(unzipped)
+        return _read_single(file)
+    except (ValueError, EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError, RuntimeError) as error:
+        raise UnsupportedImageError(f"{name}: {error}") from None
 
 
 def write_npy(file: BinaryIO, array: Images) -> None:

@@ -74,7 +74,7 @@ def test_array_there_and_back(array: Path, capsys: pytest.CaptureFixture[str]) -
     code, out, err = vaezip(capsys, "pack", array)
     assert (code, out) == (0, "")
     assert "bits/dim of the first 20 images of 4x5x1: " in err and "in chunks of" in err
-    assert "digits.npy.vaeza: 20 images, 400 -> " in err
+    assert "digits.npy.vaeza: 20 images, 400 bytes -> " in err
     assert Path("digits.npy.vaeza").stat().st_mode & 0o777 == 0o640
     array.rename("original.npy")
     code, out, err = vaezip(capsys, "unpack", "digits.npy.vaeza")
