@@ -36,6 +36,7 @@ from bbans.results import Info, ModeName, Restored, Result, StrPath
 from bbans.vaez import Source
 
 if TYPE_CHECKING:
+    from bbans.images.picture import Picture
     from bbans.models import Weights
     from bbans.models.registry import PictureCodec
 
@@ -97,13 +98,7 @@ class Model:
                 note = f"a picture of {source.width} x {source.height} pixels is too thin for the model: stored without it"
             return _finish(vaez.store(source), source, None, verify, note)
         codec = self._own_codec()
-        contents = vaez.code(source, source.picture, codec)
-        if mode == "auto":
-            coded_bytes = len(container.pack(contents))
-            if coded_bytes > CLEARLY_SMALLER * vaez.fast_bytes(source, source.picture):
-                stored = vaez.store(source)
-                contents = stored if len(container.pack(stored)) <= coded_bytes else contents
-        return _finish(contents, source, codec, verify, note)
+        return _finish(_smallest(source, source.picture, codec, mode), source, codec, verify, note)
 
     def decompress(self, file: CompressedLike) -> Restored:
         """As `bbans.decompress`. A file of another model is decompressed by that one, if it is installed."""
@@ -258,9 +253,22 @@ def _check_threads(threads: int | None) -> None:
         raise ValueError(f"threads: at least 1, or None for all cores, not {threads}")
 
 
+def _smallest(source: Source, picture: Picture, codec: PictureCodec, mode: Literal["auto", "model"]) -> Container:
+    """The picture by the model; in mode auto stored, where that is smaller."""
+    contents = vaez.code(source, picture, codec)
+    if mode == "auto":
+        coded_bytes = len(container.pack(contents))
+        if coded_bytes > CLEARLY_SMALLER * vaez.fast_bytes(source, picture):
+            stored = vaez.store(source)
+            contents = stored if len(container.pack(stored)) <= coded_bytes else contents
+    return contents
+
+
 def _finish(contents: Container, source: Source, codec: PictureCodec | None, verify: bool, note: str | None) -> Result:
     """The file of a container. Raises: VerifyError."""
     data = container.pack(contents)
+    info = vaez.describe(contents, len(data))
+    del contents  # its bodies are as large as the file, and verification is what takes most memory
     if verify:
         vaez.verify(data, source, codec)
-    return Result(data, vaez.describe(contents, len(data)), note)
+    return Result(data, info, note)

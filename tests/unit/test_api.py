@@ -4,8 +4,9 @@ import dataclasses
 import io
 import subprocess
 import sys
+import weakref
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,27 @@ def test_verification_finds_a_wrong_writer(fake: FakeCodec, tiny_png: bytes, mon
     monkeypatch.setattr(vaez, "write_picture", lambda picture: save(picture.pixels, "PNG"))  # loses the text
     with pytest.raises(VerifyError, match="another picture"):
         api.compress(tiny_png, mode="model")
+
+
+def test_verification_holds_the_file_once(fake: FakeCodec, tiny_png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the most memory of all, and what the file was packed from is as large as the file."""
+    made: list[weakref.ref[container.Container]] = []
+    alive: list[bool] = []
+
+    def watched(function: Callable[..., container.Container]) -> Callable[..., container.Container]:
+        def call(*arguments: Any) -> container.Container:
+            contents = function(*arguments)
+            made.append(weakref.ref(contents))
+            return contents
+
+        return call
+
+    for name in ("code", "store"):
+        monkeypatch.setattr(vaez, name, watched(getattr(vaez, name)))
+    monkeypatch.setattr(vaez, "verify", lambda *_: alive.extend(contents() is not None for contents in made))
+    for mode in ("model", "auto", "stored"):
+        api.compress(tiny_png, mode=mode)
+    assert len(alive) > 3 and not any(alive)
 
 
 def test_missing_and_mismatched_models(fake: FakeCodec, tiny_png: bytes) -> None:
