@@ -20,10 +20,12 @@ again anywhere without installing anything. POSIX only: it takes fork and limits
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import multiprocessing
 import os
 import resource
 import sys
+import tempfile
 import time
 import traceback
 from collections import Counter
@@ -110,10 +112,14 @@ def run(target: Target, seed: int, start: int, stop: int, batch: int = 2000) -> 
         shared = context.Value(_Shared, lock=False)
         shared.number = start
         receiver, sender = context.Pipe(duplex=False)
-        child = context.Process(target=_child, args=(target, seed, min(start + batch, stop), shared, sender))
-        child.start()
-        sender.close()
-        fault = _wait(tally, receiver, child, shared, target.limits.waited_seconds)
+        with tempfile.TemporaryFile() as last_words:
+            child = context.Process(target=_child, args=(target, seed, min(start + batch, stop), shared, sender, last_words))
+            child.start()
+            sender.close()
+            fault = _wait(tally, receiver, child, shared, target.limits.waited_seconds)
+            last_words.seek(0)
+            if fault:
+                fault = fault[0], f"{fault[1]}\n{last_words.read().decode(errors='replace')[:3000]}".strip()
         receiver.close()
         tally.outcomes.update(dict(zip((*OUTCOMES, *FAULTS), shared.counts, strict=True)))
         tally.grown_bytes, tally.seconds = max(tally.grown_bytes, shared.grown_bytes), max(tally.seconds, shared.seconds)
@@ -143,8 +149,9 @@ def _wait(tally: Tally, receiver: Any, child: Any, shared: Any, patience: float)
             return "time", f"no end within {patience:g} seconds"
 
 
-def _child(target: Target, seed: int, stop: int, shared: Any, sender: Any) -> None:
+def _child(target: Target, seed: int, stop: int, shared: Any, sender: Any, last_words: Any) -> None:
     limits, places = target.limits, {name: place for place, name in enumerate((*OUTCOMES, *FAULTS))}
+    faulthandler.enable(last_words)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries say there what they think of broken files
     _limit(limits)
     base = _peak_bytes()
