@@ -163,7 +163,7 @@ def test_one_poor_strip_leaves_its_level_without_latents(monkeypatch: pytest.Mon
 
 
 def test_a_head_runs_once_for_each_z(monkeypatch: pytest.MonkeyPatch, coder: PhotoCodec) -> None:
-    """x11 and x01 with z and with the mode, x10 with the mode; in a level without latents x01 for itself and for x10."""
+    """x11 and x01 with z and with the mode, x10 with the mode, in each level. Without latents z and mode are the same."""
     runs: list[tuple[int, int]] = []
     head = PhotoNetwork.head
 
@@ -173,13 +173,13 @@ def test_a_head_runs_once_for_each_z(monkeypatch: pytest.MonkeyPatch, coder: Pho
 
     monkeypatch.setattr(PhotoNetwork, "head", counted)
     pixels = picture(40, 40)
-    with_latents, without = [(20, phase) for phase in (0, 0, 1, 1, 2)], [(10, phase) for phase in (0, 1, 1, 2)]
+    once = [(size, phase) for size in (10, 20) for phase in (0, 0, 1, 1, 2)]
     messages = coder.encode(pixels).messages
     assert messages[0][0] == 0b1
-    assert sorted(run for run in runs if run[0] in (10, 20)) == without + with_latents
+    assert sorted(run for run in runs if run[0] in (10, 20)) == once
     runs.clear()
     coder.decode(messages, *pixels.shape)
-    assert sorted(run for run in runs if run[0] in (10, 20)) == without + with_latents
+    assert sorted(run for run in runs if run[0] in (10, 20)) == once
 
 
 # Damage

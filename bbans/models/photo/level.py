@@ -135,15 +135,17 @@ class Level:
     def params(self, phase: int, z: Bytes | None) -> Params:
         """Parameters of the mixtures of a phase, given z; None for the centre, in a level without latents.
 
-        Those of x11 for the last z are kept: x11 is coded by them, and x01 next to it wants the residuals that they leave. Nothing
-        else is wanted twice: x10 is pushed before z is drawn, so it wants both residuals under the posterior's mode.
+        Those of x11 are kept until they are wanted once more with the same z: x11 is coded by them, and x01 next to it wants the
+        residuals that they leave. No other residuals are wanted with a z that was there before, as x10 is pushed before z is
+        drawn: its own are those under the posterior's mode.
         """
-        if phase:
-            return self.network.head(phase, self.grid, self.features(phase), z)
-        if self._params_of_x11 is None or not _same(self._params_of_x11[0], z):
-            self._params_of_x11 = None  # before there are others: they are large
-            self._params_of_x11 = z, self.network.head(phase, self.grid, self.features(phase), z)
-        return self._params_of_x11[1]
+        kept, self._params_of_x11 = self._params_of_x11, None  # they are large
+        if phase == 0 and kept is not None and _same(kept[0], z):
+            return kept[1]
+        params = self.network.head(phase, self.grid, self.features(phase), z)
+        if phase != 2:
+            self._params_of_x11 = (z, params) if phase == 0 else kept
+        return params
 
 
 def _same(z: Bytes | None, other: Bytes | None) -> bool:
