@@ -44,6 +44,8 @@ NAMES = tuple(f"pictures/{number} ä.png" for number in range(PICTURES))
 COMMANDS = (
     Command("compress", ("compress", "--mode", "stored", "-f", *NAMES)),
     Command("decompress", ("decompress", "-f", *(f"{name}.vaez" for name in NAMES)), ("compress",)),
+    Command("compress, inputs removed", ("compress", "--mode", "stored", "-f", "-r", "--rm", "pictures")),
+    Command("decompress, inputs removed", ("decompress", "-f", "-r", "--rm", "pictures"), ("compress, inputs removed",)),
     Command("pack", ("pack", "--mode", "stored", "-f", "pictures", "-o", "set.vaeza")),
     Command("unpack", ("unpack", "-f", "set.vaeza", "-o", "there"), ("pack",)),
 )
@@ -66,10 +68,11 @@ class Trial:
             process.wait(moment * self.seconds)
         process.kill()
         process.communicate()
-        fault = self._fault({name: data for name, data in _read(folder).items() if not _is_temporary(name)})
-        if fault:
+        left = _read(folder, temporary=False)
+        fault = self._fault(left)
+        if fault or left == self.after:
             return fault
-        if _run(folder, self.command).returncode or {n: d for n, d in _read(folder).items() if not _is_temporary(n)} != self.after:
+        if _run(folder, self.command).returncode or _read(folder, temporary=False) != self.after:
             return "run again, it does not end as it should"
         return None
 
@@ -99,6 +102,10 @@ class Trial:
             now, was, would = (files.get(name) for files in (left, self.before, self.after))
             if now not in (was, would):
                 return f"{name} is neither as it was nor as it should be"
+            if was is not None and now is None:
+                made = name.removesuffix(".vaez") if name.endswith(".vaez") else name + ".vaez"
+                if left.get(made) != self.after[made]:
+                    return f"{name} was removed, and {made} is not there"
         return None
 
 
@@ -109,7 +116,7 @@ def trials(folder: Path) -> list[Trial]:
         before = _sources()
         for trial in made:
             if trial.command.name in command.needs:
-                before |= trial.after
+                before = dict(trial.after)
         if command.name == "decompress":  # so that each picture that is written anew shows: others of the same names
             before |= {name: b"another" for name in NAMES}
         _write(folder, before)
@@ -202,12 +209,15 @@ def _write(folder: Path, files: Files) -> None:
         (folder / name).write_bytes(data)
 
 
-def _read(folder: Path) -> Files:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def _read(folder: Path, temporary: bool = True) -> Files:
+    """The files in a folder; `temporary`: also those with temporary names."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    names = {str(path.relative_to(folder)): path for path in paths}
+    return {name: path.read_bytes() for name, path in names.items() if temporary or not _is_temporary(path)}
 
 
-def _is_temporary(name: str) -> bool:
-    return any(part.startswith(".vaezip-") and part.endswith(".tmp") for part in Path(name).parts)
+def _is_temporary(path: Path) -> bool:
+    return any(part.startswith(".vaezip-") and part.endswith(".tmp") for part in path.parts)
 
 
 def main() -> int:
