@@ -295,16 +295,16 @@ def _change_bodies(rng: Random, made: Chunked) -> None:
 
 def _changed_inside(rng: Random, body: bytes) -> bytes:
     """A file in a chunk, or the stream of one, changed below its checks."""
-    if body.startswith(b"VAEZ"):
-        file = parsed(body)
-        _change_vaez(rng, file, body)
-        return signed(file)
     reader = ByteReader(body, "blob")
     try:
+        if body.startswith(b"VAEZ"):
+            file = parsed(body)
+            _change_vaez(rng, file, body)
+            return signed(file)
         size, kept = reader.varint(), reader.varint()
         data = reader.take(kept)
         inside = data if kept == size else lzma2.decompress(data, size)
-    except FormatError:
+    except FormatError:  # it was damaged by a change before this one
         return edited(rng, body)
     return blob(edited(rng, inside), squeezed=rng.random() < 0.5) + body[reader.position :]
 
