@@ -135,6 +135,7 @@ def run(found: Found, work: Callable[[Item], Product], job: jobs.Job, *, at_once
     pool = ThreadPoolExecutor(at_once)
     queue: deque[tuple[Item, Future[Product]]] = deque()
     items = iter(found.items)
+    ended = False
     try:
         while True:
             while len(queue) < 4 * at_once and (item := next(items, None)) is not None:
@@ -162,9 +163,12 @@ def run(found: Found, work: Callable[[Item], Product], job: jobs.Job, *, at_once
                 tally.failed += 1
                 code = max(code, jobs.fail(item.source, error, effect=effect, verbose=job.verbose, as_json=job.as_json))
             tally.handled_bytes += item.size_bytes
+        ended = True
     finally:
         line.clear()
         pool.shutdown(wait=False, cancel_futures=True)
+        if not ended and job.recursive and not job.quiet:
+            output.note(f"{tally.done} of {tally.files} files are done: with --skip-existing the same command goes on from there")
     if many and not job.quiet and not job.dry_run:
         output.note(tally.summary(smaller))
     return code

@@ -245,8 +245,8 @@ def train(options: TrainOptions, name: str, schedule: Schedule, console: Console
     began = time.monotonic()
     first = os.environ.get("RANK", "0") == "0"
     callbacks = console if first else Console(console.interruption, quiet=True)
+    callbacks.note("loading torch and the pictures")  # which takes seconds, so it is said first
     output.require_torch("vaezip train")
-    callbacks.note("loading torch and the pictures")
     import torch
 
     from bbans import models
