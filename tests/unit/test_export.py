@@ -10,7 +10,7 @@ from bbans import models
 from bbans.errors import ModelError
 from bbans.exact.export import export_conv, export_layers, import_conv, import_layers, keep_exact
 from bbans.exact.network import ACCUMULATOR_LIMIT, ACTIVATION_MAX, IntConv
-from bbans.exact.qat import QConv, set_quantised
+from bbans.exact.qat import ACTIVATION_STEP, QConv, set_quantised
 from bbans.models.photo.vae import PhotoVAE
 from bbans.models.registry import FAMILIES
 from tests.models import TINY, WITHOUT_LATENTS, picture, random_vae, weights, write_weight_file
@@ -88,6 +88,17 @@ def test_weights_beyond_the_exact_range_are_projected_onto_it() -> None:
     assert shrunk.max() - shrunk.min() < 1e-6
     assert kept.any() and (before[0][~kept] <= shrunk.max() + 1e-6).all()
     assert keep_exact(torch.nn.Sequential(conv)) == []
+
+
+def test_weights_and_biases_go_to_the_nearest_integers() -> None:
+    torch.manual_seed(0)
+    conv = QConv(5, 40, 3)
+    with torch.no_grad():
+        conv.bias.normal_()
+    layer = export_conv(conv)
+    unit = 2.0 ** layer.exponent.astype(float)
+    assert np.array_equal(layer.weight, np.rint(conv.weight.detach().double().numpy() * unit[:, None, None, None]))
+    assert np.array_equal(layer.bias, np.rint(conv.bias.detach().double().numpy() / ACTIVATION_STEP * unit))
 
 
 def test_a_bias_beyond_the_exact_range_is_an_error() -> None:
