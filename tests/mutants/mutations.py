@@ -35,7 +35,7 @@ ANS, TABLES, BITSBACK, MONTECARLO = f"{UNIT}ans.py", f"{UNIT}tables.py", f"{UNIT
 PHOTO_CODEC, PHOTO_NETWORK, CORE_PHOTO = f"{UNIT}photo_codec.py", f"{UNIT}photo_network.py", f"{UNIT}core_photo.py"
 EXACT, CONVOLUTION, EXPORT = f"{UNIT}exact.py", f"{UNIT}core_convolution.py", f"{UNIT}export.py"
 CONTAINER, ARCHIVE, TENSORS, API = f"{UNIT}container.py", f"{UNIT}archive.py", f"{UNIT}tensors.py", f"{UNIT}api.py"
-SETS, SET_MODELS = f"{UNIT}sets.py", f"{UNIT}set_models.py"
+SETS, PLAN, SET_MODELS = f"{UNIT}sets.py", f"{UNIT}plan.py", f"{UNIT}set_models.py"
 MODELS, CODES, EXPERIMENTS = f"{TUTORIAL}models.py", f"{TUTORIAL}codes.py", f"{TUTORIAL}experiments.py"
 CLAIMS = "tests/slow/test_benchmarks_claims.py"
 
@@ -334,7 +334,7 @@ MUTATIONS = (
         "bbans/sets/plan.py",
         "key=lambda plan: plan.bits)",
         "key=lambda plan: plan.image_bits)",
-        SETS,
+        PLAN,
     ),
     # The tutorial
     _mutation(

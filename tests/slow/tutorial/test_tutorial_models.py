@@ -232,6 +232,22 @@ def test_plain_mse_is_the_elbo_with_variance_one_half() -> None:
 
 
 @pytest.mark.usefixtures("in_float64")
+def test_a_beta_vae_counts_the_kl_term_four_times_and_is_read_by_its_elbo() -> None:
+    vae, x = objectives.BetaVAE().double(), torch.from_numpy(points(GAUSSIANS, 300))
+    torch.manual_seed(3)
+    loss = vae.loss(x).item()
+    torch.manual_seed(3)
+    q = vae.posterior(x)
+    z = draw(q, x.shape[:-1])
+    kl, likelihood = vae.kl(q, z).mean().item(), log_prob(vae.likelihood(z), x).mean().item()
+    assert kl > 0.1
+    assert loss == pytest.approx(4 * kl - likelihood)
+    assert "beta = 4" in vae.title
+    elbo = vae.bound(x.repeat(20, 1), 1)
+    assert elbo.mean().item() == pytest.approx(likelihood - kl, abs=5 * standard_error(elbo) * 20**0.5)
+
+
+@pytest.mark.usefixtures("in_float64")
 def test_mmd_is_nothing_for_equal_distributions() -> None:
     same = torch.tensor([objectives.mmd(torch.randn(100, 2), torch.randn(100, 2)) for _ in range(200)])
     other = torch.stack([objectives.mmd(torch.randn(100, 2), torch.randn(100, 2) + 1) for _ in range(10)])
