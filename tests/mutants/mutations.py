@@ -208,7 +208,7 @@ MUTATIONS = (
         "bbans/models/photo/codec.py",
         "yield pixels(2, level.posterior.mode())",
         "yield pixels(2, level.prior.mode())",
-        PHOTO_NETWORK,
+        PHOTO_CODEC,
     ),
     _mutation(
         "photo: what a message holds beyond the picture goes unseen",

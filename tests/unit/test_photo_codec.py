@@ -11,11 +11,13 @@ import pytest
 from bbans import models
 from bbans.accounting import Encoded
 from bbans.ans import Message
+from bbans.codecs import Codec
 from bbans.errors import CorruptDataError, ModelError
 from bbans.exact.backends import BACKENDS
 from bbans.models.photo import geometry
 from bbans.models.photo.codec import PhotoCodec
 from bbans.models.photo.config import COARSEST
+from bbans.models.photo.level import Level
 from bbans.models.photo.network import PhotoNetwork
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weights, write_weight_file
 
@@ -131,6 +133,24 @@ def test_latents_are_coded_where_there_are_bits_for_them(coder: PhotoCodec) -> N
     encoded = coder.encode(picture(129, 130))
     assert encoded.messages[0][0] == 0b111  # grids of 65, 33 and 17 have blocks; those of 9 and less have none
     assert encoded.accounting.prior_bits > encoded.accounting.posterior_bits > 100
+
+
+def test_x10_knows_what_the_posterior_says_of_z(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its mode stands for z, as z itself is drawn from the bits of x10. Where the latents of a level are not coded, too."""
+    coder, asked = codec(), []
+    likelihood = coder.likelihood.codec
+
+    def noted(level: Level, phase: int, colours: int, z: np.ndarray | None) -> Codec[np.ndarray]:
+        if phase == 2 and level.has_latents:
+            asked.append((level, z))
+        return likelihood(level, phase, colours, z)
+
+    monkeypatch.setattr(coder.likelihood, "codec", noted)
+    check(coder, picture(129, 130))
+    assert sorted(level.index for level, _ in asked) == [0, 0, 1, 1, 2, 2]
+    for level, z in asked:
+        assert np.array_equal(z, level.posterior.mode())
+        assert not np.array_equal(z, level.prior.mode())
 
 
 def certain_of_flat_pictures() -> PhotoCodec:
