@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bbans import vaez
-from bbans.errors import ModelMissingError
+from bbans.errors import CorruptDataError, ModelMissingError
 from bbans.formats import container
 from bbans.formats.container import Container, ModelHeader
 from bbans.inputs import CompressedLike, PictureLike, compressed_file, named, picture_file
 from bbans.models.photo.geometry import is_thin
-from bbans.results import Info, ModeName, Restored, Result, StrPath
+from bbans.results import Info, ModeName, Recovered, Restored, Result, StrPath
 from bbans.vaez import Source
 
 if TYPE_CHECKING:
@@ -105,6 +105,17 @@ class Model:
         with named(file):
             contents = container.unpack(compressed_file(file))
             return vaez.restore(contents, None if contents.model is None else self._named_codec(contents.model))
+
+    def recover(self, file: CompressedLike) -> Recovered:
+        """What is left of a damaged picture that a model coded: whole regions, and coarser ones where messages are damaged.
+
+        Raises: FormatError: not a file of ours, of a newer version, damaged in its header, or stored without a model. ModelError.
+        """
+        with named(file):
+            contents, sections = container.unpack_damaged(compressed_file(file))
+            if contents.model is None:
+                raise CorruptDataError("it is damaged, and nothing can be recovered of what is stored without a model")
+            return vaez.recover(contents, sections, self._named_codec(contents.model))
 
     def _read(self) -> Weights:
         from bbans import models

@@ -108,6 +108,34 @@ class Restored:
         _save(self.data, path)
 
 
+@dataclass(frozen=True)
+class Damage:
+    """A part of a picture that is not whole: rows from `top` to before `bottom`, columns from `left` to before `right`.
+
+    `step`: every so manieth pixel of every so manieth row is right, and stands for its neighbours; 0: nothing is.
+    """
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    step: int
+
+    def __str__(self) -> str:
+        what = f"one pixel of {self.step} x {self.step} is right" if self.step else "lost, chequered gray"
+        return f"rows {self.top} to {self.bottom - 1}, columns {self.left} to {self.right - 1}: {what}"
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What is left of a damaged picture, as a picture file, and what is not whole in it."""
+
+    data: bytes
+    format: str
+    damage: tuple[Damage, ...]
+    metadata_lost: bool
+
+
 def _save(data: bytes, path: StrPath) -> None:
     with atomic_write(Path(path)) as file:
         file.write(data)

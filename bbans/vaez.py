@@ -11,12 +11,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
-from bbans.errors import CorruptDataError, FormatError, UnsupportedImageError, VerifyError
+from bbans.errors import CorruptDataError, FormatError, ModelError, UnsupportedImageError, VerifyError
 from bbans.formats import container, stored, wire
 from bbans.formats.container import Container, Mode, ModelHeader, Section, SectionKind
 from bbans.formats.forms import Layout
@@ -24,13 +26,23 @@ from bbans.formats.metadata import metadata_of, metadata_section
 from bbans.formats.stored import StoredMethod
 from bbans.images import png, webp
 from bbans.images.picture import MAX_PIXELS, Picture, probe_picture, read_picture, write_picture
-from bbans.results import Info, ModeName, Restored, SectionInfo
+from bbans.models.photo.geometry import message_count
+from bbans.results import Damage, Info, ModeName, Recovered, Restored, SectionInfo
 
 if TYPE_CHECKING:
     from bbans.models.registry import PictureCodec
 
 
 _DIGEST_ROWS = 256
+
+
+@runtime_checkable
+class Recovering(Protocol):
+    """A `PictureCodec` that can tell what is left of a damaged picture."""
+
+    def recover(
+        self, messages: Sequence[bytes | None], height: int, width: int, channels: int, /
+    ) -> tuple[npt.NDArray[np.uint8], list[Damage]]: ...
 
 
 @dataclass(frozen=True)
@@ -164,6 +176,28 @@ def restore(contents: Container, codec: PictureCodec | None) -> Restored:
     if content_check(content) != contents.content_check:
         raise CorruptDataError("the file decodes, but not to the picture that was compressed: its content check failed")
     return Restored(write_picture(content) if isinstance(content, Picture) else content, contents.format)
+
+
+def recover(contents: Container, sections: Sequence[Section | None], codec: PictureCodec) -> Recovered:
+    """What is left of a picture in mode model, from what `container.unpack_damaged` gives.
+
+    Raises: CorruptDataError: nothing is. ModelError: the family of the model has no such thing.
+    """
+    kinds = [None if section is None else section.kind for section in sections]
+    metadata_kinds = (SectionKind.METADATA, SectionKind.PACKED_METADATA)
+    # Sections are sorted by kind: at most the first one is metadata, which a damaged one may be as well.
+    expected = message_count(contents.height, contents.width)
+    messages = [None if section is None else section.body for section in sections[len(sections) - expected :]]
+    if not isinstance(codec, Recovering):
+        raise ModelError(f"the model '{codec.id}' cannot recover damaged pictures")
+    if not any(messages) or not 0 <= len(sections) - expected <= 1:
+        raise CorruptDataError("nothing of it can be recovered")
+    pixels, damage = codec.recover(messages, *_shape(contents))
+    lost = len(sections) > expected and kinds[0] not in metadata_kinds
+    metadata = metadata_of([section for section in sections if section is not None and section.kind in metadata_kinds])
+    # The metadata of other formats is their header: without it the picture is a PNG.
+    format = "PNG" if lost and contents.format not in ("PNG", "WEBP") else contents.format
+    return Recovered(write_picture(Picture(pixels, format, metadata)), format, tuple(damage), lost)
 
 
 def verify(data: bytes, source: Source, codec: PictureCodec | None) -> None:

@@ -37,6 +37,8 @@ class Product:
         line: for people.
         fields: for --json.
         status: of the source when it was read.
+        code: the exit code, of what is written though not all is well; the source is kept then.
+        status_word: for --json.
     """
 
     line: str
@@ -47,6 +49,8 @@ class Product:
     status: os.stat_result | None = None
     source_bytes: int = 0
     result_bytes: int = 0
+    code: int = 0
+    status_word: str = "done"
 
 
 @dataclass
@@ -149,6 +153,7 @@ def run(found: Found, work: Callable[[Item], Product], job: jobs.Job, *, at_once
                 product = future.result()
                 line.clear()
                 _commit(item, product, job, tally)
+                code = max(code, product.code)
             except output.Skip as skip:
                 line.clear()
                 tally.skipped += 1
@@ -178,17 +183,22 @@ def _commit(item: Item, product: Product, job: jobs.Job, tally: Tally) -> None:
     """Write a product, and say so."""
     kept = None
     if product.data is not None:
-        kept = job.write(product.target, product.data, item.source, product.status)
+        kept = job.write(product.target, product.data, item.source, product.status, sound=not product.code)
     tally.done += 1
     tally.source_bytes += product.source_bytes
     tally.result_bytes += product.result_bytes
     tally.worked_bytes += item.size_bytes
-    for note in (*(product.notes if job.verbose or not job.recursive else ()), *([kept] if kept else [])):
-        job.note(item.source, note)
+    for note in (*(product.notes if job.verbose or product.code or not job.recursive else ()), *([kept] if kept else [])):
+        if product.code:
+            output.error(f"{item.source}: {note}")
+        else:
+            job.note(item.source, note)
     if not job.quiet and product.line and (job.verbose or job.dry_run or not job.recursive):
         output.note(product.line)
     if job.as_json:
-        report.line(item.source, {"status": "done", **product.fields, **({"notes": product.notes} if product.notes else {})})
+        report.line(
+            item.source, {"status": product.status_word, **product.fields, **({"notes": product.notes} if product.notes else {})}
+        )
 
 
 def link(item: Item, job: jobs.Job) -> Product:

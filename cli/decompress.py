@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from bbans import api
-from bbans.errors import FormatError, UnsupportedImageError
-from bbans.formats import archive
+from bbans.errors import CorruptDataError, FormatError, UnsupportedImageError
+from bbans.formats import archive, container
 from bbans.results import Info
 
 from . import batch, files, inputs, jobs, output
@@ -20,10 +20,13 @@ from .inputs import Item
 @click.command("decompress")
 @jobs.options
 @click.option("--model", metavar="FILE", help="Weight file of a model that is not installed.")
-def command(inputs: tuple[str, ...], model: str | None, **options: Any) -> int:
+@click.option("--recover", is_flag=True, help="Write what is good of a damaged picture, and say what is not.")
+def command(inputs: tuple[str, ...], model: str | None, recover: bool, **options: Any) -> int:
     """Write pictures back: IN.vaez becomes IN, and IN.vaez is kept.
 
-    With -r the .vaez files in folders are decompressed; --output-dir gets the same folders and links.
+    With -r the .vaez files in folders are decompressed; --output-dir gets the same folders and links. With --recover, what is
+    damaged of a picture that the model coded is written coarser, or as a chequered gray where nothing is left of it, and the exit
+    code is 3 all the same.
 
     \b
     Examples:
@@ -44,7 +47,12 @@ def command(inputs: tuple[str, ...], model: str | None, **options: Any) -> int:
         if job.skip_existing:  # before a file is read for nothing
             job.target(item, files.restored_name(Path(item.source), ""))
         data, status = files.read_with_status(item.source)
-        info = inspect(data, job.max_pixels)
+        try:
+            info = inspect(data, job.max_pixels)
+        except CorruptDataError:
+            if not recover or job.dry_run:
+                raise
+            return _recovered(item, data, codec, job)
         target = job.target(item, files.restored_name(Path(item.source), info.format))
         if job.dry_run:
             place = "to stdout" if target is None else f"to {target}"
@@ -69,6 +77,21 @@ def command(inputs: tuple[str, ...], model: str | None, **options: Any) -> int:
     return batch.run(found, decompress, job, at_once=at_once, effect=jobs.NOTHING_WRITTEN)
 
 
+def _recovered(item: Item, data: bytes, codec: api.Model, job: jobs.Job) -> batch.Product:
+    """What is left of a damaged file. Raises: FormatError: nothing is; ModelError."""
+    contents, _ = container.unpack_damaged(data)
+    _check_pixels(contents.width, contents.height, job.max_pixels)
+    recovered = codec.recover(data)
+    target = job.target(item, files.restored_name(Path(item.source), recovered.format))
+    lines = [str(damage) for damage in recovered.damage] or ["all pixels are there"]
+    notes = [f"damaged: {line}" for line in [*lines, *(["the metadata is lost"] if recovered.metadata_lost else [])]]
+    fields = {"target": target and str(target), "damage": [vars(damage) for damage in recovered.damage], "code": 3}
+    line = f"{target or 'stdout'}: {output.size(len(recovered.data), job.verbose > 0)}, {recovered.format}, not whole"
+    return batch.Product(
+        line, target, recovered.data, fields, notes, None, len(data), len(recovered.data), code=jobs.CORRUPT, status_word="damaged"
+    )
+
+
 def compressed(sources: tuple[str, ...], job: jobs.Job) -> inputs.Found:
     """The files that are named, and the .vaez files in folders."""
     found = inputs.expand(sources, recursive=job.recursive, wanted=lambda name: name.endswith(files.SUFFIX), omit=job.output_dir)
@@ -84,6 +107,10 @@ def inspect(data: bytes, max_pixels: int | None) -> Info:
     if data.startswith(archive.MAGIC):
         raise FormatError("it is an archive: vaezip unpack takes it")
     info = api.inspect(data)
-    if max_pixels is not None and info.width * info.height > max_pixels:
-        raise UnsupportedImageError(f"it has more pixels than --max-pixels {max_pixels} ({info.width} x {info.height})")
+    _check_pixels(info.width, info.height, max_pixels)
     return info
+
+
+def _check_pixels(width: int, height: int, limit: int | None) -> None:
+    if limit is not None and width * height > limit:
+        raise UnsupportedImageError(f"it has more pixels than --max-pixels {limit} ({width} x {height})")

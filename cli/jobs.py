@@ -19,6 +19,8 @@ from .inputs import Item
 from .output import Function
 
 NOTHING_WRITTEN = "Nothing was written."
+CORRUPT = 3
+"""The exit code for corrupt data."""
 
 
 @dataclass
@@ -65,15 +67,15 @@ class Job:
             files.check_target(target, item.source, force=self.force)
         return target
 
-    def write(self, target: Path | None, data: bytes, source: str, status: os.stat_result | None) -> str | None:
-        """Write a result, all of it or nothing, and remove the source if the user said so; returns why not."""
+    def write(self, target: Path | None, data: bytes, source: str, status: os.stat_result | None, sound: bool = True) -> str | None:
+        """Write a result, all of it or nothing, and remove the source if the user said so and it is sound; returns why not."""
         if target in self.written:
             raise output.Refused(f"{target} was just written, for another input")
         files.write(target, data, like=status, force=self.force)
         if target is None:
             return None
         self.written.add(target)
-        return files.remove(source, status, target) if self.remove else None
+        return files.remove(source, status, target) if self.remove and sound else None
 
     def note(self, source: str, message: str) -> None:
         """A line for the user, without -q."""
@@ -187,4 +189,4 @@ def exit_code(error: Exception) -> int:
     """3 for corrupt data, 4 for what this installation does not support, 1 for I/O and all else."""
     if isinstance(error, UnsupportedImageError | UnsupportedVersionError | ModelError):
         return 4
-    return 3 if isinstance(error, FormatError) else 1
+    return CORRUPT if isinstance(error, FormatError) else 1

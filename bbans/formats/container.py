@@ -132,17 +132,8 @@ def unpack(data: bytes) -> Container:
         UnsupportedVersionError: of a newer version.
         CorruptDataError: damaged; the message names the section.
     """
-    if not data.startswith(MAGIC):
-        raise FormatError(f"not a vaezip file: {'it does not begin with VAEZ' if data else 'it is empty'}")
     reader = ByteReader(data, "header")
-    reader.take(len(MAGIC))
-    take_version(reader, "format version", VERSION)
-    header = reader.take(reader.varint())
-    head = reader.data[: reader.position]
-    if reader.take(CRC_BYTES) != crc32(head):
-        raise CorruptDataError("header: its check failed")
-    container, directory = _unpack_header(ByteReader(header, "header"))
-
+    container, directory = _read_head(reader)
     surplus = len(reader.data) - reader.position - sum(size for _, size, _ in directory)
     if surplus > 0:
         raise CorruptDataError(f"{surplus} bytes too many after the last section")
@@ -158,6 +149,35 @@ def unpack(data: bytes) -> Container:
     if fault:
         raise CorruptDataError(f"header: {fault}")
     return container
+
+
+def unpack_damaged(data: bytes) -> tuple[Container, list[Section | None]]:
+    """The container in a damaged file, without sections, and its sections, None for each that is damaged or cut off.
+
+    Raises: FormatError: not a vaezip file, of a newer version, or damaged in its header.
+    """
+    reader = ByteReader(data, "header")
+    container, directory = _read_head(reader)
+    start, sections = reader.position, []
+    for kind, size, crc in directory:
+        body = data[start : start + size]
+        start += size
+        sections.append(Section(kind, body) if len(body) == size and crc32(body) == crc else None)
+    return container, sections
+
+
+def _read_head(reader: ByteReader) -> tuple[Container, list[tuple[SectionKind, int, bytes]]]:
+    """Read a file up to its first section. As `_unpack_header`; raises FormatError as `unpack`."""
+    data = reader.data
+    if not data.startswith(MAGIC):
+        raise FormatError(f"not a vaezip file: {'it does not begin with VAEZ' if data else 'it is empty'}")
+    reader.take(len(MAGIC))
+    take_version(reader, "format version", VERSION)
+    header = reader.take(reader.varint())
+    head = data[: reader.position]
+    if reader.take(CRC_BYTES) != crc32(head):
+        raise CorruptDataError("header: its check failed")
+    return _unpack_header(ByteReader(header, "header"))
 
 
 def _pack_header(container: Container) -> bytes:

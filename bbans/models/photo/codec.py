@@ -20,6 +20,7 @@ Source: Townsend, Bird and Barber, "Practical lossless compression with latent v
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
@@ -38,9 +39,13 @@ from bbans.models.photo.level import Level, known_levels
 from bbans.models.photo.likelihood import PhaseLikelihood
 from bbans.models.photo.network import PhotoNetwork
 from bbans.models.weights import Weights
+from bbans.results import Damage
 from bbans.tables import IntArray
 
 Phases = Sequence[Any]  # (x11, x01), x10
+
+CHEQUER_PX = 16
+"""The side of a square that shows where a region is lost."""
 
 
 class PhotoCodec:
@@ -92,6 +97,31 @@ class PhotoCodec:
             out[rows, columns] = self._decode_region(left, *size, channels)[..., :channels]
         return out
 
+    def recover(self, messages: Sequence[bytes | None], height: int, width: int, channels: int) -> tuple[Bytes, list[Damage]]:
+        """What is left of a picture (height, width, channels), some of whose messages are damaged (None), and what is not whole.
+
+        A region is shown as its finest level that all messages of coarser ones are there for, each pixel repeated; one without any
+        is a chequered gray.
+
+        Raises: CorruptDataError: there are not as many messages as such a picture has.
+        """
+        count = message_count(height, width)
+        if len(messages) != count:
+            raise CorruptDataError(f"a picture of {width} x {height} pixels has {count} messages, here are {len(messages)}")
+        out = np.empty((height, width, channels), np.uint8)
+        left, damaged = iter(messages), []
+        for rows, columns in regions(height, width):
+            size = (rows.stop - rows.start, columns.stop - columns.start)
+            own = [next(left) for _ in range(message_count(*size))]
+            shown, step = _chequered(*size), 0
+            with contextlib.suppress(CorruptDataError):
+                for index, x in self._region_levels(iter(own), *size, channels):
+                    shown, step = x.repeat(1 << index, 0).repeat(1 << index, 1)[: size[0], : size[1]], 1 << index
+            out[rows, columns] = shown[..., :channels]
+            if step != 1:
+                damaged.append(Damage(rows.start, rows.stop, columns.start, columns.stop, step))
+        return out, damaged
+
     def levels(self, pixels: Bytes) -> Iterator[Level]:
         """See `known_levels`."""
         return known_levels(self.network, pixels, self.level_type)
@@ -118,27 +148,44 @@ class PhotoCodec:
         return flags, [shared, *own]
 
     def _decode_region(self, messages: Iterator[bytes], height: int, width: int, colours: int) -> Bytes:
+        """The pixels (height, width, 3) of a region. Inverse: _encode_region."""
+        *_, (_, x) = self._region_levels(messages, height, width, colours)
+        return x
+
+    def _region_levels(
+        self, messages: Iterator[bytes | None], height: int, width: int, colours: int
+    ) -> Iterator[tuple[int, Bytes]]:
+        """The pictures of a region's levels with their indices, the coarsest first, each once it is decoded.
+
+        Raises: CorruptDataError where the message of the next level is damaged, or None.
+        """
         sizes = level_sizes(height, width)
         grids = [grid_size(*size) for size in sizes[:-1]]
         first = next(messages)
+        if first is None:
+            raise CorruptDataError("the first message of a region is damaged")
         flags = first[0] if first else 0
         if flags & ~sum(1 << index for index, grid in enumerate(grids) if block_counts(*grid)[0] and self.network.config.latents):
             raise CorruptDataError("a level that is not there or has no latents claims to have some")
         shared = Message.from_bytes(first[1:])
         own = {
-            index: [Message.from_bytes(next(messages)) for _ in parts]
+            index: [_message(next(messages)) for _ in parts]
             for index, parts in reversed([*enumerate(strips(*grid) for grid in grids)])
             if len(parts) > 1
         }
         _, x = _coarsest_codec(*sizes[-1], colours).pop(shared)
+        yield len(grids), x
         level: Level | None = None
         for index in reversed(range(len(grids))):
             level = self.level_type(self.network, index, *sizes[index], x, level)
-            self._pop_level(level, own.get(index, [shared]), colours, flags)
-            _check_spent(own.get(index, []))
+            strips_of_level = [message for message in own.get(index, [shared]) if message is not None]
+            if len(strips_of_level) < len(own.get(index, [shared])):
+                raise CorruptDataError("a message of a level is damaged")
+            self._pop_level(level, strips_of_level, colours, flags)
+            _check_spent(strips_of_level if index in own else [])
             x = level.joined()
+            yield index, x
         _check_spent([shared])
-        return x
 
     def _push_level(self, level: Level, messages: list[Message], colours: int, meter: Meter) -> int:
         """Push all of a level but x00. Returns its bit of the flags. Inverse: _pop_level."""
@@ -220,6 +267,17 @@ def _bits(message: Message | Batch) -> int:
 
 def _as_rgb(pixels: Bytes) -> Bytes:
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def _message(data: bytes | None) -> Message | None:
+    return None if data is None else Message.from_bytes(data)
+
+
+def _chequered(height: int, width: int) -> Bytes:
+    """Squares (height, width, 3) of two grays."""
+    y, x = np.ogrid[:height, :width]
+    squares = np.where((y // CHEQUER_PX + x // CHEQUER_PX) % 2, np.uint8(96), np.uint8(160))
+    return np.repeat(squares[..., None], 3, axis=2)
 
 
 def _check_spent(messages: Sequence[Message]) -> None:
