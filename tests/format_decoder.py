@@ -22,6 +22,10 @@ def exp(numerator: int, denominator: int) -> decimal.Decimal:
     return (decimal.Decimal(numerator) / denominator).exp()
 
 
+def clamp(value: int, low: int, high: int) -> int:
+    return min(max(value, low), high)
+
+
 L = np.array([0, *(round(2**24 / (1 + exp(512 - i, 32))) for i in range(1, 1024)), 2**24, 2**24])
 INV = np.array([round(2**19 * exp(48 - i, 16)) for i in range(128)])
 EXP = np.array([round(2**16 * exp(-d, 16)) for d in range(256)])
@@ -29,6 +33,8 @@ EXP = np.array([round(2**16 * exp(-d, 16)) for d in range(256)])
 
 SPREAD = np.array([round(1024 * exp(i - 48, 16)) for i in range(128)])
 FACTOR = {i: round(2**16 * exp(-i, 16)) for i in range(-64, 65)}
+LOGIT = [clamp(round(4096 * (decimal.Decimal(2 * i + 1) / (8191 - 2 * i)).ln()), -32358, 32358) for i in range(4096)]
+LOG2 = [round(2**32 * (1 + decimal.Decimal(i) / 1024).ln() / decimal.Decimal(2).ln()) for i in range(1025)]
 EDGE = [round(256 * (decimal.Decimal(2) ** (decimal.Decimal(j - 10) / 4) - decimal.Decimal("0.02"))) for j in range(1, 16)]
 
 
@@ -75,6 +81,29 @@ def intervals(share: Array) -> Array:
     n = len(share) - 1
     inner = (share[1:-1] * (2**24 - n) >> 24) + np.arange(1, n)
     return np.array([0, *inner, 2**24])
+
+
+def lg(v: int) -> int:
+    e = v.bit_length() - 1
+    r = v << (31 - e)
+    i = r >> 21 & 1023
+    w = LOG2[i] + ((LOG2[i + 1] - LOG2[i]) * (r >> 5 & 65535) >> 16)
+    return (e << 16) + ((w + 2**15) >> 16)
+
+
+def squash(d: int) -> int:
+    t = clamp((d >> 7) + 2**29, 0, 2**30)
+    j = t >> 20
+    return int(L[j]) + (int(L[j + 1] - L[j]) * (t >> 4 & 65535) >> 16)
+
+
+def logit(f: Array, lo: int, x: int, hi: int) -> int:
+    return clamp((lg(int(f[hi] - f[x])) - lg(int(f[x] - f[lo]))) * 45426 >> 20, -32358, 32358)
+
+
+def two(a: int, b: int) -> int:
+    n, m = (sum(abs(v) >= edge for edge in (64, 192, 384, 640)) * (1 if v > 0 else -1) for v in (a, b))
+    return 9 * (4 + n) + 4 + m
 
 
 class Mixture:
@@ -163,6 +192,8 @@ class Adaptation:
         self.steps: dict[tuple[int, int, int], int] = {}
         self.edges: dict[tuple[int, int], list[int]] = {}
         self.seen: dict[Any, int] = {}
+        self.points: dict[Any, list[int]] = {}
+        self.mixes: dict[Any, list[int]] = {}
 
     def before(self, c: int, y: int, x: int) -> list[int]:
         """Item 4 of the features."""
@@ -229,11 +260,71 @@ class Adaptation:
         self.expected = 8 * self.mean + (sum(a * f for a, f in zip(self.squares[c].a, self.around, strict=True)) + 2**12 >> 13)
         return self.expected
 
-    def cf(self, m: Mixture, c: int) -> Array:
-        self.share = m.shares(self.shift, self.step)
+    def mapped(self, m: Mixture, c: int, share: Array) -> Array:
+        """The intervals of shares."""
         edges = np.array(self.edges.setdefault((c, m.k), [b << 20 for b in range(17)]))
-        b = np.minimum(self.share >> 20, 15)
-        return intervals(edges[b] + ((edges[b + 1] - edges[b]) * (self.share - (b << 20)) >> 20))
+        b = np.minimum(share >> 20, 15)
+        return intervals(edges[b] + ((edges[b + 1] - edges[b]) * (share - (b << 20)) >> 20))
+
+    def pop(self, stack: Stack, m: Mixture, c: int, y: int, x: int) -> int:
+        """The pixel of a colour, once `predict` has been there."""
+        self.share = m.shares(self.shift, self.step)
+        cf = self.mapped(m, c, self.share)
+        if not self.on:
+            return stack.pop(24, cf)
+        limit = 3 * m.spread >> 5
+        apart = clamp(self.expected - m.centre - self.shift, -limit, limit)
+        functions = cf, intervals(m.shares()), self.mapped(m, c, m.shares(self.shift + apart, self.step))
+        threshold = clamp((m.centre + self.shift + 32) >> 6, 1, 255)
+        far = max((m.spread * FACTOR[-self.step] >> 16) >> 10, 1)
+        own = {j: self.own.get((j, y, x), 0) for j in range(3)}
+        if c == 0:
+            first = self.before(0, y, x)[:2] or [self.own.get((0, y - 1, x + 1), 0), self.own.get((0, y - 1, x - 1), 0)]
+        else:
+            first = [own[0], self.own.get((0, y, x - 1), 0) if c == 1 else own[1]]
+        contexts = (
+            16 * m.k + self.energy,
+            self.pattern,
+            two(*self.features[:2]),
+            two(*first),
+            threshold,
+            16 * min(4 * abs(self.shift) // max(m.spread >> 4, 1), 15) + self.energy,
+        )
+        lo, hi, at, node, answers = 0, 256, threshold, 0, []
+        for i in range(1, 5):
+            yes = self.decide(stack, c, node, contexts, [logit(f, lo, at, hi) for f in functions])
+            lo, hi = (at, hi) if yes else (lo, at)
+            answers.append(yes)
+            at = lo + (far << i - 1) if yes else hi - (far << i - 1)
+            node = 3 * yes + i
+            if len(set(answers)) > 1 or i > 3 or not lo < at < hi:
+                break
+        if hi - lo == 1:
+            return lo
+        each = (2**24 - (hi - lo) << 24) // int(cf[hi] - cf[lo])
+        starts = [(int(cf[v] - cf[lo]) * each >> 24) + v - lo for v in range(lo, hi)]
+        return lo + stack.pop(24, np.array([*starts, 2**24]))
+
+    def decide(self, stack: Stack, c: int, node: int, contexts: tuple[int, ...], inputs: list[int]) -> bool:
+        t = inputs[0] + 2**15
+        j, q = t >> 12, t % 4096
+        names = [(c, node, kind, value) for kind, value in enumerate(contexts)]
+        points = [self.points.setdefault(name, [int(L[512 + 32 * (i - 8)]) for i in range(17)]) for name in names]
+        inputs = inputs + [LOGIT[min(v[j] + ((v[j + 1] - v[j]) * q >> 12) >> 12, 4095)] for v in points]
+        sets = [("node", c, node), ("context", c, contexts[0])]
+        mixes = [self.mixes.setdefault(name, [2**19, 0, 0] + 6 * [87381]) for name in sets]
+        d = [sum(w * i for w, i in zip(weights, inputs, strict=True)) for weights in mixes]
+        p = clamp(squash(sum(d) >> 1), 168, 2**24 - 168)
+        yes = stack.pop(24, np.array([0, p, 2**24])) == 0
+        target = 2**24 if yes else 0
+        for name, weights, sum_ in zip(sets, mixes, d, strict=True):
+            step = (target - squash(sum_)) * max(98, 393200 // (200 + self.count(name))) >> 16
+            weights[:] = [clamp(w + (step * i + 2**15 >> 16), -(2**24), 2**24) for w, i in zip(weights, inputs, strict=True)]
+        for name, v in zip(names, points, strict=True):
+            rate = max(393, 131072 // (16 + self.count(name)))
+            v[j] += ((target - v[j]) * rate >> 16) * (4096 - q) >> 12
+            v[j + 1] += ((target - v[j + 1]) * rate >> 16) * q >> 12
+        return yes
 
     def count(self, *key: Any) -> int:
         self.seen[key] = self.seen.get(key, 0) + 1
@@ -267,10 +358,6 @@ class Adaptation:
             at = b << 20
             target = 2**24 if at >= high else 0 if at <= low else (at - low) * (2**40 // (high - low)) >> 16
             edges[b] += (target - edges[b]) * faster >> 16
-
-
-def clamp(value: int, low: int, high: int) -> int:
-    return min(max(value, low), high)
 
 
 def rhe(numerator: Array, exponent: Array) -> Array:
@@ -384,7 +471,7 @@ class Decoder:
                         near = [4 * int(x11[colour][place]) - ref for place in places]
                         m = self.mixture(r[:, y, x], c, ref, *[*rests, 0, 0][:2])
                         state.predict(m, c, y, x, ref, rests, near)
-                        pixels[colour, y, x] = symbol = stack.pop(24, state.cf(m, c))
+                        pixels[colour, y, x] = symbol = state.pop(stack, m, c, y, x)
                         state.learn(m, c, y, x, symbol)
                         rests.append(4 * symbol - ref)
                     if gray:

@@ -32,6 +32,11 @@ INLINE int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? lo
 
 INLINE int64_t magnitude(int64_t x) { return x < 0 ? -x : x; }
 
+/* max(least, numerator / denominator), mostly without the division. */
+INLINE int64_t falling(int64_t numerator, int64_t denominator, int64_t least) {
+    return denominator * least >= numerator ? least : numerator / denominator;
+}
+
 /* x * 2**-exponent to the nearest integer, halves to the even one. */
 INLINE int64_t round_shift(int64_t x, int exponent) {
     if (!exponent) return x;

@@ -25,7 +25,7 @@ typedef struct {
 
 /* Whether what a phase says of itself keeps every look-up inside its arrays. */
 static int is_sound(const Phase *p, const Tables *tables) {
-    if (!tables->spreads || !tables->energies || !tables->factors) return 0;
+    if (!tables->spreads || !tables->energies || !tables->factors || !tables->stretches) return 0;
     if (p->height < 1 || p->width < 1 || p->height > 1 << 20 || p->width > 1 << 20) return 0;
     if ((p->colours != 1 && p->colours != 3) || p->components < 1 || p->components > MAX_COMPONENTS) return 0;
     if (p->nears < 0 || p->nears > 2 || p->count_places < 0 || p->count_places > 10) return 0;

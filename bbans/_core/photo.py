@@ -30,10 +30,11 @@ class Phase(Structure):
     _fields_ = fields(FIELDS)
 
 
+_MOST_INTERVALS, _MAP_ROOM = 5, 395_010  # coding.h and mixing.h have them
 _STATE = (U64, U32, Integer, Integer)  # head, words, how many there is room for, how many there are
 _TABLES = ctypes.POINTER(Tables)
-_push = function("push_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, I32, I32, _TABLES)
-_pop = function("pop_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, _TABLES)
+_push = function("push_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, I32, I32, I32, _TABLES)
+_pop = function("pop_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, I32, _TABLES)
 _residuals = function("phase_residuals", U8, ctypes.POINTER(Phase), I16, _TABLES)
 
 
@@ -95,8 +96,8 @@ def phase(
 
 
 def push_pixels(head: npt.NDArray[np.uint64], words: Any, size: int, pixels: Bytes, strip: Phase, tables: Tables) -> int:
-    """The size of a one-lane message after pushing pixels (h, w, 3). It must have room for all of them. Inverse: `pop_pixels`."""
-    count = strip.height * strip.width * strip.colours
+    """The size of a one-lane message after pushing pixels (h, w, 3). It must have room for `most_words`. Inverse: `pop_pixels`."""
+    count = most_words(strip)
     starts, freqs = np.empty(count, np.int32), np.empty(count, np.int32)
     _check(pixels, strip, head)
     return checked(
@@ -125,7 +126,12 @@ def _check(pixels: Bytes, strip: Phase, head: npt.NDArray[np.uint64] | None = No
         raise ValueError("the arrays of a phase do not fit together")
 
 
-def _room(strip: Phase) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Where the walk notes residuals, with zeros around, and how large errors are."""
+def most_words(strip: Phase) -> int:
+    """How many words the pixels of a strip may need: one for each interval."""
+    return _MOST_INTERVALS * int(strip.height * strip.width * strip.colours)
+
+
+def _room(strip: Phase) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Where the walk notes residuals, with zeros around, how large errors are, and the maps of contexts."""
     own = np.zeros(((strip.height + 2) * (strip.width + 4), 3), np.int32)
-    return own, np.full(((strip.height + 1) * (strip.width + 2), 3), 256, np.int32)
+    return own, np.full(((strip.height + 1) * (strip.width + 2), 3), 256, np.int32), np.empty(_MAP_ROOM, np.int32)

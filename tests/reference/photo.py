@@ -8,7 +8,7 @@ import numpy as np
 
 from bbans.tables import PRECISION, WEIGHT_BITS
 from tests.reference.codecs import peek_one, pop_one, push_one
-from tests.reference.distributions import mixture_total
+from tests.reference.distributions import log2, mixture_total
 from tests.reference.images import fill_mixture
 
 SPREAD_CLASSES = 8
@@ -272,6 +272,157 @@ def mapped_search(cf, centre, spread, means, inverse_scales, weights, edges, tab
     return low, below, above, start, stop
 
 
+CONTEXT_OFFSETS = (0, 128, 371, 452, 533, 789)
+
+
+class Mixer:
+    """Decisions with probabilities mixed from three models and six contexts."""
+
+    def __init__(self, table):
+        start = [1 << 19, 0, 0] + [(1 << 19) // 6] * 6
+        self.nodes = [[list(start) for _ in range(7)] for _ in range(3)]
+        self.classes = [[list(start) for _ in range(128)] for _ in range(3)]
+        self.seen = {}
+        self.maps = {}
+        self.fresh = [int(table[512 + 32 * (i - 8)]) for i in range(17)]
+
+    def count(self, *key):
+        self.seen[key] = self.seen.get(key, 0) + 1
+        return self.seen[key]
+
+    def mix(self, inputs, colour, node, contexts, tables):
+        """(probability of yes, what `learn` needs)."""
+        table, stretches = tables[0], tables[6]
+        place = inputs[0] + (8 << 12)
+        point, part = place >> 12, place & 4095
+        keys = [(colour, node, offset + context) for offset, context in zip(CONTEXT_OFFSETS, contexts, strict=True)]
+        cells = [self.maps.setdefault(key, list(self.fresh)) for key in keys]
+        for cell in cells:
+            p = cell[point] + ((cell[point + 1] - cell[point]) * part >> 12)
+            inputs = [*inputs, int(stretches[min(p >> 12, 4095)])]
+        sets = ("node", colour, node), ("class", colour, contexts[0])
+        weights = self.nodes[colour][node], self.classes[colour][contexts[0]]
+        sums = [dot(w, inputs, 9) for w in weights]
+        probabilities = [squashed(total, table) for total in sums]
+        p = min(max(squashed(sum(sums) >> 1, table), 168), _TOTAL - 168)
+        return p, (inputs, sets, weights, probabilities, keys, cells, point, part)
+
+    def learn(self, yes, decision):
+        inputs, sets, weights, probabilities, keys, cells, point, part = decision
+        target = _TOTAL if yes else 0
+        for key, w, p in zip(sets, weights, probabilities, strict=True):
+            scaled = (target - p) * max(98, 1966 * 200 // (200 + self.count(key))) >> 16
+            for i in range(9):
+                w[i] = min(max(w[i] + (scaled * inputs[i] + (1 << 15) >> 16), -(1 << 24)), 1 << 24)
+        for key, cell in zip(keys, cells, strict=True):
+            rate = max(393, 131072 // (16 + self.count("map", key)))
+            cell[point] += ((target - cell[point]) * rate >> 16) * (4096 - part) >> 12
+            cell[point + 1] += ((target - cell[point + 1]) * rate >> 16) * part >> 12
+
+
+def squashed(total, table):
+    place = min(max((total >> 7) + (512 << 20), 0), 1024 << 20)
+    entry, fraction = place >> 20, place >> 4 & 0xFFFF
+    return int(table[entry]) + ((int(table[entry + 1]) - int(table[entry])) * fraction >> 16)
+
+
+def logit_of(yes, no, logs):
+    difference = (int(log2(np.int64(yes), logs)) - int(log2(np.int64(no), logs))) * 45426 >> 20
+    return int(min(max(difference, -32358), 32358))
+
+
+def residual_class(value):
+    kind = sum(abs(int(value)) >= edge for edge in (64, 192, 384, 640))
+    return 4 + kind if value > 0 else 4 - kind
+
+
+def class_of_two(first, second):
+    return residual_class(first) * 9 + residual_class(second)
+
+
+def code_decided(coder, symbol, mixer, colour, models, edges, threshold, step, contexts, tables):
+    """(symbol, low, high): its value and the shares below and above. coder: a function that codes (start, freq), or decodes.
+
+    models: means, scales and weights of the corrected mixture, the networks', and the one around the prediction from pixels.
+    """
+    table, logs = tables[0], tables[7]
+    flat = np.arange(BINS + 1) << _BIN_BITS
+
+    def cut(x):
+        shares = [mapped_cf(x, *mixture, flat if i == 1 else edges, table) for i, mixture in enumerate(models)]
+        return (x, int(shares[0][0]), *(int(share[1]) for share in shares))
+
+    below, above = (0, 0, 0, 0, 0), (256, _TOTAL, _TOTAL, _TOTAL, _TOTAL)
+    x, node = threshold, 0
+    for outward in range(4):
+        here = cut(x)
+        inputs = [logit_of(above[i] - here[i], here[i] - below[i], logs) for i in (2, 3, 4)]
+        p, decision = mixer.mix(inputs, colour, node, contexts, tables)
+        yes = coder.decide(p, None if symbol is None else symbol >= x)
+        mixer.learn(yes, decision)
+        below, above = (here, above) if yes else (below, here)
+        if outward == 0:
+            up = yes
+        if yes != up or outward == 3:
+            break
+        x = below[0] + (step << outward) if up else above[0] - (step << outward)
+        if x <= below[0] or x >= above[0]:
+            break
+        node = 1 + 3 * up + outward
+    first, last, base = below[0], above[0], below[2]
+    if last - first == 1:
+        return first, below[1], above[1]
+    inverse = (_TOTAL - (last - first) << 24) // (above[2] - base)
+
+    def start(x):
+        return _TOTAL if x == last else ((int(mapped_cf(x, *models[0], edges, table)[1]) - base) * inverse >> 24) + x - first
+
+    symbol = coder.search(start, first, last, symbol)
+    return symbol, *(int(mapped_cf(x, *models[0], edges, table)[0]) for x in (symbol, symbol + 1))
+
+
+class Encoder:
+    """Notes intervals."""
+
+    def __init__(self, intervals):
+        self.intervals = intervals
+
+    def decide(self, p, yes):
+        self.intervals.append((0, p) if yes else (p, _TOTAL - p))
+        return yes
+
+    def search(self, start, first, last, symbol):
+        self.intervals.append((start(symbol), start(symbol + 1) - start(symbol)))
+        return symbol
+
+
+class Decoder:
+    """Pops from a message; raises `RanDry`."""
+
+    def __init__(self, head, words, size):
+        self.head, self.words, self.size = head, words, size
+
+    def pop(self, start, freq):
+        self.head, self.size = pop_one(self.head, self.words, self.size, np.int64(start), np.int64(freq), PRECISION)
+        if self.size < 0:
+            raise RanDry
+
+    def decide(self, p, _):
+        yes = bool(peek_one(self.head, PRECISION) < p)
+        self.pop(*((0, p) if yes else (p, _TOTAL - p)))
+        return yes
+
+    def search(self, start, first, last, _):
+        cf = peek_one(self.head, PRECISION)
+        symbol = next(x for x in reversed(range(first, last)) if start(x) <= cf)
+        self.pop(start(symbol), start(symbol + 1) - start(symbol))
+        return symbol
+
+
+class RanDry(Exception):
+    pass
+
+
 def _channel(colour):
     return _BLUE if colour == 2 else (_RED if colour == 1 else _GREEN)
 
@@ -327,10 +478,12 @@ def _energy(errors, y, x, colour, earlier, row, places):
     return total >> 4
 
 
-def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, params, colours, earlier, top, places,
+def _walk(coder, pixels, references, near, params, colours, earlier, top, places,
           adaptive, canvas, corner, tables):  # fmt: skip
-    """Go through a phase in reading order: pop its pixels, or note their intervals. (head, size); size -1: the message ran dry."""
-    table, exponentials, inverse_scales, spreads, energies, factors = tables
+    """Go through a phase in reading order: pop its pixels, or note their intervals. Raises: RanDry."""
+    decoding = isinstance(coder, Decoder)
+    table, exponentials, inverse_scales, spreads, energies, factors = tables[:6]
+    mixer = Mixer(table)
     k = params.shape[2] // 12
     logits, means, indices = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
     scales, weights = np.empty(k, np.int64), np.empty(k, np.int64)
@@ -345,7 +498,6 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, 
     for colour in range(3):
         linear[colour, :, 11 + 2 * colour + len(places) + len(near)] = 1 << 22
     shift, step, count, signs, kind, energy = 0, 0, 0, 0, 0, 0
-    n = 0
     for y in range(pixels.shape[0]):
         for x in range(pixels.shape[1]):
             row = params[y, x]
@@ -372,22 +524,41 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, 
                     energy = energies[_energy(errors, y + 1, x + 1, colour, earlier, top + y + 1, places)]
                     shift = predicted_shift(features, count, linear[colour, kind], biases[colour, signs], spread)
                     step = (steps[colour, kind, energy] + (1 << 15)) >> 16
+                raw = means.copy(), inverse_scales[indices], weights
                 for i in range(k):
                     means[i] += shift
                     scales[i] = inverse_scales[min(max(indices[i] + step, 0), len(inverse_scales) - 1)]
-                if decoding:
-                    cf = peek_one(head, PRECISION)
-                    symbol, low, high, start, stop = mapped_search(cf, centre + shift, spread, means, scales, weights, edges, table)
-                    head, size = pop_one(head, words, size, start, stop - start, PRECISION)
-                    if size < 0:
-                        return head, size
-                    pixels[y, x, channel] = symbol
+                symbol = None if decoding else np.int64(pixels[y, x, channel])
+                if adaptive:
+                    limit = 3 * int(spread) >> 5
+                    apart = min(max(expected - int(centre) - int(shift), -limit), limit)
+                    threshold = min(max(int(centre + shift + 32) >> 6, 1), 255)
+                    here = own[y + 2, x + 2]
+                    beside = own[y + 2, x + 1, 0] if colour == 1 else here[1]
+                    of_others = (here[0], beside) if colour else ((features[10], features[11]) if len(places) else features[[3, 2]])
+                    contexts = (
+                        int(kind * ENERGY_CLASSES + energy),
+                        signs,
+                        class_of_two(features[0], features[1]),
+                        class_of_two(*of_others),
+                        threshold,
+                        int(min(4 * abs(int(shift)) // max(int(spread) >> 4, 1), 15) * ENERGY_CLASSES + energy),
+                    )
+                    models = (means, scales, weights), raw, (means + apart, scales, weights)
+                    distance = max((int(spread) * int(factors[_STEP_LIMIT - step]) >> 16) >> 10, 1)
+                    symbol, low, high = code_decided(
+                        coder, symbol, mixer, colour, models, edges, threshold, distance, contexts, tables
+                    )
+                elif decoding:
+                    cf = peek_one(coder.head, PRECISION)
+                    symbol, low, high, start, stop = mapped_search(cf, centre, spread, means, scales, weights, edges, table)
+                    coder.pop(start, stop - start)
                 else:
-                    symbol = np.int64(pixels[y, x, channel])
                     low, start = mapped_cf(symbol, means, scales, weights, edges, table)
                     high, stop = mapped_cf(symbol + 1, means, scales, weights, edges, table)
-                    starts[n], freqs[n] = start, stop - start
-                    n += 1
+                    coder.intervals.append((start, stop - start))
+                symbol = np.int64(symbol)
+                pixels[y, x, channel] = symbol
                 rests[colour] = 4 * symbol - reference
                 if not adaptive:
                     continue
@@ -410,33 +581,31 @@ def _walk(decoding, head, words, size, starts, freqs, pixels, references, near, 
             if colours == 1:
                 pixels[y, x, _RED] = pixels[y, x, _GREEN]
                 pixels[y, x, _BLUE] = pixels[y, x, _GREEN]
-    return head, size
 
 
-def push_pixels(head, words, size, pixels, references, near, params, colours, earlier, top, places, adaptive, canvas, corner,
-                tables):  # fmt: skip
+def push_pixels(head, words, size, pixels, *strip):
     """(head, size) after pushing a phase's pixels. The message must have room for all of them."""
-    count = pixels.shape[0] * pixels.shape[1] * colours
-    starts, freqs = np.empty(count, np.int32), np.empty(count, np.int32)
-    _walk(False, head, words, size, starts, freqs, pixels, references, near, params, colours, earlier, top, places, adaptive,
-          canvas, corner, tables)  # fmt: skip
-    for i in range(count - 1, -1, -1):
-        head, size = push_one(head, words, size, np.int64(starts[i]), np.int64(freqs[i]), PRECISION)
+    intervals = []
+    _walk(Encoder(intervals), pixels, *strip)
+    for start, freq in reversed(intervals):
+        head, size = push_one(head, words, size, np.int64(start), np.int64(freq), PRECISION)
     return head, size
 
 
-def pop_pixels(head, words, size, pixels, references, near, params, colours, earlier, top, places, adaptive, canvas, corner,
-               tables):  # fmt: skip
+def pop_pixels(head, words, size, pixels, *strip):
     """(head, size) after popping a phase's pixels into ``pixels``; size -1 when the message ran dry. Inverse: push_pixels."""
-    none = np.empty(0, np.int32)
-    return _walk(True, head, words, size, none, none, pixels, references, near, params, colours, earlier, top, places,
-                 adaptive, canvas, corner, tables)  # fmt: skip
+    decoder = Decoder(head, words, size)
+    try:
+        _walk(decoder, pixels, *strip)
+    except RanDry:
+        return decoder.head, -1
+    return decoder.head, decoder.size
 
 
 def residuals(pixels, references, params, colours, tables):
     """The residuals of a known phase, colours in coding order: (h, w, 3) int16."""
     out = np.zeros(pixels.shape, np.int16)
-    _, exponentials, _, spreads, _, _ = tables
+    _, exponentials, _, spreads, *_ = tables
     k = params.shape[2] // 12
     logits, means, indices = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
     weights, rests = np.empty(k, np.int64), np.zeros(3, np.int64)

@@ -16,11 +16,11 @@ from bbans.ans import HEAD_MIN, Message
 from bbans.errors import CorruptDataError
 from bbans.models.photo.adaptive import EARLIER, adaptive_tables
 from bbans.models.photo.config import PHASES
-from bbans.tables import exp_table, inverse_scales, logistic_table
+from bbans.tables import exp_table, inverse_scales, log2_table, logistic_table
 from tests.core import MESSAGES, Array, State, assert_equal, refuses_other_arrays, state
 from tests.reference import photo as slow_photo
 
-TABLES = logistic_table(), exp_table(), inverse_scales(), *adaptive_tables()
+TABLES = logistic_table(), exp_table(), inverse_scales(), *adaptive_tables(), log2_table()
 CORE_TABLES = core_tables(*adaptive_tables())
 K_AND_COLOURS = [(3, 3), (1, 3), (2, 1), (3, 1), (5, 3)]
 
@@ -80,7 +80,7 @@ def some_strip(
 
 def check_strip(strip: Strip, pixels: Array) -> None:
     rng = np.random.default_rng(1)
-    count = pixels.shape[0] * pixels.shape[1] * strip.colours
+    count = 5 * pixels.shape[0] * pixels.shape[1] * strip.colours
     before = state(rng, 1, 9, count)
 
     def phase() -> photo.Phase:
@@ -158,7 +158,7 @@ def test_more_components_than_any_model_has() -> None:
 def test_strips_that_do_not_fit(adaptive: bool) -> None:
     strip, pixels = some_strip(np.random.default_rng(3), 4, 5, 2, 3, 2, True)
     strip = strip._replace(adaptive=adaptive)
-    message = state(np.random.default_rng(0), 1, 60, 60)
+    message = state(np.random.default_rng(0), 1, 60, 300)
 
     def code(**changes: Any) -> None:
         phase = photo.phase(*strip.fresh()._replace(**changes))
@@ -214,13 +214,13 @@ def test_strips_that_do_not_fit(adaptive: bool) -> None:
 
 def test_pixels_that_do_not_fit() -> None:
     strip, pixels = some_strip(np.random.default_rng(3), 4, 5, 2, 3, 2, True)
-    phase, message = photo.phase(*strip), state(np.random.default_rng(0), 1, 60, 60)
+    phase, message = photo.phase(*strip), state(np.random.default_rng(0), 1, 60, 300)
     for function in (photo.push_pixels, photo.pop_pixels):
         refuses_other_arrays(function, (*message.copy(), pixels.copy(), phase, CORE_TABLES))
         for heads in (message.heads[:0], np.repeat(message.heads, 2)):
             with pytest.raises(ValueError, match="one lane"):
                 function(heads, message.words, 60, pixels.copy(), phase, CORE_TABLES)
-        for size in (-1, 121):
+        for size in (-1, 361):
             with pytest.raises(ValueError):
                 function(message.heads, message.words, size, pixels.copy(), phase, CORE_TABLES)
         with pytest.raises(ValueError):
@@ -238,7 +238,7 @@ def test_pixels_that_do_not_fit() -> None:
 def test_pixels_of_a_message_that_runs_dry() -> None:
     strip, pixels = some_strip(np.random.default_rng(3), 4, 5, 2, 3, 2, True, wild=True)
     phase = photo.phase(*strip)
-    head, words = np.array([HEAD_MIN], np.uint64), np.zeros(60, np.uint32)
+    head, words = np.array([HEAD_MIN], np.uint64), np.zeros(300, np.uint32)
     size = photo.push_pixels(head, words, 0, pixels, phase, CORE_TABLES)
     assert size > 5
     for start in range(1, size):  # without the words at the bottom, which come last
@@ -263,6 +263,6 @@ def test_any_bytes_as_pixels(data: bytes, adaptive: bool, colours: int) -> None:
         message.resize(photo.pop_pixels(message.head, message.words, message.size, pixels, phase, CORE_TABLES))
     except CorruptDataError:
         return
-    message.reserve(pixels.size)
+    message.reserve(photo.most_words(phase))
     message.resize(photo.push_pixels(message.head, message.words, message.size, pixels, phase, CORE_TABLES))
     assert message == before

@@ -35,8 +35,8 @@ from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weight_file
 
 FILES = {
     "tiny.safetensors": "003fe7fc0f64f4a5ab512c92a63bccd5e1958beae9989de2ff54f3a8bb339d38",
-    "messages.json": "ed30496d8b1b539c449b00c8a54901bab3338bfa92c233002b47f8450fb8b0ca",
-    "model.vaez": "f8cb64a3fd4bbf2d8732a64fad6acd4faa14242158c70641780633bc764b9cbd",
+    "messages.json": "ea32e4007230b2e4b3bfc669e43cf54adbed3bbdfe85654b5aa0896c9d0a7d17",
+    "model.vaez": "75ba18cc008ffb54c2716ee444ec90913df75a0dc19849ff3b47d8f3859dbf23",
     "file.vaez": "90bfe988c44cb2e49d4161c373f43667506ac25594ad8e3a659c5002d045ff20",
     "file_lzma.vaez": "c5c6ca178b9a64bbd4e9874c47c0b9dc9820d31d686b300728a20270eb6c46fc",
     "webp.vaez": "ab8dfe7ad10b23db49fc2209b7a9224cd077ed764afad3cef25dbd0f3a88b6c7",

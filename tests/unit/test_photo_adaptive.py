@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bbans.accounting import Encoded
 from bbans.models.photo.adaptive import adaptive_tables
 from bbans.models.photo.codec import PhotoCodec
-from bbans.tables import inverse_scales, logistic_table
+from bbans.tables import inverse_scales, log2_table, logistic_table
 from tests.models import TINY, codec, picture
 from tests.reference import photo
 from tests.reference.photo import BINS, MOST_FEATURES
@@ -100,7 +100,7 @@ def test_least_mean_squares_finds_the_weights() -> None:
     rng = np.random.default_rng(3)
     true, weights = np.array([0.5, -0.3, 0.2, 0.0]), np.zeros(MOST_FEATURES, np.int32)
     features = np.zeros(MOST_FEATURES, np.int32)
-    _, _, factors = adaptive_tables()
+    _, _, factors, _ = adaptive_tables()
     for times in range(1, 20_000):
         features[:4] = np.clip(rng.normal(0, 256, 4), -1536, 1536)
         target = int(features[:4] @ true + rng.logistic(0, 64))
@@ -112,7 +112,7 @@ def test_least_mean_squares_finds_the_weights() -> None:
 
 @pytest.mark.parametrize(("deviation", "sign"), [(2000, 1), (-2000, -1), (0, 0)])
 def test_likelihood_slope_is_that_of_the_logistic(deviation: int, sign: int) -> None:
-    _, _, factors = adaptive_tables()
+    _, _, factors, _ = adaptive_tables()
     for step in (-64, -10, 0, 10, 64):
         gradient, stretch = photo.likelihood_slope(deviation, step, logistic_table(), factors)
         z = float(np.clip(deviation / 256 * np.exp(-step / 16), -4088 / 256, 4088 / 256))
@@ -132,7 +132,61 @@ def test_classes_are_octaves_of_the_spread() -> None:
 
 
 def test_tables_are_close_to_what_they_stand_for() -> None:
-    spreads, classes, factors = adaptive_tables()
+    spreads, classes, factors, stretches = adaptive_tables()
     assert np.allclose(spreads, 1024 * np.exp(np.arange(128) / 16 - 3), rtol=0.01)
     assert np.allclose(factors, 65536 * np.exp((64 - np.arange(129)) / 16), rtol=0.001)
     assert classes[0] == 0 and classes[-1] == 15 and np.all(np.diff(classes) >= 0) and np.all(np.diff(classes) <= 1)
+    probabilities = (np.arange(4096) + 0.5) / 4096
+    assert np.allclose(stretches / 4096, np.clip(np.log(probabilities / (1 - probabilities)), -7.9, 7.9), atol=0.001)
+
+
+def decisions(mixer: photo.Mixer, probability: float, inputs: list[int], context: int = 0) -> float:
+    """Have a mixer learn decisions of that probability; what it gives at last."""
+    rng = np.random.default_rng(2)
+    tables = logistic_table(), *[None] * 5, adaptive_tables()[3]
+    contexts = (0, 0, 0, 0, context, 0)
+    for _ in range(3000):
+        _, decision = mixer.mix(list(inputs), 0, 0, contexts, tables)
+        mixer.learn(bool(rng.random() < probability), decision)
+    return mixer.mix(list(inputs), 0, 0, contexts, tables)[0] / TOTAL
+
+
+@pytest.mark.parametrize("probability", [0.02, 0.3, 0.5, 0.97])
+def test_decisions_learn_how_often_the_answer_is_yes(probability: float) -> None:
+    assert decisions(photo.Mixer(logistic_table()), probability, [0, 0, 0]) == pytest.approx(probability, abs=0.04)
+
+
+def test_decisions_know_what_followed_in_a_context() -> None:
+    mixer = photo.Mixer(logistic_table())
+    decisions(mixer, 0.9, [0, 0, 0], context=7)
+    assert decisions(mixer, 0.1, [0, 0, 0], context=8) < 0.2
+    tables = logistic_table(), *[None] * 5, adaptive_tables()[3]
+    known = [mixer.mix([0, 0, 0], 0, 0, (0, 0, 0, 0, context, 0), tables)[1][0][7] for context in (7, 8)]
+    assert known[0] > 2 * 4096 and known[1] < -4096  # logits of its map
+
+
+def test_equal_models_start_as_their_mean() -> None:
+    mixer = photo.Mixer(logistic_table())
+    tables = logistic_table(), *[None] * 5, adaptive_tables()[3]
+    for logit in (-20000, 0, 7000):
+        p, _ = mixer.mix([logit] * 3, 1, 2, (3, 4, 5, 6, 7, 8), tables)
+        assert p / TOTAL == pytest.approx(1 / (1 + np.exp(-logit / 4096)), abs=0.02)
+
+
+@given(st.integers(1, TOTAL - 1))
+def test_a_logit_is_that_of_two_shares(yes: int) -> None:
+    expected = np.clip(np.log(yes / (TOTAL - yes)), -7.9, 7.9)
+    assert photo.logit_of(yes, TOTAL - yes, log2_table()) / 4096 == pytest.approx(expected, abs=0.001)
+
+
+@pytest.mark.parametrize("taps", [1, 5, 42])
+def test_least_squares_find_the_coefficients(taps: int) -> None:
+    rng = np.random.default_rng(taps)
+    true = rng.normal(0, 1 / np.sqrt(taps), taps)
+    squares = photo.LeastSquares(taps)
+    for number in range(1, 600):
+        features = rng.integers(-400, 400, taps)
+        squares.add([*map(int, features), int(features @ true)], 3000)
+        if number % 100 == 0:
+            squares.solve()
+    assert np.allclose(np.array(squares.coefficients) / 65536, true, atol=0.01)

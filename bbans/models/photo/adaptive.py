@@ -9,6 +9,10 @@ decoder then go through the symbols one by one, and correct each mixture by what
     scale   x a factor                             for each class of spread and of the neighbours' actual errors
     shares  mapped by a monotone piecewise linear function, so that the shares of actual symbols are evenly spread
 
+A pixel is then coded by decisions: whether its value is at least the corrected mean, and outward from there until it lies between
+two thresholds. Each decision's probability is mixed, in the domain of logits, from those of the corrected mixture, of the networks'
+own, of one around the prediction from pixels, and of what followed in six contexts. The corrected mixture codes what is left.
+
 A residual is the distance of a pixel from the mean of its network's mixture, in units of that mixture's spread: so pictures,
 colours and places of different noise teach the same weights. The gradients are those of the logistic log-likelihood.
 
@@ -18,7 +22,8 @@ corrections of scales are in sixteenths of a nat with 16.
 
 Sources: linear prediction by least mean squares on the coded past with context mixing of scales, as in TMW (Meyer and Tischer,
 1997) and Monkey's Audio; least squares on neighbouring pixels, Li and Orchard, "Edge-directed prediction for lossless compression
-of natural images", 2001; secondary estimation of probabilities, PAQ (Mahoney, 2005). FORMAT.md, section 5.6, specifies it.
+of natural images", 2001; secondary estimation of probabilities and logistic mixing of binary decisions, PAQ (Mahoney, 2005).
+FORMAT.md, section 5.6, specifies it.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ ENERGY_CLASSES = 16  # quarter octaves of the neighbours' errors
 
 _ONE = 256  # a residual of one spread
 _RESIDUAL_LIMIT = 6 * _ONE
+_LOGIT_LIMIT = 32358  # 7.9 with 12 fractional bits
 _STEP_LIMIT = 64  # of a scale's correction, in sixteenths of a nat
 
 # Where x11, x01 and x10 look at residuals of the phases before them, as (phase, row, column).
@@ -46,17 +52,20 @@ EARLIER = (
 
 
 @functools.lru_cache(maxsize=1)
-def adaptive_tables() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """(spreads, energy classes, factors), read-only.
+def adaptive_tables() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """(spreads, energy classes, factors, stretches), read-only.
 
     Spreads (128,): round(1024 exp(i / 16 - 3)), scales in 1/1024 of a pixel value. Energy classes (1537,): that of a mean error in
     1/256 of a spread. Factors (129,): round(2**16 exp((64 - i) / 16)), by which a step of i - 64 divides residuals.
+    Stretches (4096,): the logits of probabilities (i + 1/2) / 4096, with 12 fractional bits, at most 7.9 in size.
     """
     with decimal.localcontext(DECIMAL):
         sixteenth = (decimal.Decimal(1) / 16).exp()
         spreads = [rounded(1024 * sixteenth ** (i - 48)) for i in range(SCALES)]
         factors = [rounded((1 << 16) * sixteenth ** (_STEP_LIMIT - i)) for i in range(2 * _STEP_LIMIT + 1)]
         quarter = decimal.Decimal(2) ** (decimal.Decimal(1) / 4)
+        logits = [rounded(4096 * (decimal.Decimal(2 * i + 1) / (8191 - 2 * i)).ln()) for i in range(4096)]
         edges = [rounded(_ONE * (quarter ** (j - 10) - decimal.Decimal("0.02"))) for j in range(1, ENERGY_CLASSES)]
     classes = np.searchsorted(edges, np.arange(_RESIDUAL_LIMIT + 1), side="right")
-    return frozen(spreads), frozen(classes), frozen(factors)
+    stretches = np.clip(logits, -_LOGIT_LIMIT, _LOGIT_LIMIT)
+    return frozen(spreads), frozen(classes), frozen(factors), frozen(stretches)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bbans._core.photo import Phase, pop_pixels, push_pixels, residuals
+from bbans._core.photo import Phase, most_words, pop_pixels, push_pixels, residuals
 from bbans._core.photo import phase as strip_of_phase
 from bbans._core.tables import Tables, core_tables
 from bbans.ans import Message
@@ -78,7 +78,7 @@ class PhaseLikelihood:
                 reference, mixtures, colours, beside, earlier, rows.start, places, self.adaptive, around, PHASES[phase]
             )
             if loop is push_pixels:
-                message.reserve(x.size)
+                message.reserve(most_words(strip))
             message.resize(loop(message.head, message.words, message.size, x, strip, self._tables))
             pixels[inside] = x
 

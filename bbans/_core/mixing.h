@@ -1,0 +1,123 @@
+/* Decisions, each with a probability mixed from those of several models in the domain of logits: one of those that the adaptive
+ * stage of the photo model makes of a pixel is whether its value is at least so large. FORMAT.md, section 5.6, specifies them.
+ *
+ * Logits have 12 fractional bits, weights 20, probabilities 24. A context's maps say which probability followed when the first model
+ * gave such a logit, one interpolated map for each context and node. */
+#ifndef BBANS_MIXING_H
+#define BBANS_MIXING_H
+
+#include <string.h>
+
+#include "distributions.h"
+
+enum {
+    CONTEXTS = 6,
+    ALL_CONTEXTS = 128 + 243 + 81 + 81 + 256 + 256,
+    MODELS = 3,
+    INPUTS = MODELS + CONTEXTS,
+    OUTWARD = 3,             /* decisions after the first, on either side */
+    NODES = 1 + 2 * OUTWARD, /* places in the tree of decisions */
+    LOGIT_BITS = 12,
+    LOGIT_LIMIT = 32358, /* 7.9 */
+    POINTS = 17,         /* of a map, from -8 to 8 */
+    MAP_ROOM = 3 * NODES * ALL_CONTEXTS * (POINTS + 1),
+    MIX_LIMIT = 1 << 24,
+    MIX_RATE = 98,         /* 0.0015, in the long run */
+    MIX_RATE_START = 1966, /* 0.03, falling to half */
+    MIX_RATE_HALF = 200,   /* after so many decisions */
+    MAP_RATE = 393,        /* 0.006 */
+    LEAST_PROBABILITY = 168 /* 1e-5 */
+};
+
+static const int CONTEXT_OFFSETS[CONTEXTS] = {0, 128, 371, 452, 533, 789};
+
+/* What a strip has learned. maps (colours, nodes, contexts, points and a count). */
+typedef struct {
+    int32_t of_node[3][NODES][INPUTS], of_class[3][128][INPUTS];
+    int32_t node_seen[3][NODES], class_seen[3][128];
+    int32_t *maps;
+} Mixer;
+
+/* One decision: its inputs, and where they came from. */
+typedef struct {
+    int64_t inputs[INPUTS], point, part;
+    int32_t *cells[CONTEXTS];
+    int32_t *of_node, *of_class, *node_seen, *class_seen;
+    int64_t node_probability, class_probability, probability; /* of yes */
+} Decision;
+
+static void start_mixer(Mixer *mixer, int32_t *maps, int colours, const Tables *tables) {
+    int32_t fresh[POINTS + 1] = {0};
+    for (int i = 0; i < POINTS; i++) fresh[i] = tables->logistic[512 + 32 * (i - POINTS / 2)];
+    for (int i = 0; i < colours * NODES * ALL_CONTEXTS; i++) memcpy(maps + i * (POINTS + 1), fresh, sizeof fresh);
+    memset(mixer, 0, sizeof *mixer);
+    mixer->maps = maps;
+    for (int colour = 0; colour < 3; colour++) {
+        for (int set = 0; set < NODES + 128; set++) {
+            int32_t *weights = set < NODES ? mixer->of_node[colour][set] : mixer->of_class[colour][set - NODES];
+            weights[0] = 1 << 19;
+            for (int i = 0; i < CONTEXTS; i++) weights[MODELS + i] = (1 << 19) / CONTEXTS;
+        }
+    }
+}
+
+/* The logit of yes, for what a model has on its side and on the other. */
+INLINE int64_t logit_of(int64_t yes, int64_t no, const int64_t *log2) {
+    return clamp(shift_right((log2_of(yes, log2) - log2_of(no, log2)) * 45426, 20), -LOGIT_LIMIT, LOGIT_LIMIT);
+}
+
+/* The probability for a weighted sum of logits. */
+INLINE int64_t squashed(int64_t sum, const int32_t *table) {
+    const int64_t place = clamp(shift_right(sum, 7) + ((int64_t)512 << 20), 0, (int64_t)1024 << 20);
+    const int64_t entry = place >> 20, fraction = place >> 4 & 0xFFFF;
+    return table[entry] + ((table[entry + 1] - table[entry]) * fraction >> 16);
+}
+
+/* Mix a decision whose first inputs, the models' logits, are there. contexts: one of each kind; the first is of the class. */
+INLINE void mix(Decision *d, Mixer *mixer, int colour, int node, const int *contexts, const Tables *tables) {
+    const int64_t place = d->inputs[0] + (POINTS / 2 << LOGIT_BITS);
+    d->point = place >> LOGIT_BITS;
+    d->part = place & ((1 << LOGIT_BITS) - 1);
+    int32_t *maps = mixer->maps + (int64_t)(colour * NODES + node) * ALL_CONTEXTS * (POINTS + 1);
+    for (int i = 0; i < CONTEXTS; i++) {
+        int32_t *cells = d->cells[i] = maps + (CONTEXT_OFFSETS[i] + contexts[i]) * (POINTS + 1);
+        const int64_t below = cells[d->point], above = cells[d->point + 1];
+        const int64_t probability = below + shift_right((above - below) * d->part, LOGIT_BITS);
+        d->inputs[MODELS + i] = tables->stretches[smaller(probability >> 12, 4095)];
+    }
+    d->of_node = mixer->of_node[colour][node];
+    d->of_class = mixer->of_class[colour][contexts[0]];
+    d->node_seen = &mixer->node_seen[colour][node];
+    d->class_seen = &mixer->class_seen[colour][contexts[0]];
+    int64_t by_node = 0, by_class = 0;
+    for (int i = 0; i < INPUTS; i++) {
+        by_node += d->of_node[i] * d->inputs[i];
+        by_class += d->of_class[i] * d->inputs[i];
+    }
+    d->node_probability = squashed(by_node, tables->logistic);
+    d->class_probability = squashed(by_class, tables->logistic);
+    const int64_t mixed = squashed(shift_right(by_node + by_class, 1), tables->logistic);
+    d->probability = clamp(mixed, LEAST_PROBABILITY, TOTAL - LEAST_PROBABILITY);
+}
+
+INLINE void learn_weights(int32_t *weights, const int64_t *inputs, int64_t error, int64_t seen) {
+    const int64_t rate = falling(MIX_RATE_START * MIX_RATE_HALF, MIX_RATE_HALF + seen, MIX_RATE);
+    const int64_t scaled = shift_right(error * rate, 16);
+    for (int i = 0; i < INPUTS; i++)
+        weights[i] = (int32_t)clamp(weights[i] + shift_right(scaled * inputs[i] + (1 << 15), 16), -MIX_LIMIT, MIX_LIMIT);
+}
+
+/* Learn from what was decided. */
+INLINE void learn_decision(const Decision *d, int yes) {
+    const int64_t target = yes ? TOTAL : 0, part = d->part;
+    learn_weights(d->of_node, d->inputs, target - d->node_probability, ++*d->node_seen);
+    learn_weights(d->of_class, d->inputs, target - d->class_probability, ++*d->class_seen);
+    for (int i = 0; i < CONTEXTS; i++) {
+        int32_t *cells = d->cells[i], *below = &cells[d->point], *above = &cells[d->point + 1];
+        const int64_t rate = falling(131072, 16 + ++cells[POINTS], MAP_RATE);
+        *below += (int32_t)shift_right(shift_right((target - *below) * rate, 16) * ((1 << LOGIT_BITS) - part), LOGIT_BITS);
+        *above += (int32_t)shift_right(shift_right((target - *above) * rate, 16) * part, LOGIT_BITS);
+    }
+}
+
+#endif
