@@ -112,10 +112,10 @@ class Model:
         Raises: FormatError: not a file of ours, of a newer version, damaged in its header, or stored without a model. ModelError.
         """
         with named(file):
-            contents, sections = container.unpack_damaged(compressed_file(file))
+            contents, bodies = container.unpack_damaged(compressed_file(file))
             if contents.model is None:
                 raise CorruptDataError("it is damaged, and nothing can be recovered of what is stored without a model")
-            return vaez.recover(contents, sections, self._named_codec(contents.model))
+            return vaez.recover(contents, bodies, self._named_codec(contents.model))
 
     def _read(self) -> Weights:
         from bbans import models

@@ -21,9 +21,12 @@ ModeName = Literal["auto", "model", "stored"]
 """How `compress` is to keep a picture."""
 
 
+RestoresName = Literal["file", "picture"]
+
+
 @dataclass(frozen=True)
 class SectionInfo:
-    """A section of a file: `kind` is metadata, payload or message."""
+    """A section of a file: `kind` is metadata, payload, message, packed_metadata or png_writing."""
 
     kind: str
     size_bytes: int
@@ -49,10 +52,13 @@ class Info:
     file_bytes: int
     header_bytes: int
     metadata_bytes: int
+    """With how a PNG was written."""
     coded_bytes: int
     """The payload, or all messages."""
     sections: tuple[SectionInfo, ...]
     accounting: Accounting | None
+    restores: RestoresName
+    """What comes back: the file, byte for byte (a PNG where zlib is the same), or the picture with its metadata in a new file."""
 
     @property
     def bits_per_dim(self) -> float:
@@ -75,10 +81,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Restored:
-    """A picture file, and the name of its format (PNG, JPEG, PGM, NPY, ...)."""
+    """A picture file, and the name of its format (PNG, JPEG, PGM, NPY, ...).
+
+    `note` says why it is not the file that was compressed, where it should be.
+    """
 
     data: bytes
     format: str
+    note: str | None = None
 
     def array(self) -> npt.NDArray[np.generic]:
         """The array that was compressed, or the samples of a still picture: (H, W) or (H, W, C), the colours of a palette.

@@ -27,11 +27,13 @@ from bbans.formats.stored import StoredMethod
 from bbans.images import png, webp
 from bbans.images.picture import MAX_PIXELS, Picture, probe_picture, read_picture, write_picture
 from bbans.models.photo.geometry import message_count
-from bbans.results import Damage, Info, ModeName, Recovered, Restored, SectionInfo
+from bbans.results import Damage, Info, ModeName, Recovered, Restored, RestoresName, SectionInfo
 
 if TYPE_CHECKING:
     from bbans.models.registry import PictureCodec
 
+
+OTHER_ZLIB = "the same pixels and metadata in another file, as the zlib of this machine writes other bytes"
 
 _DIGEST_ROWS = 256
 
@@ -56,6 +58,8 @@ class Source:
     width: int
     channels: int
     bit_depth: int
+    writing: bytes = b""
+    """How a PNG was written (`png.find_writing`), where that is known."""
 
 
 def read_source(data: bytes, mode: ModeName) -> tuple[Source, str | None]:
@@ -66,7 +70,7 @@ def read_source(data: bytes, mode: ModeName) -> tuple[Source, str | None]:
     try:
         picture = read_picture(data, any_png=mode != "model")
         note = None if mode == "stored" or picture.plain is not None else f"{picture.kind}: stored without the model"
-        return picture_source(data, picture), note
+        return picture_source(data, picture, find_writing=True), note
     except UnsupportedImageError:
         info = probe_picture(data)  # raises for what is not a picture at all
         if mode == "model":
@@ -77,10 +81,15 @@ def read_source(data: bytes, mode: ModeName) -> tuple[Source, str | None]:
         return source, None if mode == "stored" else f"{info.kind}: stored byte for byte, without the model"
 
 
-def picture_source(data: bytes, picture: Picture) -> Source:
-    """The source of a picture that was read from a file."""
+def picture_source(data: bytes, picture: Picture, find_writing: bool = False) -> Source:
+    """The source of a picture that was read from a file.
+
+    Args:
+        find_writing: of a PNG, so that the file comes back byte for byte.
+    """
     height, width, channels = picture.pixels.shape
-    return Source(data, picture, picture.format, height, width, channels, picture.bit_depth)
+    writing = png.find_writing(data, picture.pixels, picture.bit_depth) if find_writing and picture.format == "PNG" else b""
+    return Source(data, picture, picture.format, height, width, channels, picture.bit_depth, writing)
 
 
 def code(source: Source, picture: Picture, codec: PictureCodec) -> Container:
@@ -110,7 +119,8 @@ def decode(contents: Container, codec: PictureCodec) -> Picture:
 
 def store(source: Source) -> Container:
     """The picture, or its file, in mode stored. Inverse: `unstore`."""
-    return stored_container(source, *stored.encode(source.data, source.picture, (source.height, source.width)))
+    beside = sum(len(section.body) + container.entry_bytes(section) for section in _beside(source))
+    return stored_container(source, *stored.encode(source.data, source.picture, (source.height, source.width), beside))
 
 
 def stored_container(source: Source, method: StoredMethod, payload: bytes) -> Container:
@@ -147,11 +157,18 @@ def _shape(contents: Container) -> tuple[int, int, int]:
     return contents.height, contents.width, contents.channels
 
 
+def _beside(source: Source) -> list[Section]:
+    """The sections beside the samples of a picture."""
+    metadata = b"" if source.picture is None else source.picture.metadata
+    sections = [metadata_section(metadata)] if metadata else []
+    return sections + ([Section(SectionKind.PNG_WRITING, source.writing)] if source.writing else [])
+
+
 def _container(
     source: Source, mode: Mode, method: int, content: bytes | Picture, bodies: list[Section], model: ModelHeader | None = None
 ) -> Container:
-    """The container of a source. `content` is what comes back; its metadata goes beside the `bodies`."""
-    metadata = content.metadata if isinstance(content, Picture) else b""
+    """The container of a source. `content` is what comes back."""
+    sections = [*bodies, *(_beside(source) if isinstance(content, Picture) else [])]
     return Container(
         mode=mode,
         method=method,
@@ -163,7 +180,7 @@ def _container(
         bit_depth=source.bit_depth,
         content_check=content_check(content),
         model=model,
-        sections=tuple(sorted([metadata_section(metadata), *bodies] if metadata else bodies, key=lambda section: section.kind)),
+        sections=tuple(sorted(sections, key=lambda section: section.kind)),
     )
 
 
@@ -175,26 +192,31 @@ def restore(contents: Container, codec: PictureCodec | None) -> Restored:
     content = unstore(contents) if codec is None else decode(contents, codec)
     if content_check(content) != contents.content_check:
         raise CorruptDataError("the file decodes, but not to the picture that was compressed: its content check failed")
-    return Restored(write_picture(content) if isinstance(content, Picture) else content, contents.format)
+    writing = contents.bodies(SectionKind.PNG_WRITING)
+    if writing and not (isinstance(content, Picture) and content.format == "PNG"):
+        raise CorruptDataError("a writing of a PNG beside what is none")
+    if isinstance(content, bytes):
+        return Restored(content, contents.format)
+    if not writing:
+        return Restored(write_picture(content), contents.format)
+    file, same = png.rewrite(content.pixels, content.metadata, content.bit_depth, writing[0])
+    return Restored(file, contents.format, None if same else OTHER_ZLIB)
 
 
-def recover(contents: Container, sections: Sequence[Section | None], codec: PictureCodec) -> Recovered:
+def recover(contents: Container, bodies: Sequence[tuple[SectionKind, bytes | None]], codec: PictureCodec) -> Recovered:
     """What is left of a picture in mode model, from what `container.unpack_damaged` gives.
 
     Raises: CorruptDataError: nothing is. ModelError: the family of the model has no such thing.
     """
-    kinds = [None if section is None else section.kind for section in sections]
-    metadata_kinds = (SectionKind.METADATA, SectionKind.PACKED_METADATA)
-    # Sections are sorted by kind: at most the first one is metadata, which a damaged one may be as well.
-    expected = message_count(contents.height, contents.width)
-    messages = [None if section is None else section.body for section in sections[len(sections) - expected :]]
     if not isinstance(codec, Recovering):
         raise ModelError(f"the model '{codec.id}' cannot recover damaged pictures")
-    if not any(messages) or not 0 <= len(sections) - expected <= 1:
+    messages = [body for kind, body in bodies if kind == SectionKind.MESSAGE]
+    if not any(messages) or len(messages) != message_count(contents.height, contents.width):
         raise CorruptDataError("nothing of it can be recovered")
     pixels, damage = codec.recover(messages, *_shape(contents))
-    lost = len(sections) > expected and kinds[0] not in metadata_kinds
-    metadata = metadata_of([section for section in sections if section is not None and section.kind in metadata_kinds])
+    around = [(kind, body) for kind, body in bodies if kind in (SectionKind.METADATA, SectionKind.PACKED_METADATA)]
+    metadata = metadata_of([Section(kind, body) for kind, body in around if body is not None])
+    lost = any(body is None for _, body in around)
     # The metadata of other formats is their header: without it the picture is a PNG.
     format = "PNG" if lost and contents.format not in ("PNG", "WEBP") else contents.format
     return Recovered(write_picture(Picture(pixels, format, metadata)), format, tuple(damage), lost)
@@ -205,7 +227,10 @@ def verify(data: bytes, source: Source, codec: PictureCodec | None) -> None:
     try:
         contents = container.unpack(data)
         restored = restore(contents, codec if contents.mode == Mode.MODEL else None).data
-        same = restored == source.data or (source.picture is not None and read_picture(restored, any_png=True) == source.picture)
+        to_the_byte = contents.bodies(SectionKind.PNG_WRITING)
+        same = restored == source.data or bool(
+            source.picture and not to_the_byte and read_picture(restored, any_png=True) == source.picture
+        )
     except (FormatError, UnsupportedImageError) as error:
         raise VerifyError(f"what was compressed cannot be decompressed: {error}") from error
     if not same:
@@ -255,11 +280,19 @@ def describe(contents: Container, file_bytes: int) -> Info:
         source_bytes=contents.source_bytes,
         file_bytes=file_bytes,
         header_bytes=file_bytes - size(*SectionKind),
-        metadata_bytes=size(SectionKind.METADATA, SectionKind.PACKED_METADATA),
+        metadata_bytes=size(SectionKind.METADATA, SectionKind.PACKED_METADATA, SectionKind.PNG_WRITING),
         coded_bytes=size(SectionKind.PAYLOAD, SectionKind.MESSAGE),
         sections=tuple(SectionInfo(section.kind.name.lower(), len(section.body)) for section in contents.sections),
         accounting=None if model is None else model.accounting,
+        restores=_restores(contents),
     )
+
+
+def _restores(contents: Container) -> RestoresName:
+    """Whether a file comes back to the byte: it is kept, its format has one file for a picture, or how it was written is known."""
+    keeps_file = contents.mode == Mode.STORED and contents.method in list(StoredMethod) and StoredMethod(contents.method).keeps_file
+    known = contents.format in ("BMP", "PPM", "PGM", "NPY") or contents.bodies(SectionKind.PNG_WRITING)
+    return "file" if keeps_file or known else "picture"
 
 
 def _method_name(method: int) -> str:

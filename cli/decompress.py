@@ -21,7 +21,8 @@ from .inputs import Item
 @jobs.options
 @click.option("--model", metavar="FILE", help="Weight file of a model that is not installed.")
 @click.option("--recover", is_flag=True, help="Write what is good of a damaged picture, and say what is not.")
-def command(inputs: tuple[str, ...], model: str | None, recover: bool, **options: Any) -> int:
+@click.option("--exact-file", is_flag=True, help="An error where a PNG comes back as another file, because zlib differs.")
+def command(inputs: tuple[str, ...], model: str | None, recover: bool, exact_file: bool, **options: Any) -> int:
     """Write pictures back: IN.vaez becomes IN, and IN.vaez is kept.
 
     With -r the .vaez files in folders are decompressed; --output-dir gets the same folders and links. With --recover, what is
@@ -61,6 +62,8 @@ def command(inputs: tuple[str, ...], model: str | None, recover: bool, **options
             began = time.perf_counter()
             restored = codec.decompress(data)
             seconds = time.perf_counter() - began
+        if exact_file and restored.note:
+            raise UnsupportedImageError(f"{item.source}: {restored.note}")
         line = ""
         if target is not None or job.verbose:
             line = f"{target or 'stdout'}: {output.size(len(restored.data), job.verbose > 0)}, {restored.format}"
@@ -72,7 +75,8 @@ def command(inputs: tuple[str, ...], model: str | None, recover: bool, **options
             "seconds": seconds,
         }
         line = line if not job.verbose else f"{line}, {seconds:.2f} s"
-        return batch.Product(line, target, restored.data, fields, (), status, len(data), len(restored.data))
+        notes = [restored.note] if restored.note else []
+        return batch.Product(line, target, restored.data, fields, notes, status, len(data), len(restored.data))
 
     return batch.run(found, decompress, job, at_once=at_once, effect=jobs.NOTHING_WRITTEN)
 

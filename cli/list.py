@@ -116,6 +116,9 @@ def total(lines: list[Line]) -> Line:
     )
 
 
+_RESTORES = {"file": "the file, byte for byte", "picture": "the picture and its metadata, in a new file"}
+
+
 def details(info: Info) -> str:
     """All that a file says of itself, in lines for people."""
     counts = [f"header {info.header_bytes}", f"metadata {info.metadata_bytes}"]
@@ -126,6 +129,7 @@ def details(info: Info) -> str:
         f"  how       {output.how(info)}" + (f", weights {info.weights_hash}" if info.weights_hash else ""),
         f"  sizes     {output.sizes(info, exact=True)}",
         f"  bytes     {', '.join(counts)}",
+        f"  restores  {_RESTORES[info.restores]}",
         f"  checks    header and {len(info.sections)} section{plural(len(info.sections))}: whole",
     ]
     if info.accounting is not None:

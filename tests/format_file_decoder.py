@@ -87,13 +87,13 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
         header.take(8)
         for _ in range(4):
             header.varint()
-    bodies: dict[int, list[bytes]] = {1: [], 2: [], 3: [], 4: []}
+    bodies: dict[int, list[bytes]] = {1: [], 2: [], 3: [], 4: [], 5: []}
     entries = [(header.u8(), header.varint(), header.take(4)) for _ in range(header.varint())]
     assert header.left == 0 and entries == sorted(entries, key=lambda entry: entry[0])
     for kind, length, crc in entries:
         bodies[kind].append(outer.take(length))
         assert crc32(bodies[kind][-1]) == crc
-    assert outer.left == 0 and len(bodies[1] + bodies[4]) <= 1 and all(bodies[1])
+    assert outer.left == 0 and len(bodies[5]) <= 1 and len(bodies[1] + bodies[4]) <= 1 and all(bodies[1])
     metadata = b"".join(bodies[1])
     for body in bodies[4]:
         packed = Input(body)
@@ -104,7 +104,7 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
     file: bytes | None = None
     samples: Samples | None = None
     if mode == 0 and method in (0, 1, 5):
-        assert not metadata
+        assert not metadata and not bodies[5]
         if method == 5:
             file = from_jpeg(bodies[2][0], source_bytes, height, width)
         else:
@@ -124,6 +124,9 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
         sizes = b"".join(map(varint, [height, width, channels, *depth, len(metadata)]))
         content = varint(len(name)) + name + sizes + metadata + samples.astype("<u2" if bit_depth == 16 else "u1").tobytes()
     assert hashlib.blake2b(content, digest_size=8).digest() == check
+    if bodies[5]:
+        assert format == "PNG" and samples is not None
+        file = written(bodies[5][0], samples, bit_depth, metadata)
     return Decoded(method if mode == 0 else None, format, source_bytes, file, samples, metadata, bit_depth)
 
 
@@ -259,6 +262,43 @@ def from_rows(rows: bytes, height: int, width: int, channels: int, depth: int) -
         above = row
     bits = np.unpackbits(np.frombuffer(out, np.uint8)).reshape(height, -1)[:, : width * channels * depth]
     return (bits.reshape(height, width, channels, depth) << np.arange(depth)[::-1]).sum(3)
+
+
+def written(writing: bytes, samples: Samples, bit_depth: int, metadata: bytes) -> bytes | None:
+    """Section 4.1. None if the zlib here is another."""
+    reader = Input(writing)
+    level, memory = divmod(reader.u8(), 16)
+    strategy, window = divmod(reader.u8(), 16)
+    head, digest, idat, kind = reader.take(2), reader.take(8), reader.varint(), reader.u8()
+    height, width, channels = samples.shape
+    bits = (samples.astype(np.int64)[..., None] >> np.arange(bit_depth)[::-1] & 1).reshape(height, -1).astype(np.uint8)
+    rows, step = np.packbits(bits, axis=1), max(1, channels * bit_depth // 8)
+    filters = list(zlib.decompress(reader.take(reader.left), -15)) if kind == 6 else [kind] * height
+    above, data = [0] * rows.shape[1], b""
+    for row, filter in zip(rows.tolist(), filters, strict=True):
+        options = []
+        for f in range(5) if kind == 5 else [filter]:
+            out = []
+            for i in range(len(row)):
+                a, c = (row[i - step], above[i - step]) if i >= step else (0, 0)
+                b = above[i]
+                paeth = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
+                out.append((row[i] - [0, a, b, (a + b) // 2, paeth][f]) % 256)
+            options.append((sum(min(byte, 256 - byte) for byte in out), f, bytes([f, *out])))
+        data += min(options)[2]
+        above = row
+    deflate = zlib.compressobj(level, zlib.DEFLATED, -window, memory, strategy)
+    parts = [deflate.compress(data[i : i + 2**15]) for i in range(0, len(data), 2**15)]
+    stream = head + b"".join(parts) + deflate.flush() + zlib.adler32(data).to_bytes(4, "big")
+    before, after = chunks(metadata) if metadata else ([], [])
+    colours = {1: 3 if b"PLTE" in dict(before) else 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([bit_depth, colours, 0, 0, 0])
+    size = idat or len(stream)
+    idats = [(b"IDAT", stream[i : i + size]) for i in range(0, len(stream), size)]
+    file = b"\x89PNG\r\n\x1a\n"
+    for name, body in [(b"IHDR", header), *before, *idats, *after, (b"IEND", b"")]:
+        file += len(body).to_bytes(4, "big") + name + body + zlib.crc32(name + body).to_bytes(4, "big")
+    return file if hashlib.blake2b(file, digest_size=8).digest() == digest else None
 
 
 def chunks(metadata: bytes) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:

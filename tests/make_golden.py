@@ -6,7 +6,8 @@ photo: ``tiny.safetensors`` is a model with random weights, ``messages.json`` pi
 of the messages of pictures that are too large to keep, made by ``pinned_picture``. The ``.vaez`` files hold the gray one of the
 pictures, as a PNG with a text, by the model and by each method of the stored fallback.
 
-stored: a ``.vaez`` file of each of ``kept_kinds``, PNGs of other kinds, by the method and in the form of its name; and of a JPEG.
+stored: a ``.vaez`` file of each of ``kept_kinds``, PNGs of other kinds, by the method and in the form of its name; and files of a
+JPEG and of ``written_png``.
 
 default: ``photo-2.png.vaez``, the picture beside it by the default model, and what `vaezip doctor` checks, in ``cli/golden``.
 
@@ -19,8 +20,10 @@ import base64
 import hashlib
 import io
 import json
+import struct
 import sys
 import tempfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,8 +39,10 @@ from bbans.exact.network import IntConv
 from bbans.formats import container, stored
 from bbans.formats.forms import Form
 from bbans.formats.stored import StoredMethod
-from bbans.images import chunks
+from bbans.images import chunks, pngfile
 from bbans.images.picture import Picture, write_picture
+from bbans.images.rows import filter_rows
+from bbans.images.rows import pack as pack_rows
 from bbans.models.config import ImageConfig, to_json
 from bbans.models.markov.config import MarkovConfig
 from bbans.models.photo.config import PhotoConfig
@@ -136,6 +141,15 @@ def kept_kinds() -> dict[str, tuple[Picture, StoredMethod, Form]]:
     }
 
 
+def written_png() -> bytes:
+    """A PNG by zlib, in several IDATs and with different filters."""
+    pixels = pinned_picture(24, 50, 3)
+    rows = filter_rows(pack_rows(pixels, 8), 3, np.arange(24, dtype=np.uint8) % 5)
+    stream = zlib.compress(rows.tobytes(), 9)
+    header = struct.pack(">IIBBBBB", 50, 24, 8, 2, 0, 0, 0)
+    return pngfile.assemble(header, [(b"tEXt", b"Comment\0kept")], [stream[i : i + 500] for i in range(0, len(stream), 500)])
+
+
 def kept_file(picture: Picture, method: StoredMethod, form: Form) -> bytes:
     """The ``.vaez`` file of a picture by a method, in a form."""
     source = vaez.picture_source(write_picture(picture), picture)
@@ -225,6 +239,7 @@ def write_sets() -> None:
 def write_stored() -> None:
     for name, kind in kept_kinds().items():
         (FOLDER / "kinds" / f"{name}.vaez").write_bytes(kept_file(*kind))
+    (FOLDER / "writing.png.vaez").write_bytes(bbans.compress(written_png(), mode="stored").data)
     file = io.BytesIO()
     with Image.open(FOLDER / "photo-2.png") as photo:
         photo.crop((0, 0, 120, 90)).save(file, "JPEG", quality=95, comment=b"kept")

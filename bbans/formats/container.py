@@ -58,6 +58,7 @@ class SectionKind(IntEnum):
     PAYLOAD = 2
     MESSAGE = 3
     PACKED_METADATA = 4
+    PNG_WRITING = 5
 
 
 @dataclass(frozen=True)
@@ -151,19 +152,19 @@ def unpack(data: bytes) -> Container:
     return container
 
 
-def unpack_damaged(data: bytes) -> tuple[Container, list[Section | None]]:
-    """The container in a damaged file, without sections, and its sections, None for each that is damaged or cut off.
+def unpack_damaged(data: bytes) -> tuple[Container, list[tuple[SectionKind, bytes | None]]]:
+    """The container in a damaged file, without sections, and their kinds and bodies, None for each that is damaged or cut off.
 
     Raises: FormatError: not a vaezip file, of a newer version, or damaged in its header.
     """
     reader = ByteReader(data, "header")
     container, directory = _read_head(reader)
-    start, sections = reader.position, []
+    start, bodies = reader.position, []
     for kind, size, crc in directory:
         body = data[start : start + size]
         start += size
-        sections.append(Section(kind, body) if len(body) == size and crc32(body) == crc else None)
-    return container, sections
+        bodies.append((kind, body if len(body) == size and crc32(body) == crc else None))
+    return container, bodies
 
 
 def _read_head(reader: ByteReader) -> tuple[Container, list[tuple[SectionKind, int, bytes]]]:
@@ -255,6 +256,7 @@ def _fault(container: Container) -> str | None:
         (kinds == sorted(kinds), "the sections are out of order"),
         (kinds.count(SectionKind.METADATA) + kinds.count(SectionKind.PACKED_METADATA) <= 1, "metadata twice"),
         (all(container.bodies(SectionKind.METADATA)), "metadata of no bytes"),
+        (kinds.count(SectionKind.PNG_WRITING) <= 1, "two writings of a PNG"),
         (kinds.count(SectionKind.PAYLOAD) == (container.mode == Mode.STORED), "not exactly one payload"),
         ((SectionKind.MESSAGE in kinds) == (container.mode == Mode.MODEL), "messages and mode disagree"),
     ]

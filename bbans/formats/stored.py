@@ -29,9 +29,7 @@ import numpy as np
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
 from bbans.formats import jpeg, jxl, lzma2
-from bbans.formats.container import entry_bytes
 from bbans.formats.forms import Form, Layout, from_form, has_form, to_form
-from bbans.formats.metadata import metadata_section
 from bbans.formats.wire import ByteReader, pack_varint
 from bbans.images import png, webp
 from bbans.images.picture import MAX_PIXELS, Picture
@@ -83,13 +81,14 @@ class StoredMethod(IntEnum):
         return self in (StoredMethod.FILE, StoredMethod.FILE_LZMA, StoredMethod.JPEG)
 
 
-def encode(data: bytes, picture: Picture | None, size: Size = (0, 0)) -> tuple[StoredMethod, bytes]:
+def encode(data: bytes, picture: Picture | None, size: Size = (0, 0), beside: int = 0) -> tuple[StoredMethod, bytes]:
     """The method and payload of the smallest way to store a file. Inverse: `decode_file` or `decode_picture`.
 
     Args:
         data: the file's bytes.
         picture: the picture in them; None where only the file can be kept.
         size: height and width of a JPEG.
+        beside: bytes of what stands beside samples, and is in a file anyway.
     """
     streams = [(StoredMethod.FILE, data)]
     if picture is None and data.startswith(jpeg.SIGNATURE):
@@ -98,12 +97,8 @@ def encode(data: bytes, picture: Picture | None, size: Size = (0, 0)) -> tuple[S
             return min(streams, key=lambda stream: len(stream[1]))
     if len(data) <= SMALL_BYTES or (picture is None and len(lzma2.compress(data[:SMALL_BYTES])) < SMALL_BYTES * 31 // 32):
         streams.append((StoredMethod.FILE_LZMA, encode_file(StoredMethod.FILE_LZMA, data)))
-    beside = 0
     if picture is not None:
         streams += _picture_candidates(picture)
-        if picture.metadata:
-            section = metadata_section(picture.metadata)
-            beside = len(section.body) + entry_bytes(section)
     return min(streams, key=lambda stream: (len(stream[1]) + (0 if stream[0].keeps_file else beside), stream[0]))
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bbans.errors import UnsupportedImageError
@@ -189,6 +189,18 @@ def check_stream(png: PngFile) -> bool:
     return not surplus and not inflate.unused_data
 
 
+def inflated(png: PngFile) -> Iterator[bytes]:
+    """The filtered rows of a PNG whose stream was checked, some bytes at a time."""
+    inflate = zlib.decompressobj()
+    for part in png.stream:
+        for start in range(0, len(part), PIECE_BYTES):
+            piece: bytes | memoryview = part[start : start + PIECE_BYTES]
+            while piece:
+                yield inflate.decompress(piece, 1 << 20)
+                piece = inflate.unconsumed_tail
+    yield inflate.flush()
+
+
 def _stream_bytes(png: PngFile) -> int:
     """The size of all rows together: each has a byte for its filter, and its pixels."""
     total = 0
@@ -227,12 +239,17 @@ def fault(before: list[chunks.Chunk], after: list[chunks.Chunk], colour_type: in
     return "no palette" if colour_type == 3 and b"PLTE" not in lengths else ""
 
 
-def assemble(header: bytes, palette: list[chunks.Chunk], stream: Sequence[bytes | memoryview]) -> bytes:
-    """A PNG of IHDR, PLTE, IDATs and IEND."""
-    parts: list[bytes | memoryview] = [SIGNATURE, *map(chunk_bytes, [(b"IHDR", header), *palette])]
+def assemble(
+    header: bytes,
+    before: Sequence[chunks.Chunk],
+    stream: Sequence[bytes | memoryview],
+    after: Sequence[chunks.Chunk] = (),
+) -> bytes:
+    """A PNG of IHDR, other chunks, IDATs, other chunks and IEND."""
+    parts: list[bytes | memoryview] = [SIGNATURE, *map(chunk_bytes, [(b"IHDR", header), *before])]
     for data in stream:
         parts += [struct.pack(">I4s", len(data), b"IDAT"), data, zlib.crc32(data, zlib.crc32(b"IDAT")).to_bytes(4, "big")]
-    return b"".join([*parts, IEND])
+    return b"".join([*parts, *map(chunk_bytes, after), IEND])
 
 
 def chunk_bytes(chunk: chunks.Chunk) -> bytes:

@@ -12,6 +12,7 @@ Source: Portable Network Graphics (PNG) Specification (Third Edition), W3C: 7.2 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -52,14 +53,18 @@ def pack(samples: Samples, bit_depth: int) -> Bytes:
 
 
 def filter_rows(rows: Bytes, step: int, filters: Bytes | int | None = None) -> Bytes:
-    """Filtered rows (H, 1 + B) of packed rows (H, B).
+    """Filtered rows (H, 1 + B) of packed rows (H, B). Arguments: as for `filtered_pieces`."""
+    return np.concatenate(list(filtered_pieces(rows, step, filters)))
+
+
+def filtered_pieces(rows: Bytes, step: int, filters: Bytes | int | None = None) -> Iterator[Bytes]:
+    """Filtered rows (N, 1 + B) of packed rows (H, B), some at a time.
 
     Args:
         step: see `step_bytes`.
         filters: of each row, or one for all; None takes for each row the one with the least sum of absolute residuals.
     """
     height, width = rows.shape
-    out = np.empty((height, 1 + width), np.uint8)
     count = max(1, _PIECE_BYTES // width)
     for top in range(0, height, count):
         piece = rows[top : top + count]
@@ -71,11 +76,12 @@ def filter_rows(rows: Bytes, step: int, filters: Bytes | int | None = None) -> B
         else:
             costs = [np.abs(_filtered(piece, above, step, kind).view(np.int8).astype(np.int16)).sum(1) for kind in range(FILTERS)]
             chosen = np.argmin(costs, axis=0).astype(np.uint8)
-        out[top : top + count, 0] = chosen
+        out = np.empty((len(piece), 1 + width), np.uint8)
+        out[:, 0] = chosen
         for kind in np.unique(chosen):
             of_kind = chosen == kind
-            out[top : top + count, 1:][of_kind] = _filtered(piece[of_kind], above[of_kind], step, int(kind))
-    return out
+            out[:, 1:][of_kind] = _filtered(piece[of_kind], above[of_kind], step, int(kind))
+        yield out
 
 
 def _filtered(rows: Bytes, above: Bytes, step: int, kind: int) -> Bytes:

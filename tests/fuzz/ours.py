@@ -132,7 +132,7 @@ def _change_vaez(rng: Random, file: File, other: bytes) -> None:
         case 3:
             file.sections = rearranged(rng, file.sections)
         case 4:
-            file.sections.insert(at, (rng.choice([0, 1, 2, 3, 4, 255]), some_bytes(rng)))
+            file.sections.insert(at, (rng.choice([0, 1, 2, 3, 4, 5, 255]), some_bytes(rng)))
         case 5 if file.sections:
             size = len(file.sections[at][1])
             file.lies[at] = changed_field(rng, ("varint", size))[1], rng.randbytes(CRC_BYTES)
@@ -154,7 +154,8 @@ def check_vaez(case: VaezCase) -> None:
     bbans.inspect(case.data)
     restored = tiny().decompress(case.data)
     if case.sound:
-        if restored.data != vaez_seeds()[case.seed][2]:
+        expected = vaez_seeds()[case.seed][2]  # how a PNG was written is not under the digest
+        if restored.data != expected and read_picture(restored.data, any_png=True) != read_picture(expected, any_png=True):
             raise Wrong("another picture came back under the digest of the first")
         return
     contents = container.unpack(case.data)

@@ -28,7 +28,8 @@ LAYERS = [
     {"bbans.codecs"}
     | {f"bbans.formats.{name}" for name in ("archive", "forms", "jxl", "metadata")}
     | {f"bbans.images.{name}" for name in ("gif", "npy", "pngfile", "raster", "webp")},
-    {"bbans.combinators", "bbans.meter", "bbans.formats.jpeg", "bbans.images.apng", "bbans.images.png"},
+    {"bbans.combinators", "bbans.meter", "bbans.formats.jpeg", "bbans.images.apng", "bbans.images.pngstream"},
+    {"bbans.images.png"},
     {"bbans.images.picture"},
     {"bbans.bitsback", "bbans.craystack", "bbans.formats.stored", "bbans.images.objects"},
     {"bbans.montecarlo", "bbans.results"},

@@ -20,7 +20,7 @@ from tests.models import codec, picture
 
 
 def damaged(data: bytes, *numbers: int) -> bytes:
-    """A file with the last byte of these sections changed, counted from the end."""
+    """A file with the last byte of these sections changed."""
     contents = container.unpack(data)
     changed = bytearray(data)
     ends = np.cumsum([len(section.body) for section in contents.sections]) + len(data)
@@ -72,7 +72,8 @@ def test_the_command_writes_what_is_good(photo: bytes, tmp_path: Path, capfd: py
     def run(*arguments: object) -> int:
         return main.group.main(["decompress", *map(str, arguments), str(packed)], standalone_mode=False)
 
-    packed.write_bytes(damaged(photo, -1))
+    messages = [place for place, section in enumerate(container.unpack(photo).sections) if section.kind == SectionKind.MESSAGE]
+    packed.write_bytes(damaged(photo, messages[-1]))
     assert run() == 3 and not target.exists()
     assert run("--recover", "--rm", "--json") == 3 and packed.exists()
     out, err = capfd.readouterr()
@@ -99,7 +100,7 @@ def test_the_command_writes_what_is_good(photo: bytes, tmp_path: Path, capfd: py
     assert run("--recover", "-f") == 0
 
     target.unlink()
-    for data in (damaged(photo, -1, -2), photo[:20], bbans.compress(original, mode="stored").data[:-1], b"no file of ours"):
+    for data in (damaged(photo, *messages), photo[:20], bbans.compress(original, mode="stored").data[:-1], b"no file of ours"):
         packed.write_bytes(data)
         assert run("--recover") == 3 and not target.exists()
 
