@@ -15,6 +15,7 @@ from bbans.results import ModeName, Result
 
 from . import batch, files, inputs, jobs, output, report
 from .inputs import Item
+from .remote import Remote
 
 
 @click.command("compress")
@@ -104,7 +105,7 @@ def _pictures(sources: tuple[str, ...], job: jobs.Job) -> inputs.Found:
 
 
 def _product(
-    item: Item, target: Path | None, result: Result, model: str | None, seconds: float, job: jobs.Job, status: Any
+    item: Item, target: Path | Remote | None, result: Result, model: str | None, seconds: float, job: jobs.Job, status: Any
 ) -> batch.Product:
     info = result.info
     notes = [result.note] if result.note else []

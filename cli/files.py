@@ -22,6 +22,7 @@ from bbans.errors import UnsupportedImageError
 from bbans.files import atomic_write, copy_status, sync_folder, temporary_name, write_whole
 
 from .output import Refused
+from .remote import Remote, is_remote
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +61,8 @@ def read_with_status(source: str) -> tuple[bytes, os.stat_result | None]:
         if sys.stdin is None:
             raise Refused("stdin is closed")
         return sys.stdin.buffer.read(), None
+    if is_remote(source):
+        return Remote(source).read(), None
     with open(source, "rb") as file:
         return file.read(), os.fstat(file.fileno())
 
@@ -126,7 +129,7 @@ def remove(source: str, status: os.stat_result | None, target: Path) -> str | No
     return None
 
 
-def write(target: Path | None, data: bytes, *, like: os.stat_result | None, force: bool) -> None:
+def write(target: Path | Remote | None, data: bytes, *, like: os.stat_result | None, force: bool) -> None:
     """Write to a file, or to stdout if `target` is None.
 
     Args:
@@ -138,6 +141,8 @@ def write(target: Path | None, data: bytes, *, like: os.stat_result | None, forc
     if target is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+    elif isinstance(target, Remote):
+        target.write(data)
     else:
         try:
             write_whole(target, data, like=like, replace=force)
@@ -145,7 +150,7 @@ def write(target: Path | None, data: bytes, *, like: os.stat_result | None, forc
             raise Refused(f"{target} exists: use -f to replace it") from None
 
 
-def check_target(target: Path | None, source: str, *, force: bool) -> None:
+def check_target(target: Path | Remote | None, source: str, *, force: bool) -> None:
     """Raises Refused, if `write` would have to: before any work is done."""
     if target is None:
         if sys.stdout is None:
@@ -153,10 +158,18 @@ def check_target(target: Path | None, source: str, *, force: bool) -> None:
         if sys.stdout.isatty():
             raise Refused("compressed data and pictures are not written to a terminal: use -o or a pipe")
         return
+    if isinstance(target, Remote):
+        if target.url == source:
+            raise Refused("output and input are the same file")
+        if not force and target.exists():
+            raise Refused(f"{target} exists: use -f to replace it")
+        return
     if not target.parent.is_dir():
         raise Refused(f"{target.parent} is no folder")
     if not os.path.lexists(target):
         return
+    if is_remote(source):
+        source = PIPE
     if source != PIPE and target.exists() and target.samefile(source):
         raise Refused("output and input are the same file")
     if not target.is_file():

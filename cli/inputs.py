@@ -11,6 +11,7 @@ from bbans.files import is_temporary
 
 from . import files
 from .output import Refused, plural, printable
+from .remote import local
 
 NAMED_AT_MOST = 3
 
@@ -57,7 +58,7 @@ def expand(inputs: Sequence[str], *, recursive: bool, wanted: Callable[[str], bo
         omit: a folder that is left out: that of the results.
     """
     found = Found()
-    for source in inputs:
+    for source in map(local, inputs):
         if source == files.PIPE or not os.path.isdir(source):
             found.items.append(Item(source, size_bytes=_size(source)))
         elif recursive:

@@ -17,6 +17,7 @@ from bbans.errors import FormatError, ModelError, UnsupportedImageError, Unsuppo
 from . import files, output, report
 from .inputs import Item
 from .output import Function
+from .remote import Remote, is_remote, local
 
 NOTHING_WRITTEN = "Nothing was written."
 CORRUPT = 3
@@ -43,31 +44,40 @@ class Job:
     no_progress: bool = False
     quiet: bool = False
     verbose: int = 0
-    written: set[Path] = field(default_factory=set)
+    written: set[Path | Remote] = field(default_factory=set)
 
-    def target(self, item: Item, name: str) -> Path | None:
+    def __post_init__(self) -> None:
+        self.output, self.output_dir = (name and local(name) for name in (self.output, self.output_dir))
+
+    def target(self, item: Item, name: str) -> Path | Remote | None:
         """Where the result of a file goes; None is stdout.
 
         Raises: Refused: it may not be written there. Skip: it is there, and may stay.
         """
-        if self.output == files.PIPE or self.to_stdout or (item.source == files.PIPE and self.output is None):
-            target = None
-        elif self.output is not None:
-            target = Path(self.output)
-        elif self.output_dir is not None:
-            target = Path(self.output_dir, item.below, name)
-        else:
-            target = Path(item.source).with_name(name) if item.source != files.PIPE else Path(name)
+        target = self._place(item, name)
         if target is not None and target in self.written:
             raise output.Refused(f"{target} was just written, for another input")
-        if self.skip_existing and target is not None and target.is_file():
+        if self.skip_existing and target is not None and (target.is_file() if isinstance(target, Path) else target.exists()):
             raise output.Skip(f"{target} is there already")
         makes_folders = self.dry_run and self.recursive and self.output_dir is not None
-        if target is None or target.parent.is_dir() or not makes_folders:
+        if not isinstance(target, Path) or target.parent.is_dir() or not makes_folders:
             files.check_target(target, item.source, force=self.force)
         return target
 
-    def write(self, target: Path | None, data: bytes, source: str, status: os.stat_result | None, sound: bool = True) -> str | None:
+    def _place(self, item: Item, name: str) -> Path | Remote | None:
+        if self.output == files.PIPE or self.to_stdout or (item.source == files.PIPE and self.output is None):
+            return None
+        if self.output is not None:
+            return Remote(self.output) if is_remote(self.output) else Path(self.output)
+        if self.output_dir is None:
+            return Remote(item.source).beside(name) if is_remote(item.source) else Path(item.source).with_name(name)
+        if is_remote(self.output_dir):
+            return Remote("/".join([self.output_dir.rstrip("/"), *item.below.parts, name]))
+        return Path(self.output_dir, item.below, name)
+
+    def write(
+        self, target: Path | Remote | None, data: bytes, source: str, status: os.stat_result | None, sound: bool = True
+    ) -> str | None:
         """Write a result, all of it or nothing, and remove the source if the user said so and it is sound; returns why not."""
         if target in self.written:
             raise output.Refused(f"{target} was just written, for another input")
@@ -75,7 +85,7 @@ class Job:
         if target is None:
             return None
         self.written.add(target)
-        return files.remove(source, status, target) if self.remove and sound else None
+        return files.remove(source, status, target) if self.remove and sound and isinstance(target, Path) else None
 
     def note(self, source: str, message: str) -> None:
         """A line for the user, without -q."""
@@ -151,6 +161,8 @@ def start(inputs: Sequence[str], job: Job) -> None:
         "--rm needs an output file: stdout may be lost": job.remove and stdout,
         "--json and the result would both go to stdout": job.as_json and stdout,
         "--skip-existing and -f exclude each other": job.skip_existing and job.force,
+        "--rm is for files on this machine, not for URLs": job.remove
+        and any(is_remote(name or "") for name in (*inputs, job.output, job.output_dir)),
     }
     for fault, present in faults.items():
         if present:
