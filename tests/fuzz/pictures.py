@@ -273,19 +273,24 @@ def check(data: bytes) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            picture = read_picture(data, max_pixels=MAX_PIXELS, any_png=True)
+            pixels = _check_read(data)
         except UnsupportedImageError:
             info = probe_picture(data, max_pixels=MAX_PIXELS)
             pixels = info.width * info.height * info.frames
-        else:
-            pixels = picture.pixels.size
-            again = read_picture(write_picture(picture), max_pixels=MAX_PIXELS, any_png=True)
-            if again != picture:
-                raise Wrong("the picture that is written is another")
-            if picture.bit_depth == 8:  # Pillow changes others
-                _check_by_others(data, picture.pixels)
         if pixels <= SMALL_PIXELS:
             _check_kept(data)
+
+
+def _check_read(data: bytes) -> int:
+    """The number of samples of what is read."""
+    picture = read_picture(data, max_pixels=MAX_PIXELS, any_png=True)
+    if read_picture(write_picture(picture), max_pixels=MAX_PIXELS, any_png=True) != picture:
+        raise Wrong("the picture that is written is another")
+    if picture.bit_depth == 8:  # others scale what has fewer bits
+        _check_by_others(data, picture.pixels)
+    if picture.plain is not None and read_picture(data, max_pixels=MAX_PIXELS) != picture:
+        raise Wrong("the picture of a plain PNG is another")
+    return picture.pixels.size
 
 
 def _check_by_others(data: bytes, pixels: Any) -> None:
