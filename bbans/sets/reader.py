@@ -275,8 +275,10 @@ class ArchiveReader:
 
     def _read(self, offset: int, size: int) -> bytes:
         """Bytes of the file, fewer at its end: a false size allocates nothing."""
+        if offset >= self.file_bytes:  # sizes before it may add up to more than a file can have
+            return b""
         self._file.seek(offset)
-        return self._file.read(min(size, max(0, self.file_bytes - offset)))
+        return self._file.read(min(size, self.file_bytes - offset))
 
 
 def _file(content: Content, place: int) -> Restored | BbansError:

@@ -253,6 +253,21 @@ def test_wrappers_of_other_pictures_with_checks_that_fit(tmp_path: Path) -> None
             assert isinstance(restored, CorruptDataError) and "content check" in str(restored)
 
 
+def test_sizes_that_no_file_can_have(tmp_path: Path) -> None:
+    """With checks that fit: the chunks after such a one begin beyond any address."""
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_bytes(b"text")
+    (tmp_path / "a.pgm").write_bytes(b"P5 1 1 255\n0")
+    file, done = packed(tmp_path)
+    groups = [
+        replace(group, chunks=tuple(replace(chunk, size=(1 << 63) - 1) for chunk in group.chunks)) for group in done.archive.groups
+    ]
+    made = archive.pack_head(replace(done.archive, groups=tuple(groups))) + file.getvalue()[-done.archive.size :]
+    reader = sets.ArchiveReader(io.BytesIO(made))
+    assert sum(len(lost.images) for lost in reader.damage()) == len(reader) == 4
+    assert all(isinstance(restored, CorruptDataError) for _, restored in reader.files())
+
+
 def test_bilevel_pictures(tmp_path: Path) -> None:
     """1-bit PNGs, and 8-bit ones of black and white alone, go to a binary model; one gray picture among them changes that."""
     bits = digits(30, seed=6, high=2)
