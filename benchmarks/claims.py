@@ -47,6 +47,7 @@ ALLOWED = (
         "*", r"\d+ x \d+( and \d+ x \d+)?|\b\d+-bit\b|\b\d+ bits\b(?! (a|per) )|effort \d+", "sizes, bits of a sample, settings"
     ),
     Allowed("README.md", r"Python \d+\.\d+", "a version"),
+    Allowed("README.md", r"\((N, )?(H, W|\d+, \d+)(, \d)?\)", "shapes of arrays"),
     Allowed("README.md", r"[\d,]+ lines of C|\d+ % of a quick|\d+ bytes larger", "sizes and limits that the code has"),
     Allowed("README.md", r"Exit codes:[^.]*\.", "exit codes"),
     Allowed(CARDS, r"^\| (sizes|latents|parameters|weights|data|training|the same by the command) \|.*", "how it was made"),

@@ -25,7 +25,8 @@ LEGEND = (
     "bits/dim: bits of all files for each sample, which is a colour of a pixel. Overhead: how far that is beyond the negative "
     "ELBO of the model, which is what bits-back promises.",
     "Archive: as `vaezip pack` writes it, in chunks; one chain: all images on one message, as papers report it. Contact sheet and "
-    "one stream: all images as tiles of a picture, or one after the other, so that other codecs, too, pay for their headers once. "
+    "one stream: all images as tiles of a picture, or one after the other, so that other codecs, too, pay for their headers once; "
+    "no image can be read alone then. "
     "JPEG XL with -g 3 -E 3 -I 100, options of cjxl: larger groups, more context, more time.",
     "With pixel context: the likelihood of a pixel looks at pixels before it. Our other models for small images are VAEs whose "
     "pixels are independent given z.",
