@@ -49,7 +49,7 @@ ALLOWED = (
     Allowed("README.md", r"Python \d+\.\d+", "a version"),
     Allowed("README.md", r"\((N, )?(H, W|\d+, \d+)(, \d)?\)", "shapes of arrays"),
     Allowed("README.md", r"[\d,]+ lines of C|\d+ % of a quick|\d+ bytes larger", "sizes and limits that the code has"),
-    Allowed("README.md", r"Exit codes:[^.]*\.", "exit codes"),
+    Allowed("README.md", r"Exit codes:[^.]*\.|exits with \d", "exit codes"),
     Allowed(CARDS, r"^\| (sizes|latents|parameters|weights|data|training|the same by the command) \|.*", "how it was made"),
     Allowed(CARDS, r"^\d+\. photo-\d: .*|^ {3}.*", "how it was trained"),
     Allowed(DECISIONS, r"section \d\.\d|\d+ channels|\d+ MiB", "where it is, and sizes"),
