@@ -247,7 +247,7 @@ MUTATIONS = (
     ),
     _mutation(
         "photo: blue does not look at red",
-        "bbans/_core/photo.c",
+        "bbans/_core/features.h",
         " + row[11 * k + i] * second + 2, 2);",
         " + 2, 2);",
         CORE_PHOTO,
