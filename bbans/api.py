@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from bbans.models import Weights
     from bbans.models.registry import PictureCodec
 
+FLAT = 1 / 16
+"""In mode auto, a picture of which a fast WebP takes at most this share of the samples is stored without running the model. Many
+graphics and screenshots are so, photos never; the model would take many times as long for a larger file."""
+
 CLEARLY_SMALLER = 0.85
 """In mode auto, the file of the model is taken at once if it is at most this share of a fast WebP (and of the source). A careful
 WebP, or LZMA, is 0 to 10 % smaller than the fast WebP on photos, and takes ten times as long."""
@@ -96,6 +100,8 @@ class Model:
         if source.picture is None or source.picture.plain is None or thin:
             if source.picture is not None and source.picture.plain is not None:
                 note = f"a picture of {source.width} x {source.height} pixels is too thin for the model: stored without it"
+            return _finish(vaez.store(source), source, None, verify, note)
+        if mode == "auto" and vaez.fast_bytes(source, source.picture) <= FLAT * source.picture.pixels.nbytes:
             return _finish(vaez.store(source), source, None, verify, note)
         codec = self._own_codec()
         return _finish(_smallest(source, source.picture, codec, mode), source, codec, verify, note)

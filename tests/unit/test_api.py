@@ -196,9 +196,18 @@ def test_auto_takes_the_smaller(fake: FakeCodec, sample_png: bytes) -> None:
     # zlib is no match for WebP on a photo
     assert api.compress(sample_png, verify=False).info.mode == "stored"
     assert api.compress(sample_png, mode="model", verify=False).info.mode == "model"
-    flat = save(np.zeros((40, 40, 3), np.uint8), "BMP")
-    by_model, stored = (api.compress(flat, mode=mode) for mode in ("model", "stored"))
-    assert len(api.compress(flat).data) == min(len(by_model.data), len(stored.data))
+    smooth = save(np.add.outer(np.arange(40), np.arange(40)).astype(np.uint8)[..., None].repeat(3, 2), "BMP")
+    by_model, stored = (api.compress(smooth, mode=mode) for mode in ("model", "stored"))
+    assert len(api.compress(smooth).data) == min(len(by_model.data), len(stored.data))
+
+
+def test_auto_stores_flat_pictures_without_the_model(fake_models: FakeModels) -> None:
+    pixels = np.full((60, 80, 3), 200, np.uint8)
+    pixels[10:30, 20:50] = 7, 80, 90
+    data = save(pixels, "PNG")
+    result = api.compress(data)
+    assert (result.info.mode, fake_models.loads) == ("stored", 0)
+    assert read_picture(api.decompress(result.data).data) == read_picture(data)
 
 
 def test_auto_spares_the_fallback_when_the_model_is_far_ahead(
