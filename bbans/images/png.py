@@ -197,6 +197,9 @@ def find_writing(data: bytes, samples: Samples, bit_depth: int) -> bytes:
     if writing is None:
         return b""
     packed = pngstream.pack(writing, pack(samples, bit_depth), step_bytes(samples.shape[2], bit_depth))
+    # The last bits of a row may be no samples, and are not always 0.
+    if png.width * bit_depth % 8 and not rewrite(samples, chunks.pack(png.before, png.after), bit_depth, packed)[1]:
+        return b""
     return packed if len(packed) <= max(_WRITING_BYTES, len(data) // 100) else b""
 
 

@@ -128,6 +128,15 @@ def test_a_found_writing_must_give_the_file(monkeypatch: pytest.MonkeyPatch) -> 
         bbans.compress(data, mode="stored")
 
 
+def test_bits_after_the_last_sample() -> None:
+    """They are no part of the picture: with them the file does not come back, but the picture does."""
+    header = struct.pack(">IIBBBBB", 3, 2, 1, 0, 0, 0, 0)
+    data = pngfile.assemble(header, [], [zlib.compress(b"\0\xbf\0\x40")])
+    result = bbans.compress(data, mode="stored")
+    assert result.info.restores == "picture" or result.info.method in ("file", "file_lzma")
+    assert read_picture(bbans.decompress(result).data, any_png=True) == read_picture(data, any_png=True)
+
+
 def test_the_command_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     data = file_of(STREAMS["level 9"])
     packed = tmp_path / "a.png.vaez"
