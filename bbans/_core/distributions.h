@@ -27,15 +27,25 @@ typedef struct {
     const int64_t *mean, *inverse_scale, *weight;
 } Mixture;
 
-/* log2(freq) in 2**-16 bit, to the nearest, for freq in 1 .. 2**31. */
-INLINE int64_t log2_of(int64_t freq, const int64_t *table) {
-    int64_t exponent = 0, rest = freq;
+/* floor(log2(x)), for x in 1 .. 2**31. */
+INLINE int64_t highest_bit(int64_t x) {
+#if defined(__GNUC__)
+    return 63 - __builtin_clzll((unsigned long long)x);
+#else
+    int64_t bit = 0;
     for (int step = 16; step; step >>= 1) {
-        if (rest >> step) {
-            rest >>= step;
-            exponent += step;
+        if (x >> step) {
+            x >>= step;
+            bit += step;
         }
     }
+    return bit;
+#endif
+}
+
+/* log2(freq) in 2**-16 bit, to the nearest, for freq in 1 .. 2**31. */
+INLINE int64_t log2_of(int64_t freq, const int64_t *table) {
+    const int64_t exponent = highest_bit(freq);
     int64_t mantissa = freq << (31 - exponent);
     int64_t entry = mantissa >> 21 & 1023, fraction = mantissa >> 5 & 0xFFFF;
     int64_t below = table[entry];
