@@ -209,21 +209,30 @@ INLINE void walk_as(int decoding, Coder *coder, uint8_t *pixels, const Phase *ph
         walk(coder, pixels, phase, own, errors, maps, tables, colours, k, adaptive);
 }
 
-/* The size after pushing a phase's pixels (height, width, 3). starts and freqs: room for MOST_INTERVALS of each of height * width *
- * colours. */
-EXPORT int64_t push_pixels(uint64_t *head, uint32_t *words, int64_t room, int64_t size, uint8_t *pixels, const Phase *phase,
-                           int32_t *own, int32_t *errors, int32_t *maps, int32_t *starts, int32_t *freqs, const Tables *tables) {
-    if (!is_sound(phase, tables) || size < 0) return BAD_ARGUMENT;
-    const int64_t count = phase->height * phase->width * phase->colours;
-    if (room - size < MOST_INTERVALS * count) return NO_ROOM;
-    Coder coder = {0, {*head, words, size}, starts, freqs, 0};
+/* How many intervals the pixels (height, width, 3) of a phase are: in the order of popping, in starts and freqs, which have room for
+ * MOST_INTERVALS of each of height * width * colours. */
+EXPORT int64_t note_pixels(uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps, int32_t *starts,
+                           int32_t *freqs, const Tables *tables) {
+    if (!is_sound(phase, tables)) return BAD_ARGUMENT;
+    Coder coder = {0, {0, 0, 0}, starts, freqs, 0};
     walk_as(0, &coder, pixels, phase, own, errors, maps, tables);
-    for (int64_t i = coder.count - 1; i >= 0; i--) push_symbol(&coder.lane, starts[i], freqs[i], PRECISION);
-    *head = coder.lane.head;
-    return coder.lane.size;
+    return coder.count;
 }
 
-/* The size after popping a phase's pixels. Inverse: push_pixels. */
+/* The size after pushing what note_pixels noted. */
+EXPORT int64_t push_noted(uint64_t *head, uint32_t *words, int64_t room, int64_t size, const int32_t *starts, const int32_t *freqs,
+                          int64_t count) {
+    if (size < 0) return BAD_ARGUMENT;
+    Lane lane = {*head, words, size};
+    for (int64_t i = count - 1; i >= 0; i--) {
+        if (lane.size >= room) return NO_ROOM;
+        push_symbol(&lane, starts[i], freqs[i], PRECISION);
+    }
+    *head = lane.head;
+    return lane.size;
+}
+
+/* The size after popping a phase's pixels. Inverse: note_pixels, push_noted. */
 EXPORT int64_t pop_pixels(uint64_t *head, uint32_t *words, int64_t room, int64_t size, uint8_t *pixels, const Phase *phase,
                           int32_t *own, int32_t *errors, int32_t *maps, const Tables *tables) {
     if (!is_sound(phase, tables) || size < 0 || room < size) return BAD_ARGUMENT;

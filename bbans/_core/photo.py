@@ -33,7 +33,8 @@ class Phase(Structure):
 _MOST_INTERVALS, _MAP_ROOM = 5, 395_010  # coding.h and mixing.h have them
 _STATE = (U64, U32, Integer, Integer)  # head, words, how many there is room for, how many there are
 _TABLES = ctypes.POINTER(Tables)
-_push = function("push_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, I32, I32, I32, _TABLES)
+_note = function("note_pixels", U8, ctypes.POINTER(Phase), I32, I32, I32, I32, I32, _TABLES)
+_push = function("push_noted", *_STATE, I32, I32, Integer)
 _pop = function("pop_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, I32, _TABLES)
 _residuals = function("phase_residuals", U8, ctypes.POINTER(Phase), I16, _TABLES)
 
@@ -95,19 +96,35 @@ def phase(
     )
 
 
-def push_pixels(head: npt.NDArray[np.uint64], words: Any, size: int, pixels: Bytes, strip: Phase, tables: Tables) -> int:
-    """The size of a one-lane message after pushing pixels (h, w, 3). It must have room for `most_words`. Inverse: `pop_pixels`."""
-    count = most_words(strip)
-    starts, freqs = np.empty(count, np.int32), np.empty(count, np.int32)
-    _check(pixels, strip, head)
-    return checked(
-        _push(head, words, words.size, size, pixels, ctypes.byref(strip), *_room(strip), starts, freqs, ctypes.byref(tables))
-    )
+Noted = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+"""(starts, freqs) of intervals with precision 24, in the order of popping."""
+
+
+def note_pixels(pixels: Bytes, strip: Phase, tables: Tables) -> Noted:
+    """The intervals of pixels (h, w, 3): several of each. `push_noted` pushes them."""
+    _check(pixels, strip)
+    most = _MOST_INTERVALS * int(strip.height * strip.width * strip.colours)
+    starts, freqs = np.empty(most, np.int32), np.empty(most, np.int32)
+    count = checked(_note(pixels, ctypes.byref(strip), *_room(strip), starts, freqs, ctypes.byref(tables)))
+    return starts[:count].copy(), freqs[:count].copy()
+
+
+def words_needed(noted: Noted) -> int:
+    """Enough words for the intervals, in which a symbol costs at most 1/64 of a bit more than its share says."""
+    bits = 25 * noted[1].size - int(np.frexp(noted[1])[1].sum())
+    return (bits + noted[1].size // 64) // 32 + 2
+
+
+def push_noted(head: npt.NDArray[np.uint64], words: Any, size: int, noted: Noted) -> int:
+    """The size of a one-lane message after pushing. It must have room for `words_needed`. Inverse of both: `pop_pixels`."""
+    _check_head(head)
+    return checked(_push(head, words, words.size, size, *noted, noted[0].size))
 
 
 def pop_pixels(head: npt.NDArray[np.uint64], words: Any, size: int, pixels: Bytes, strip: Phase, tables: Tables) -> int:
-    """Pop pixels (h, w, 3) into an array. Inverse: `push_pixels`. Raises: CorruptDataError when the message runs dry."""
-    _check(pixels, strip, head)
+    """Pop pixels (h, w, 3) into an array. Inverse: `push_noted`. Raises: CorruptDataError when the message runs dry."""
+    _check(pixels, strip)
+    _check_head(head)
     return checked(_pop(head, words, words.size, size, pixels, ctypes.byref(strip), *_room(strip), ctypes.byref(tables)))
 
 
@@ -119,16 +136,14 @@ def residuals(pixels: Bytes, strip: Phase, tables: Tables) -> Shorts:
     return out
 
 
-def _check(pixels: Bytes, strip: Phase, head: npt.NDArray[np.uint64] | None = None) -> None:
-    if head is not None and head.shape != (1,):
-        raise ValueError(f"a phase goes on a message of one lane, not of {head.size}")
+def _check(pixels: Bytes, strip: Phase) -> None:
     if pixels.shape != (strip.height, strip.width, 3):
         raise ValueError("the arrays of a phase do not fit together")
 
 
-def most_words(strip: Phase) -> int:
-    """How many words the pixels of a strip may need: one for each interval."""
-    return _MOST_INTERVALS * int(strip.height * strip.width * strip.colours)
+def _check_head(head: npt.NDArray[np.uint64]) -> None:
+    if head.shape != (1,):
+        raise ValueError(f"a phase goes on a message of one lane, not of {head.size}")
 
 
 def _room(strip: Phase) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:

@@ -83,8 +83,9 @@ def _pixels(adaptive: bool, colours: int) -> Callable[[Message], None]:
         phase, known = small_strip(adaptive, colours)
         pixels: Any = np.zeros_like(known)
         message.resize(photo.pop_pixels(message.head, message.words, message.size, pixels, phase, CORE_TABLES))
-        message.reserve(photo.most_words(phase))
-        message.resize(photo.push_pixels(message.head, message.words, message.size, pixels, phase, CORE_TABLES))
+        noted = photo.note_pixels(pixels, phase, CORE_TABLES)
+        message.reserve(photo.words_needed(noted))
+        message.resize(photo.push_noted(message.head, message.words, message.size, noted))
 
     return code
 

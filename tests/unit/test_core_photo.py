@@ -78,6 +78,10 @@ def some_strip(
     ), pixels
 
 
+def push_pixels(heads: Array, words: Array, size: int, pixels: Array, phase: photo.Phase, tables: Any) -> int:
+    return photo.push_noted(heads, words, size, photo.note_pixels(pixels, phase, tables))
+
+
 def check_strip(strip: Strip, pixels: Array) -> None:
     rng = np.random.default_rng(1)
     count = 5 * pixels.shape[0] * pixels.shape[1] * strip.colours
@@ -102,7 +106,7 @@ def check_strip(strip: Strip, pixels: Array) -> None:
         )
 
     ours, words = before.copy(), before.words.copy()
-    size = photo.push_pixels(*ours, pixels, phase(), CORE_TABLES)
+    size = push_pixels(*ours, pixels, phase(), CORE_TABLES)
     head, expected = slow_photo.push_pixels(before.heads[0], words, 9, pixels.copy(), *theirs())
     assert_equal(ours, size, State(np.array([head]), words, 0), expected)
     popped, tail = np.zeros_like(pixels), ours.words[:size].copy()
@@ -163,7 +167,7 @@ def test_strips_that_do_not_fit(adaptive: bool) -> None:
     def code(**changes: Any) -> None:
         phase = photo.phase(*strip.fresh()._replace(**changes))
         photo.residuals(pixels, phase, CORE_TABLES)
-        photo.push_pixels(*message.copy(), pixels.copy(), phase, CORE_TABLES)
+        push_pixels(*message.copy(), pixels.copy(), phase, CORE_TABLES)
         photo.pop_pixels(*message.copy(), pixels.copy(), phase, CORE_TABLES)
 
     code()
@@ -215,7 +219,7 @@ def test_strips_that_do_not_fit(adaptive: bool) -> None:
 def test_pixels_that_do_not_fit() -> None:
     strip, pixels = some_strip(np.random.default_rng(3), 4, 5, 2, 3, 2, True)
     phase, message = photo.phase(*strip), state(np.random.default_rng(0), 1, 60, 300)
-    for function in (photo.push_pixels, photo.pop_pixels):
+    for function in (push_pixels, photo.pop_pixels):
         refuses_other_arrays(function, (*message.copy(), pixels.copy(), phase, CORE_TABLES))
         for heads in (message.heads[:0], np.repeat(message.heads, 2)):
             with pytest.raises(ValueError, match="one lane"):
@@ -232,14 +236,14 @@ def test_pixels_that_do_not_fit() -> None:
     with pytest.raises(ValueError):
         photo.residuals(pixels, phase, core_tables())
     with pytest.raises(ValueError, match="room"):
-        photo.push_pixels(message.heads, message.words, 61, pixels, phase, CORE_TABLES)
+        push_pixels(message.heads, message.words[:61].copy(), 61, pixels, phase, CORE_TABLES)
 
 
 def test_pixels_of_a_message_that_runs_dry() -> None:
     strip, pixels = some_strip(np.random.default_rng(3), 4, 5, 2, 3, 2, True, wild=True)
     phase = photo.phase(*strip)
     head, words = np.array([HEAD_MIN], np.uint64), np.zeros(300, np.uint32)
-    size = photo.push_pixels(head, words, 0, pixels, phase, CORE_TABLES)
+    size = push_pixels(head, words, 0, pixels, phase, CORE_TABLES)
     assert size > 5
     for start in range(1, size):  # without the words at the bottom, which come last
         with pytest.raises(CorruptDataError, match="ran dry"):
@@ -263,6 +267,7 @@ def test_any_bytes_as_pixels(data: bytes, adaptive: bool, colours: int) -> None:
         message.resize(photo.pop_pixels(message.head, message.words, message.size, pixels, phase, CORE_TABLES))
     except CorruptDataError:
         return
-    message.reserve(photo.most_words(phase))
-    message.resize(photo.push_pixels(message.head, message.words, message.size, pixels, phase, CORE_TABLES))
+    noted = photo.note_pixels(pixels, phase, CORE_TABLES)
+    message.reserve(photo.words_needed(noted))
+    message.resize(photo.push_noted(message.head, message.words, message.size, noted))
     assert message == before

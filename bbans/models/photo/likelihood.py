@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bbans._core.photo import Phase, most_words, pop_pixels, push_pixels, residuals
+from bbans._core.photo import Phase, note_pixels, pop_pixels, push_noted, residuals, words_needed
 from bbans._core.photo import phase as strip_of_phase
 from bbans._core.tables import Tables, core_tables
 from bbans.ans import Message
@@ -19,7 +19,7 @@ from bbans.models.photo.geometry import Bytes, near_pixels
 from bbans.models.photo.level import Level
 from bbans.models.photo.network import Params, PhotoNetwork
 
-Loop = Callable[[NDArray[np.uint64], NDArray[np.uint32], int, Bytes, Phase, Tables], int]
+Loop = Callable[[Message, Bytes, Phase, Tables], None]
 Residuals = NDArray[np.int16]
 
 
@@ -45,12 +45,12 @@ class PhaseLikelihood:
         """
 
         def push(batch: Any, pixels: Bytes) -> Any:
-            self._code(push_pixels, level, phase, colours, z, batch.messages, pixels)
+            self._code(_push, level, phase, colours, z, batch.messages, pixels)
             return batch
 
         def pop(batch: Any) -> tuple[Any, Bytes]:
             pixels = level.x00.copy()
-            self._code(pop_pixels, level, phase, colours, z, batch.messages, pixels)
+            self._code(_pop, level, phase, colours, z, batch.messages, pixels)
             return batch, pixels
 
         return Codec(push, pop)
@@ -77,9 +77,7 @@ class PhaseLikelihood:
             strip = strip_of_phase(
                 reference, mixtures, colours, beside, earlier, rows.start, places, self.adaptive, around, PHASES[phase]
             )
-            if loop is push_pixels:
-                message.reserve(most_words(strip))
-            message.resize(loop(message.head, message.words, message.size, x, strip, self._tables))
+            loop(message, x, strip, self._tables)
             pixels[inside] = x
 
         self.network.in_parallel(code, messages, level.grid.strips())
@@ -106,3 +104,13 @@ class PhaseLikelihood:
             out[inside] = residuals(np.ascontiguousarray(level.phases[phase][inside]), strip, self._tables)
 
         self.network.in_parallel(fill, level.grid.strips())
+
+
+def _push(message: Message, pixels: Bytes, strip: Phase, tables: Tables) -> None:
+    noted = note_pixels(pixels, strip, tables)
+    message.reserve(words_needed(noted))
+    message.resize(push_noted(message.head, message.words, message.size, noted))
+
+
+def _pop(message: Message, pixels: Bytes, strip: Phase, tables: Tables) -> None:
+    message.resize(pop_pixels(message.head, message.words, message.size, pixels, strip, tables))
