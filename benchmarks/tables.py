@@ -189,8 +189,13 @@ def time_of(cost: Cost, images: int) -> str:
     """Of one image, by the clock and in brackets of all cores together, in the same unit."""
     seconds = cost.wall_s / images
     unit, factor = next(((unit, factor) for unit, factor in (("s", 1), ("ms", 1e3)) if seconds * factor >= 0.1), ("µs", 1e6))
-    cpu = "" if cost.cpu_s is None else f" ({cost.cpu_s / images * factor:.2g})"
-    return f"{seconds * factor:.2g} {unit}{cpu}"
+    cpu = "" if cost.cpu_s is None else f" ({_two_digits(cost.cpu_s / images * factor)})"
+    return f"{_two_digits(seconds * factor)} {unit}{cpu}"
+
+
+def _two_digits(value: float) -> str:
+    """At least two of them, without an exponent."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _memory(row: Row) -> str:

@@ -11,7 +11,7 @@ import click.testing
 import pytest
 
 from bbans.accounting import Accounting
-from benchmarks import command, detail, latents, machine, report, rows
+from benchmarks import command, detail, latents, machine, report, rows, tables
 from benchmarks.rows import Bound, Cost, DirtyTreeError, Row, Scatter, Speed, Stamp
 
 STAMP = Stamp("0123456789ab", "2026-01-01", "P", 2, "Linux x86_64", {"python": "3.11"})
@@ -30,6 +30,13 @@ def test_rows_come_back_from_json(row: Row) -> None:
     assert as_json.get("bits_per_dim") == row.bits_per_dim
     with pytest.raises(TypeError):
         rows.from_json(Row, {**as_json, "bits_per_pixel": 1})
+
+
+@pytest.mark.parametrize(
+    ("wall", "cpu", "text"), [(0.073, 0.114, "73 ms (114)"), (1.94, 2.8, "1.9 s (2.8)"), (3.7e-5, 4e-5, "37 µs (40)")]
+)
+def test_times_have_two_digits_and_no_exponent(wall: float, cpu: float, text: str) -> None:
+    assert tables.time_of(Cost(10 * wall, 10 * cpu), 10) == text
 
 
 def test_numbers_that_json_does_not_have_are_refused(tmp_path: Path) -> None:
