@@ -64,7 +64,7 @@ def command(
         data = files.read(source)
         pixels, metadata_bytes = files.plain_picture(data)
         height, width, channels = pixels.shape
-        estimate = estimate_of(pixels, metadata_bytes, codec)
+        estimate = estimate_of(data, pixels, metadata_bytes, codec)
         seconds = estimate.seconds / at_once
         if as_json:
             fields = {"width": width, "height": height, "channels": channels, "source_bytes": len(data)}
@@ -83,12 +83,17 @@ def command(
     return code
 
 
-def estimate_of(pixels: Pixels, metadata_bytes: int, codec: api.Model) -> Estimate:
-    """From squares on a regular grid of the picture (H, W, C). Raises: ModelError."""
+def estimate_of(data: bytes, pixels: Pixels, metadata_bytes: int, codec: api.Model) -> Estimate:
+    """From the file itself, if its picture (H, W, C) is small; else from squares on a regular grid. Raises: ModelError."""
     height, width, channels = pixels.shape
-    parts = squares(height, width)
-    coded_bytes, dims, seconds = 0, 0, 0.0
+    if not pixels.size:
+        raise UnsupportedImageError("the picture is empty")
     codec.load()
+    parts = squares(height, width)
+    if parts == [(slice(0, height), slice(0, width))]:
+        began = time.perf_counter()
+        return Estimate(codec.compress(data, mode="model").info.file_bytes, time.perf_counter() - began, True)
+    coded_bytes, dims, seconds = 0, 0, 0.0
     for rows, columns in parts:
         part = np.ascontiguousarray(pixels[rows, columns])
         began = time.perf_counter()
@@ -96,12 +101,9 @@ def estimate_of(pixels: Pixels, metadata_bytes: int, codec: api.Model) -> Estima
         seconds += time.perf_counter() - began
         coded_bytes += info.coded_bytes
         dims += part.size
-    if not dims:
-        raise UnsupportedImageError("the picture is empty")
     scale = height * width * channels / dims
-    exact = parts == [(slice(0, height), slice(0, width))]
     header_bytes = info.header_bytes  # of a small picture, with few messages: those of a large one take a few bytes more
-    return Estimate(round(coded_bytes * scale) + header_bytes + metadata_bytes, seconds * scale, exact)
+    return Estimate(round(coded_bytes * scale) + header_bytes + metadata_bytes, seconds * scale, False)
 
 
 def squares(height: int, width: int) -> list[tuple[slice, slice]]:

@@ -56,12 +56,17 @@ INLINE int64_t log2_of(int64_t freq, const int64_t *table) {
 /* The lower edge of symbol x, in 1/64 of a symbol. */
 INLINE int64_t edge_of(int64_t x) { return x * 64 - 32; }
 
-/* 2**24 * sigmoid(position / scale), position in 1/64 of a symbol from the mean. */
-INLINE int64_t logistic_cf(int64_t position, int64_t inverse_scale, const int32_t *table) {
-    int64_t place = clamp(position * inverse_scale + ((int64_t)512 << 20), 0, (int64_t)1024 << 20);
+/* 2**24 times the logistic function, at a place in the table with 20 fractional bits, 0 standing at entry 512. */
+INLINE int64_t logistic_at(int64_t offset, const int32_t *table) {
+    int64_t place = clamp(offset + ((int64_t)512 << 20), 0, (int64_t)1024 << 20);
     int64_t entry = place >> 20, fraction = place >> 4 & 0xFFFF;
     int64_t below = table[entry];
     return below + ((table[entry + 1] - below) * fraction >> 16);
+}
+
+/* 2**24 * sigmoid(position / scale), position in 1/64 of a symbol from the mean. */
+INLINE int64_t logistic_cf(int64_t position, int64_t inverse_scale, const int32_t *table) {
+    return logistic_at(position * inverse_scale, table);
 }
 
 /* The start of symbol x in 0 .. n of one logistic. */

@@ -67,11 +67,7 @@ INLINE int64_t logit_of(int64_t yes, int64_t no, const int64_t *log2) {
 }
 
 /* The probability for a weighted sum of logits. */
-INLINE int64_t squashed(int64_t sum, const int32_t *table) {
-    const int64_t place = clamp(shift_right(sum, 7) + ((int64_t)512 << 20), 0, (int64_t)1024 << 20);
-    const int64_t entry = place >> 20, fraction = place >> 4 & 0xFFFF;
-    return table[entry] + ((table[entry + 1] - table[entry]) * fraction >> 16);
-}
+INLINE int64_t squashed(int64_t sum, const int32_t *table) { return logistic_at(shift_right(sum, 7), table); }
 
 /* Mix a decision whose first inputs, the models' logits, are there. contexts: one of each kind; the first is of the class. */
 INLINE void mix(Decision *d, Mixer *mixer, int colour, int node, const int *contexts, const Tables *tables) {

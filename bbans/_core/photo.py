@@ -106,7 +106,7 @@ def note_pixels(pixels: Bytes, strip: Phase, tables: Tables) -> Noted:
     most = _MOST_INTERVALS * int(strip.height * strip.width * strip.colours)
     starts, freqs = np.empty(most, np.int32), np.empty(most, np.int32)
     count = checked(_note(pixels, ctypes.byref(strip), *_room(strip), starts, freqs, ctypes.byref(tables)))
-    return starts[:count].copy(), freqs[:count].copy()
+    return starts[:count], freqs[:count]
 
 
 def words_needed(noted: Noted) -> int:
