@@ -26,7 +26,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bbans import vaez
+from bbans import inspection, vaez
 from bbans.errors import CorruptDataError, ModelMissingError
 from bbans.formats import container
 from bbans.formats.container import Container, ModelHeader
@@ -252,8 +252,7 @@ def inspect(file: CompressedLike) -> Info:
         TypeError, OSError: as for `compress`.
     """
     with named(file):
-        data = compressed_file(file)
-        return vaez.describe(container.unpack(data), len(data))
+        return inspection.inspect(compressed_file(file))
 
 
 def _model(model: StrPath | Model | None, threads: int | None, device: str | None) -> Model:
@@ -284,7 +283,7 @@ def _smallest(source: Source, picture: Picture, codec: PictureCodec, mode: Liter
 def _finish(contents: Container, source: Source, codec: PictureCodec | None, verify: bool, note: str | None) -> Result:
     """The file of a container. Raises: VerifyError."""
     data = container.pack(contents)
-    info = vaez.describe(contents, len(data))
+    info = inspection.describe(contents, len(data))
     del contents  # its bodies are as large as the file, and verification is what takes most memory
     if verify:
         vaez.verify(data, source, codec)

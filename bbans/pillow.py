@@ -34,9 +34,8 @@ from PIL.PngImagePlugin import PngInfo
 from bbans import api
 from bbans.errors import BbansError
 from bbans.formats import container
-from bbans.formats.container import Container, Mode
+from bbans.formats.container import Container, Mode, StoredMethod
 from bbans.formats.metadata import metadata_of
-from bbans.formats.stored import StoredMethod
 from bbans.images import npy
 from bbans.images.objects import file_to_image, image_to_file
 from bbans.images.picture import Picture, write_picture

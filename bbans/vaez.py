@@ -20,14 +20,13 @@ import numpy.typing as npt
 
 from bbans.errors import CorruptDataError, FormatError, ModelError, UnsupportedImageError, VerifyError
 from bbans.formats import container, stored, wire
-from bbans.formats.container import Container, Mode, ModelHeader, Section, SectionKind
+from bbans.formats.container import Container, Mode, ModelHeader, Section, SectionKind, StoredMethod
 from bbans.formats.forms import Layout
 from bbans.formats.metadata import metadata_of, metadata_section
-from bbans.formats.stored import StoredMethod
 from bbans.images import png, webp
 from bbans.images.picture import MAX_PIXELS, Picture, probe_picture, read_picture, write_picture
 from bbans.models.photo.geometry import message_count
-from bbans.results import Damage, Info, ModeName, Recovered, Restored, RestoresName, SectionInfo
+from bbans.results import Damage, ModeName, Recovered, Restored
 
 if TYPE_CHECKING:
     from bbans.models.registry import PictureCodec
@@ -258,42 +257,3 @@ def content_check(content: bytes | Picture) -> bytes:
             piece = content.pixels[top : top + _DIGEST_ROWS]
             digest.update(piece.astype("<u2" if content.bit_depth == 16 else np.uint8).tobytes())
     return digest.digest()
-
-
-def describe(contents: Container, file_bytes: int) -> Info:
-    """What a container says of itself; `file_bytes` is the size of its file."""
-
-    def size(*kinds: SectionKind) -> int:
-        return sum(len(section.body) for section in contents.sections if section.kind in kinds)
-
-    model = contents.model
-    return Info(
-        mode="stored" if model is None else "model",
-        method=_method_name(contents.method) if model is None else None,
-        model=None if model is None else model.id,
-        weights_hash=None if model is None else model.weights_hash.hex(),
-        format=contents.format,
-        width=contents.width,
-        height=contents.height,
-        channels=contents.channels,
-        bit_depth=contents.bit_depth,
-        source_bytes=contents.source_bytes,
-        file_bytes=file_bytes,
-        header_bytes=file_bytes - size(*SectionKind),
-        metadata_bytes=size(SectionKind.METADATA, SectionKind.PACKED_METADATA, SectionKind.PNG_WRITING),
-        coded_bytes=size(SectionKind.PAYLOAD, SectionKind.MESSAGE),
-        sections=tuple(SectionInfo(section.kind.name.lower(), len(section.body)) for section in contents.sections),
-        accounting=None if model is None else model.accounting,
-        restores=_restores(contents),
-    )
-
-
-def _restores(contents: Container) -> RestoresName:
-    """Whether a file comes back to the byte: it is kept, its format has one file for a picture, or how it was written is known."""
-    keeps_file = contents.mode == Mode.STORED and contents.method in list(StoredMethod) and StoredMethod(contents.method).keeps_file
-    known = contents.format in ("BMP", "PPM", "PGM", "NPY") or contents.bodies(SectionKind.PNG_WRITING)
-    return "file" if keeps_file or known else "picture"
-
-
-def _method_name(method: int) -> str:
-    return StoredMethod(method).name.lower() if method in list(StoredMethod) else f"unknown ({method})"

@@ -23,7 +23,8 @@ from PIL import Image
 import bbans
 from bbans import models
 from bbans.accounting import Accounting
-from bbans.formats.archive import Group, read_head
+from bbans.formats.archive import read_head
+from bbans.formats.groups import Group
 from bbans.models.registry import family_of
 
 from .datasets import DataSet

@@ -7,14 +7,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bbans import sets
 from bbans.errors import CorruptDataError
-from bbans.formats.archive import Archive, Group
-from bbans.sets.methods import METHODS
-from bbans.sets.words import images_in_words
+from bbans.formats.archive import Archive, Lost, damage, read_head
+from bbans.formats.words import images_in_words
 
 from . import files, output
+
+if TYPE_CHECKING:
+    from bbans import sets
 
 
 def packed_name(source: str) -> Path:
@@ -45,12 +47,7 @@ def number(reader: sets.ArchiveReader, name: str) -> int:
     raise output.Refused(f"there is no image {name!r} among its {len(reader)}")
 
 
-def how(group: Group) -> str:
-    """Such as `model mnist-1, top-down`."""
-    return METHODS[group.method].describe(group)
-
-
-def cause(archive: Archive, lost: Sequence[sets.Lost]) -> str:
+def cause(archive: Archive, lost: Sequence[Lost]) -> str:
     """Why the first of the lost images are lost, and how many more chunks are."""
     more = f" (and {len(lost) - 1} more chunks)" if len(lost) > 1 else ""
     return f"{images_in_words(archive, lost[0].images)}: {lost[0].error}{more}"
@@ -67,7 +64,7 @@ class Contents:
     file_bytes: int
     head_bytes: int
     surplus_bytes: int
-    lost: list[sets.Lost]
+    lost: list[Lost]
 
     @property
     def kind(self) -> str:
@@ -79,7 +76,7 @@ class Contents:
     @property
     def how(self) -> str:
         """How the only group is kept, or how many groups there are."""
-        return how(self.index.groups[0]) if len(self.index.groups) == 1 else f"{len(self.index.groups)} groups"
+        return self.index.groups[0].how if len(self.index.groups) == 1 else f"{len(self.index.groups)} groups"
 
     @property
     def dims(self) -> int | None:
@@ -96,8 +93,9 @@ class Contents:
 
 def inspect(data: bytes) -> Contents:
     """The contents of an archive, with all checks made. Raises: FormatError: the index is damaged, or of a newer version."""
-    reader = sets.open_archive(io.BytesIO(data))
-    return Contents(reader.archive, len(data), reader.head_bytes, reader.surplus_bytes, reader.damage())
+    index, head_bytes = read_head(io.BytesIO(data))
+    lost = damage(index, head_bytes, lambda offset, size: data[offset : offset + size])
+    return Contents(index, len(data), head_bytes, max(0, len(data) - head_bytes - index.size), lost)
 
 
 def as_object(contents: Contents) -> dict[str, object]:
@@ -156,7 +154,7 @@ def details(contents: Contents) -> str:
     for number, group in enumerate(index.groups):
         shape = "-" if group.shape is None else "x".join(map(str, group.shape))
         counts = (group.count, shape, group.chunk, len(group.chunks), group.size)
-        rows.append([f"{number}  {how(group)}", *map(str, counts)])
+        rows.append([f"{number}  {group.how}", *map(str, counts)])
     tables = [rows]
     for number, group in enumerate(index.groups):
         if group.model is not None and group.shape is not None:

@@ -1,4 +1,4 @@
-"""vaezip list: what compressed files hold. Loads no model."""
+"""vaezip list: what compressed files hold. Loads neither models nor numpy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import click
 
-from bbans import api
+from bbans import inspection
 from bbans.accounting import Accounting
 from bbans.formats import archive
 from bbans.results import Info
@@ -31,7 +31,7 @@ def command(inputs: tuple[str, ...], recursive: bool, as_json: bool, quiet: bool
 
     def show(source: str) -> None:
         data = files.read(source)
-        contents = archives.inspect(data) if data.startswith(archive.MAGIC) else api.inspect(data)
+        contents = archives.inspect(data) if data.startswith(archive.MAGIC) else inspection.inspect(data)
         if isinstance(contents, archives.Contents):
             line, fields, text = archive_line(contents), archives.as_object(contents), archives.details(contents)
         else:

@@ -12,8 +12,8 @@ import click
 
 from bbans import sets
 from bbans.errors import BbansError, CorruptDataError
+from bbans.formats.words import images_in_words
 from bbans.sets.arrays import write_npy
-from bbans.sets.words import images_in_words
 
 from . import archives, files, jobs, output, progress, report
 

@@ -37,8 +37,8 @@ import bbans
 from bbans import models, sets, vaez
 from bbans.exact.network import IntConv
 from bbans.formats import container, stored
+from bbans.formats.container import StoredMethod
 from bbans.formats.forms import Form
-from bbans.formats.stored import StoredMethod
 from bbans.images import chunks, pngfile
 from bbans.images.picture import Picture, write_picture
 from bbans.images.rows import filter_rows

@@ -12,6 +12,7 @@ on its own. To read an image takes the index and one chunk, and damage to a chun
 chapter 6, is the byte-level specification, and changes with this file. This module knows nothing of pictures or models: it imports
 neither numpy, torch nor Pillow.
 
+>>> from bbans.formats.groups import GroupMethod
 >>> group = Group(GroupMethod.FILE, count=1, chunk=1, chunks=(Chunk(4, bytes(4), bytes(8)),))
 >>> archive = Archive(array=None, names=("a/b.txt",), members=(0,), source_bytes=9, groups=(group,))
 >>> read_head(io.BytesIO(pack_head(archive))) == (archive, len(pack_head(archive)))
@@ -22,80 +23,23 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from typing import BinaryIO
 
-from bbans.accounting import Accounting
-from bbans.errors import CorruptDataError, FormatError
+from bbans.errors import BbansError, CorruptDataError, FormatError
 from bbans.formats.blob import pack_blob, unpack_blob
+from bbans.formats.groups import Chunk, Group, fault_of_group, pack_group, unpack_group
 from bbans.formats.names import fault_of_names, most_bytes, pack_names, unpack_names
-from bbans.formats.wire import (
-    CHECK_BYTES,
-    CRC_BYTES,
-    ByteReader,
-    crc32,
-    is_name,
-    newer,
-    pack_accounting,
-    pack_name,
-    pack_varint,
-    take_version,
-    unpack_accounting,
-    unpack_name,
-)
+from bbans.formats.wire import CRC_BYTES, ByteReader, crc32, newer, pack_varint, take_version
 
 MAGIC = b"VAEA"
 VERSION = 1
-MAX_CHUNK_SAMPLES = 1 << 30
-"""H * W * C of all images of a chunk: the most that a file can make a decoder allocate at once."""
 MAX_SAMPLES = 1 << 48
 """Of an array: more than fits any memory."""
 
 _VARINT_BYTES = 9  # at most
 _PREFIX_BYTES = len(MAGIC) + 1 + _VARINT_BYTES  # of a file, up to the end of the longest index length
-
-
-class GroupMethod(IntEnum):
-    """How the images of a group are kept."""
-
-    FILE = 0
-    """Any files, each by LZMA."""
-    VAEZ = 1
-    """Pictures, each as a file of `bbans.api`."""
-    LZMA = 2
-    """Images of one shape, by LZMA."""
-    MODEL = 3
-    """Images of one shape, by a model for that shape."""
-
-
-@dataclass(frozen=True)
-class _Fields:
-    """What the header of a group has besides its method and its counts."""
-
-    samples: bool = False
-    """The shape and the unit of its images. A group without them holds files, one in a chunk."""
-    filter: bool = False
-    model: bool = False
-    check: bool = True
-    """A digest of what each chunk decodes to."""
-
-
-_FIELDS = {
-    GroupMethod.FILE: _Fields(),
-    GroupMethod.VAEZ: _Fields(check=False),
-    GroupMethod.LZMA: _Fields(samples=True, filter=True),
-    GroupMethod.MODEL: _Fields(samples=True, model=True),
-}
-
-
-class Filter(IntEnum):
-    """What is done to samples before LZMA (FORMAT.md, 6.5)."""
-
-    NONE = 0
-    BITS = 1
-    ROWS = 2
 
 
 @dataclass(frozen=True)
@@ -109,51 +53,6 @@ class ArraySpec:
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C)"""
         return self.shape[1], self.shape[2], self.shape[3] if len(self.shape) == 4 else 1
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """The size of a chunk's body, its CRC-32, and a digest of what it decodes to (none for VAEZ, whose files have their own)."""
-
-    size: int
-    crc: bytes
-    check: bytes = b""
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """The model of a group: its id, the hash of its weights, the bits-back scheme, and where the bits of all chunks come from."""
-
-    id: str
-    weights_hash: bytes
-    scheme: str
-    accounting: Accounting
-
-
-@dataclass(frozen=True)
-class Group:
-    """Images that are kept in one way. Each chunk holds `chunk` of them; the last may hold fewer.
-
-    The images of LZMA and MODEL have one `shape` (H, W, C), and their samples are `unit` times the coded symbols.
-    """
-
-    method: GroupMethod
-    count: int
-    chunk: int
-    chunks: tuple[Chunk, ...] = ()
-    shape: tuple[int, int, int] | None = None
-    unit: int = 1
-    filter: Filter = Filter.NONE
-    model: ModelInfo | None = None
-
-    def images_in_chunk(self, number: int) -> int:
-        """How many images chunk `number` holds."""
-        return min(self.chunk, self.count - number * self.chunk)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all chunks."""
-        return sum(chunk.size for chunk in self.chunks)
 
 
 @dataclass(frozen=True)
@@ -187,6 +86,18 @@ class Archive:
     def size(self) -> int:
         """Bytes of all chunks."""
         return sum(group.size for group in self.groups)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Images that cannot be had, by their numbers in the archive, and why."""
+
+    images: Sequence[int]
+    error: BbansError
+
+
+Read = Callable[[int, int], bytes]
+"""(offset, size) -> bytes of a file; fewer at its end."""
 
 
 def pack_head(archive: Archive) -> bytes:
@@ -245,7 +156,7 @@ def _pack_index(archive: Archive) -> bytes:
         [
             _pack_files(archive) if archive.array is None else _pack_array(archive.array),
             pack_varint(len(archive.groups)),
-            *map(_pack_group, archive.groups),
+            *map(pack_group, archive.groups),
         ]
     )
 
@@ -257,7 +168,7 @@ def _unpack_index(index: ByteReader) -> Archive:
     archive = _unpack_array(index) if kind else _unpack_files(index)
     groups = []
     for _ in range(index.varint()):  # a false count runs into the end of the index: nothing is allocated by it
-        groups.append(_unpack_group(index))
+        groups.append(unpack_group(index))
     if index.position != len(index.data):
         raise CorruptDataError(f"index: {len(index.data) - index.position} bytes more than its fields")
     return replace(archive, groups=tuple(groups))
@@ -295,43 +206,6 @@ def _unpack_files(index: ByteReader) -> Archive:
     return Archive(None, names, tuple(groups), source_bytes, ())
 
 
-def _pack_group(group: Group) -> bytes:
-    fields = [bytes([group.method]), pack_varint(group.count), pack_varint(group.chunk)]
-    if group.shape is not None:
-        fields += [*map(pack_varint, group.shape), bytes([group.unit])]
-    if _FIELDS[group.method].filter:
-        fields.append(bytes([group.filter]))
-    if group.model is not None:
-        model = group.model
-        fields += [pack_name(model.id), model.weights_hash, pack_name(model.scheme), pack_accounting(model.accounting)]
-    return b"".join([*fields, *(pack_varint(chunk.size) + chunk.crc + chunk.check for chunk in group.chunks)])
-
-
-def _unpack_group(index: ByteReader) -> Group:
-    number = index.byte()
-    if number not in GroupMethod.__members__.values():
-        raise newer("method", number)
-    group = Group(GroupMethod(number), index.varint(), index.varint())
-    fields = _FIELDS[group.method]
-    if fields.samples:
-        group = replace(group, shape=(index.varint(), index.varint(), index.varint()), unit=index.byte())
-    if fields.filter:
-        number = index.byte()
-        if number not in Filter.__members__.values():
-            raise newer("filter", number)
-        group = replace(group, filter=Filter(number))
-    if fields.model:
-        id, weights_hash, scheme = unpack_name(index), index.take(CHECK_BYTES), unpack_name(index)
-        group = replace(group, model=ModelInfo(id, weights_hash, scheme, unpack_accounting(index)))
-    if group.chunk == 0:
-        raise CorruptDataError("index: chunks of no images")
-    chunks = []
-    for _ in range(-(-group.count // group.chunk)):  # as above
-        size, crc = index.varint(), index.take(CRC_BYTES)
-        chunks.append(Chunk(size, crc, index.take(CHECK_BYTES) if fields.check else b""))
-    return replace(group, chunks=tuple(chunks))
-
-
 def _fault(archive: Archive) -> str | None:
     """What is wrong with the fields of an archive, or None: the same rules for writing and for reading."""
     array = archive.array
@@ -345,7 +219,7 @@ def _fault(archive: Archive) -> str | None:
         (len(archive.members) == len(archive.names), "not every file is in a group"),
     ]
     faults = [fault for holds, fault in rules if not holds]
-    faults += filter(None, (_fault_of_group(group) for group in archive.groups))
+    faults += filter(None, (fault_of_group(group) for group in archive.groups))
     if not faults:
         counts = [0] * len(archive.groups)
         for member in archive.members:
@@ -357,23 +231,25 @@ def _fault(archive: Archive) -> str | None:
     return next(iter(faults), None) or fault_of_names(archive.names)
 
 
-def _fault_of_group(group: Group) -> str | None:
-    shape, model, fields = group.shape, group.model, _FIELDS[group.method]
-    checks = (CRC_BYTES, CHECK_BYTES if fields.check else 0)
-    rules = [
-        (group.count > 0 and group.chunk > 0, "a group or its chunks are empty"),
-        (len(group.chunks) == -(-group.count // max(group.chunk, 1)), "a group has more or fewer chunks than its images need"),
-        (fields.samples or group.chunk == 1, "a chunk of more than one file"),
-        ((shape is not None) == fields.samples, "shape and method of a group disagree"),
-        (shape is None or min(shape) > 0, "images without samples"),
-        (
-            shape is None or min(group.chunk, group.count) * math.prod(shape) <= MAX_CHUNK_SAMPLES,
-            f"a chunk of more than {MAX_CHUNK_SAMPLES} samples",
-        ),
-        (0 < group.unit < 256, "the unit of samples is not in 1..255"),
-        ((model is not None) == fields.model, "model and method of a group disagree"),
-        (model is None or (is_name(model.id) and is_name(model.scheme)), "the model's id or scheme is not a name"),
-        (model is None or len(model.weights_hash) == CHECK_BYTES, f"the weight hash is not {CHECK_BYTES} bytes"),
-        (all((len(chunk.crc), len(chunk.check)) == checks for chunk in group.chunks), "checks of wrong lengths"),
-    ]
-    return next((fault for holds, fault in rules if not holds), None)
+def read_body(chunk: Chunk, offset: int, read: Read) -> bytes:
+    """The bytes of the chunk that begins at an offset. Raises: CorruptDataError."""
+    body = read(offset, chunk.size)
+    if len(body) < chunk.size:
+        raise CorruptDataError(f"the chunk is cut short, {len(body)} of {chunk.size} bytes are here")
+    if crc32(body) != chunk.crc:
+        raise CorruptDataError("the chunk is damaged: its check failed")
+    return body
+
+
+def damage(archive: Archive, offset: int, read: Read) -> list[Lost]:
+    """The images of damaged chunks, of which the first begins at an offset. Reads all chunks and decodes none."""
+    lost = []
+    for group, images in zip(archive.groups, archive.images_by_group(), strict=True):
+        for number, chunk in enumerate(group.chunks):
+            try:
+                read_body(chunk, offset, read)
+            except CorruptDataError as error:
+                start = number * group.chunk
+                lost.append(Lost(images[start : start + group.images_in_chunk(number)], error))
+            offset += chunk.size
+    return lost

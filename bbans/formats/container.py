@@ -51,6 +51,22 @@ class Mode(IntEnum):
     MODEL = 1
 
 
+class StoredMethod(IntEnum):
+    """How a payload is stored. Of methods of equal size the first wins."""
+
+    FILE = 0
+    FILE_LZMA = 1
+    WEBP = 2
+    ROWS_LZMA = 3
+    JXL = 4
+    JPEG = 5
+
+    @property
+    def keeps_file(self) -> bool:
+        """Whether the payload is the file, with whatever is in it; else it is samples, with the metadata beside it."""
+        return self in (StoredMethod.FILE, StoredMethod.FILE_LZMA, StoredMethod.JPEG)
+
+
 class SectionKind(IntEnum):
     """What a section holds. Sections are sorted by kind; messages keep the order of the model."""
 

@@ -23,12 +23,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from enum import IntEnum
 
 import numpy as np
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
 from bbans.formats import jpeg, jxl, lzma2
+from bbans.formats.container import StoredMethod
 from bbans.formats.forms import Form, Layout, from_form, has_form, to_form
 from bbans.formats.wire import ByteReader, pack_varint
 from bbans.images import png, webp
@@ -63,22 +63,6 @@ WEBP_SHARE = 0.25
 
 Size = tuple[int, int]
 """(height, width)"""
-
-
-class StoredMethod(IntEnum):
-    """How a payload is stored. Of methods of equal size the first wins."""
-
-    FILE = 0
-    FILE_LZMA = 1
-    WEBP = 2
-    ROWS_LZMA = 3
-    JXL = 4
-    JPEG = 5
-
-    @property
-    def keeps_file(self) -> bool:
-        """Whether the payload is the file, with whatever is in it; else it is samples, with the metadata beside it."""
-        return self in (StoredMethod.FILE, StoredMethod.FILE_LZMA, StoredMethod.JPEG)
 
 
 def encode(data: bytes, picture: Picture | None, size: Size = (0, 0), beside: int = 0) -> tuple[StoredMethod, bytes]:

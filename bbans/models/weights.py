@@ -1,6 +1,6 @@
 """Weight files: safetensors with integer layers, the model's id and sizes, and the digest that a correct backend gives.
 
-Read and written without torch, and without pickle.
+Read and written without torch, and without pickle. numpy is imported by the first file: `vaezip models` opens none in this way.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bbans.errors import CorruptDataError, ModelError
-from bbans.exact.network import IntConv, from_tensors, to_tensors
-from bbans.formats.tensors import pack_tensors, unpack_tensors
 from bbans.formats.wire import is_name
+
+if TYPE_CHECKING:
+    from bbans.exact.network import IntConv
 
 SUFFIX = ".safetensors"
 HASH_BYTES = 8
@@ -43,6 +44,9 @@ class Weights:
 
 def unpack(data: bytes, name: str) -> Weights:
     """The weights of a file of that name. Inverse: pack. Raises: ModelError for bytes that are no weight file."""
+    from bbans.exact.network import from_tensors
+    from bbans.formats.tensors import unpack_tensors
+
     try:
         tensors, metadata = unpack_tensors(data)
         described = json.loads(metadata["bbans"])
@@ -63,6 +67,9 @@ def unpack(data: bytes, name: str) -> Weights:
 
 def pack(id: str, config: Mapping[str, Any], digest: str, layers: Mapping[str, IntConv], architecture: str = PHOTO) -> bytes:
     """The bytes of a weight file. Inverse: unpack. Raises: ValueError for an id that files cannot carry."""
+    from bbans.exact.network import to_tensors
+    from bbans.formats.tensors import pack_tensors
+
     if not is_name(id):
         raise ValueError(f"a model's id is made of letters, digits, dots, hyphens and underscores, not {id!r}")
     described = {"id": id, "config": dict(config), "digest": digest}

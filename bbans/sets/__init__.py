@@ -20,8 +20,10 @@ its pixels and metadata, or every byte; of other files every byte. Modes, times 
 (5, (6, 7), True)
 """
 
+from bbans.formats.archive import Lost
+
 from .model import SetModel
-from .reader import ArchiveReader, Image, Lost, open_archive
+from .reader import ArchiveReader, Image, open_archive
 from .writer import Packed, pack
 
 __all__ = ["ArchiveReader", "Image", "Lost", "Packed", "SetModel", "open_archive", "pack"]

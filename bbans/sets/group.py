@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
 from bbans.errors import BbansError, CorruptDataError
-from bbans.formats.archive import ArraySpec, Group
-from bbans.formats.wire import crc32
+from bbans.formats.archive import ArraySpec, Read, read_body
+from bbans.formats.groups import Group
 
 from .chunk import Content
 from .methods import METHODS, Decoder
@@ -35,7 +35,7 @@ class GroupReader:
     Args:
         images: the numbers of the group's images in the archive.
         offset: where its first chunk begins.
-        read: (offset, size) -> bytes of the file; fewer at its end.
+        read: reads the file.
         array: the array in the archive; None if it holds files.
     """
 
@@ -44,7 +44,7 @@ class GroupReader:
         group: Group,
         images: Sequence[int],
         offset: int,
-        read: Callable[[int, int], bytes],
+        read: Read,
         models: ModelLoader,
         array: ArraySpec | None,
     ) -> None:
@@ -110,10 +110,4 @@ class GroupReader:
 
     def body(self, chunk: int) -> bytes:
         """The bytes of a chunk. Raises: CorruptDataError."""
-        size = self.group.chunks[chunk].size
-        body = self._read(self._offsets[chunk], size)
-        if len(body) < size:
-            raise CorruptDataError(f"the chunk is cut short, {len(body)} of {size} bytes are here")
-        if crc32(body) != self.group.chunks[chunk].crc:
-            raise CorruptDataError("the chunk is damaged: its check failed")
-        return body
+        return read_body(self.group.chunks[chunk], self._offsets[chunk], self._read)

@@ -17,7 +17,7 @@ import numpy as np
 
 from bbans.accounting import Accounting, Encoded
 from bbans.formats import lzma2
-from bbans.formats.archive import Filter, Group, GroupMethod
+from bbans.formats.groups import Filter, Group, GroupMethod
 
 from .chunk import Pixels, Shape
 

@@ -1,4 +1,4 @@
-"""The methods of an archive: how each packs, unpacks and describes a group of images.
+"""The methods of an archive: how each packs and unpacks a group of images.
 
 ::
 
@@ -7,7 +7,7 @@
     VAEZ    a picture, as `bbans.api` keeps it     one in a chunk
     FILE    any file, by LZMA
 
-To add a method, give it a number and the fields of its header in `bbans.formats.archive`, and here a class and a place in a list.
+To add a method, give it a number and the fields of its header in `bbans.formats.groups`, and here a class and a place in a list.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import numpy as np
 from bbans import api
 from bbans.accounting import Accounting, Encoded
 from bbans.errors import CorruptDataError, UnsupportedImageError, VerifyError
-from bbans.formats.archive import ArraySpec, Filter, Group, GroupMethod
+from bbans.formats.archive import ArraySpec
 from bbans.formats.blob import pack_blob, unpack_blob
+from bbans.formats.groups import Filter, Group, GroupMethod
 from bbans.formats.wire import ByteReader
 from bbans.results import Restored
 
@@ -75,10 +76,6 @@ class ArchiveMethod(ABC):
     number: ClassVar[GroupMethod]
 
     @abstractmethod
-    def describe(self, group: Group) -> str:
-        """In words, such as `model mnist-1, top-down`."""
-
-    @abstractmethod
     def decoder(self, group: Group, models: ModelLoader, array: ArraySpec | None) -> Decoder:
         """What decodes the chunks of a group, of that array or, if it is None, of files. Raises: ModelError, CorruptDataError."""
 
@@ -107,10 +104,6 @@ class ModelMethod(SamplesMethod):
 
     number = GroupMethod.MODEL
 
-    def describe(self, group: Group) -> str:
-        assert group.model is not None
-        return f"model {group.model.id}, {group.model.scheme}"
-
     def codecs(self, shape: Shape, binary: bool, models: ModelLoader) -> Sequence[SamplesCodec]:
         return [ModelCodec(model) for model in models.fitting(shape, binary)]
 
@@ -127,9 +120,6 @@ class LzmaMethod(SamplesMethod):
 
     number = GroupMethod.LZMA
 
-    def describe(self, group: Group) -> str:
-        return "stored lzma"
-
     def codecs(self, shape: Shape, binary: bool, models: ModelLoader) -> Sequence[SamplesCodec]:
         if models.only and models.fitting(shape, binary):
             return []  # the user named that model
@@ -145,9 +135,6 @@ class VaezMethod(FileMethod):
 
     number = GroupMethod.VAEZ
     pictures = True
-
-    def describe(self, group: Group) -> str:
-        return "one by one"
 
     def encode(self, data: bytes, models: ModelLoader, verify: bool) -> tuple[bytes, bytes] | None:
         try:
@@ -166,9 +153,6 @@ class AnyFileMethod(FileMethod):
 
     number = GroupMethod.FILE
     pictures = False
-
-    def describe(self, group: Group) -> str:
-        return "kept"
 
     def encode(self, data: bytes, models: ModelLoader, verify: bool) -> tuple[bytes, bytes] | None:
         body = pack_blob(data)

@@ -11,7 +11,7 @@ from typing import Protocol
 from bbans import api, models
 from bbans.accounting import Accounting, Encoded
 from bbans.errors import ModelError
-from bbans.formats.archive import Group, GroupMethod, ModelInfo
+from bbans.formats.groups import Group, GroupMethod, ModelInfo
 from bbans.models import Weights
 
 from .chunk import Pixels, Shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bbans.errors import UnsupportedImageError
-from bbans.formats.archive import MAX_CHUNK_SAMPLES
+from bbans.formats.groups import MAX_CHUNK_SAMPLES
 from bbans.formats.wire import CHECK_BYTES
 
 from .methods import SAMPLES_METHODS, SamplesCodec

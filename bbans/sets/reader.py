@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import operator
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
@@ -18,25 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from bbans.errors import BbansError, CorruptDataError
-from bbans.formats.archive import read_head
+from bbans.formats.archive import Lost, damage, read_head
+from bbans.formats.words import images_in_words
 from bbans.results import Restored
 
 from .arrays import Images
 from .chunk import Content, ImagesContent
 from .group import GroupReader
 from .model import ModelLoader, SetModel
-from .words import images_in_words
 
 Image = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
 """An image of an array: (H, W) or (H, W, C)."""
-
-
-@dataclass(frozen=True)
-class Lost:
-    """Images that cannot be had, by their numbers in the archive, and why."""
-
-    images: Sequence[int]
-    error: BbansError
 
 
 def open_archive(
@@ -239,14 +230,7 @@ class ArchiveReader:
 
     def damage(self) -> list[Lost]:
         """The images of damaged chunks. Reads all chunks and decodes none."""
-        lost = []
-        for group in self._groups:
-            for part in group.parts():
-                try:
-                    group.body(part.chunk)
-                except CorruptDataError as error:
-                    lost.append(Lost(part.images, error))
-        return lost
+        return damage(self.archive, self.head_bytes, self._read)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

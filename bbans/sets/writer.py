@@ -22,8 +22,10 @@ from bbans.accounting import Accounting
 from bbans.errors import BbansError, ModelError, UnsupportedImageError, VerifyError
 from bbans.files import atomic_write
 from bbans.formats import archive
-from bbans.formats.archive import Archive, Chunk, Group
+from bbans.formats.archive import Archive
+from bbans.formats.groups import Chunk, Group
 from bbans.formats.wire import crc32
+from bbans.formats.words import first_names
 from bbans.images.picture import read_picture, write_picture
 
 from . import arrays
@@ -33,7 +35,6 @@ from .methods import FILE_METHODS, METHODS, FileMethod
 from .model import ModelLoader, SetModel
 from .plan import plan_group
 from .source import PackSource, Progress, Samples, from_array, from_folder
-from .words import first_names
 
 _MEMORY_BYTES = 1 << 26
 

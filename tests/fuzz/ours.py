@@ -19,7 +19,8 @@ import bbans
 from bbans import models, sets, vaez
 from bbans.errors import BbansError, CorruptDataError, FormatError, ModelError, UnsupportedImageError
 from bbans.formats import archive, container, lzma2, names
-from bbans.formats.stored import StoredMethod
+from bbans.formats.container import StoredMethod
+from bbans.formats.groups import GroupMethod
 from bbans.formats.wire import CHECK_BYTES, CRC_BYTES, ByteReader, crc32, pack_varint
 from bbans.images.picture import read_picture
 from bbans.sets.chunk import digest
@@ -257,7 +258,7 @@ def parsed_archive(data: bytes) -> Chunked:
         fields += [("byte", group.method), ("varint", group.count), ("varint", group.chunk)]
         if group.shape:
             fields += [*(("varint", size) for size in group.shape), ("byte", group.unit)]
-        if group.method == archive.GroupMethod.LZMA:
+        if group.method == GroupMethod.LZMA:
             fields.append(("byte", group.filter))
         if group.model:
             bits = group.model.accounting
@@ -420,7 +421,7 @@ def make_names(rng: Random) -> bytes:
     index += blob(b"".join(map(pack_varint, members)) if groups > 1 else b"") + pack_varint(groups)
     for group in range(groups):
         size = members.count(group) if groups > 1 else min(count, 1 << 40)
-        index += bytes([archive.GroupMethod.FILE]) + pack_varint(size) + b"\1" + _EMPTY_FILE * min(size, 3000)
+        index += bytes([GroupMethod.FILE]) + pack_varint(size) + b"\1" + _EMPTY_FILE * min(size, 3000)
     head = b"VAEA\1" + pack_varint(len(index)) + index
     return head + crc32(head) + bytes(2 * number)
 

@@ -10,18 +10,9 @@ import pytest
 from bbans.accounting import Accounting
 from bbans.errors import CorruptDataError, FormatError, UnsupportedVersionError
 from bbans.formats import archive, names
-from bbans.formats.archive import (
-    Archive,
-    ArraySpec,
-    Chunk,
-    Filter,
-    Group,
-    GroupMethod,
-    ModelInfo,
-    pack_head,
-    read_head,
-)
+from bbans.formats.archive import Archive, ArraySpec, pack_head, read_head
 from bbans.formats.blob import pack_blob, unpack_blob
+from bbans.formats.groups import Chunk, Filter, Group, GroupMethod, ModelInfo
 from bbans.formats.names import MAX_PATH_BYTES, MAX_PATH_PARTS
 from bbans.formats.wire import ByteReader, crc32, pack_varint
 

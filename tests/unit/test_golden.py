@@ -21,10 +21,10 @@ from bbans import models, sets
 from bbans.codecs import Codec
 from bbans.errors import CorruptDataError
 from bbans.exact.backends import BACKENDS
-from bbans.formats.archive import Group, GroupMethod, read_head
-from bbans.formats.container import SectionKind, unpack
+from bbans.formats.archive import read_head
+from bbans.formats.container import SectionKind, StoredMethod, unpack
 from bbans.formats.forms import Form
-from bbans.formats.stored import StoredMethod
+from bbans.formats.groups import Group, GroupMethod
 from bbans.images.picture import read_picture, write_picture
 from bbans.models.photo import geometry
 from bbans.models.photo.codec import PhotoCodec

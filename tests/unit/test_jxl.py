@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
 from bbans.formats import jxl, stored
-from bbans.formats.stored import StoredMethod
+from bbans.formats.container import StoredMethod
 from bbans.images.picture import Picture
 
 SIZES = [

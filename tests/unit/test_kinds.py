@@ -16,10 +16,9 @@ import bbans
 from bbans import vaez
 from bbans.errors import CorruptDataError, FormatError, UnsupportedImageError
 from bbans.formats import container, stored
-from bbans.formats.container import Section, SectionKind
+from bbans.formats.container import Section, SectionKind, StoredMethod
 from bbans.formats.forms import Form, Layout, from_form, has_form, to_form
 from bbans.formats.metadata import MAX_PACKED_BYTES, metadata_of, metadata_section
-from bbans.formats.stored import StoredMethod
 from bbans.formats.wire import pack_varint
 from bbans.images import chunks, png
 from bbans.images.picture import Picture, read_picture, write_picture

@@ -23,17 +23,24 @@ LAYERS = [
         "bbans.images.rows",
     },
     {"bbans.ans"}
-    | {f"bbans.formats.{name}" for name in ("blob", "container", "names")}
+    | {f"bbans.formats.{name}" for name in ("blob", "container", "groups", "names")}
     | {f"bbans.images.{name}" for name in ("chunks", "frames")},
     {"bbans.codecs"}
     | {f"bbans.formats.{name}" for name in ("archive", "forms", "jxl", "metadata")}
     | {f"bbans.images.{name}" for name in ("gif", "npy", "pngfile", "raster", "webp")},
-    {"bbans.combinators", "bbans.meter", "bbans.formats.jpeg", "bbans.images.apng", "bbans.images.pngstream"},
+    {
+        "bbans.combinators",
+        "bbans.meter",
+        "bbans.formats.jpeg",
+        "bbans.formats.words",
+        "bbans.images.apng",
+        "bbans.images.pngstream",
+    },
     {"bbans.images.png"},
     {"bbans.images.picture"},
     {"bbans.bitsback", "bbans.craystack", "bbans.formats.stored", "bbans.images.objects"},
     {"bbans.montecarlo", "bbans.results"},
-    {"bbans.inputs"},
+    {"bbans.inputs", "bbans.inspection"},
     {"bbans.exact"},
     {"bbans.models"},
     {"bbans.vaez"},
@@ -155,18 +162,39 @@ def test_start_is_light(code: str, absent: set[str]) -> None:
 
 WITHOUT = """
 import sys
-for name in ("torch", "numba", "safetensors", "matplotlib", "scipy", "imagecodecs"):
+for name in {absent}:
     sys.modules[name] = None  # an import of it fails
 from vaezip_cli import main
 sys.exit(main.run(sys.argv[1:]))
 """
+HEAVY = ("torch", "numba", "safetensors", "matplotlib", "scipy", "imagecodecs")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["--help"], "Commands:"),
+        (["--version"], "model photo-2"),
+        (["completion", "bash"], "_vaezip_completion"),
+        (["models"], "mnist-bits-1"),
+        (["list", "photo-2.png.vaez", "jpeg.jpg.vaez"], "model photo-2"),
+        (["list", "-v", "model.vaez", "files.vaeza", "top-down.vaeza"], "where the bits go"),
+    ],
+)
+def test_looking_needs_the_standard_library_and_click_alone(arguments: list[str], shown: str) -> None:
+    command = [sys.executable, "-c", WITHOUT.format(absent=("numpy", "PIL", *HEAVY)), *arguments]
+    done = subprocess.run(command, cwd=ROOT / "tests" / "data" / "golden", capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert shown in done.stdout
 
 
 def test_coding_needs_numpy_and_pillow_alone(tmp_path: Path) -> None:
     """A photo by the model and an array by a model for sets, there and back, as commands."""
 
     def vaezip(*arguments: str) -> str:
-        done = subprocess.run([sys.executable, "-c", WITHOUT, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT.format(absent=HEAVY), *arguments], cwd=tmp_path, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

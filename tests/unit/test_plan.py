@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bbans import sets
-from bbans.formats.archive import Filter
+from bbans.formats.groups import Filter
 from bbans.sets import plan
 from bbans.sets.lzma import LzmaCodec
 

@@ -13,13 +13,13 @@ from bbans import api, sets
 from bbans.accounting import Accounting, Encoded
 from bbans.errors import BbansError, CorruptDataError, ModelError, ModelMissingError, UnsupportedImageError, VerifyError
 from bbans.formats import archive, wire
-from bbans.formats.archive import Filter, GroupMethod
+from bbans.formats.groups import Filter, GroupMethod
+from bbans.formats.words import spans
 from bbans.images.picture import read_picture
 from bbans.results import Restored
 from bbans.sets import arrays, group, plan, writer
 from bbans.sets.chunk import Wrapper, pack_samples, unpack_samples
 from bbans.sets.lzma import LzmaCodec
-from bbans.sets.words import spans
 from tests.fake_sets import FakeCodec, install
 
 GRAY, BINARY = FakeCodec("gray-1"), FakeCodec("binary-1", symbols=2)

@@ -11,9 +11,8 @@ from PIL import Image
 from bbans import vaez
 from bbans.errors import CorruptDataError, FormatError
 from bbans.formats import container, lzma2, stored
-from bbans.formats.container import Section, SectionKind
+from bbans.formats.container import Section, SectionKind, StoredMethod
 from bbans.formats.forms import Layout
-from bbans.formats.stored import StoredMethod
 from bbans.images import chunks, webp
 from bbans.images.picture import Picture, read_picture, write_picture
 
