@@ -14,8 +14,8 @@ Opening checks every byte of the file. Pixels are decoded when they are first ne
 coded them. Mode, size and metadata (`Image.info`) are known before; frames of an animation are there as in its own file.
 
 Saving keeps the mode, the pixels, the palette, and of `Image.info` what a PNG holds: texts, Exif, XMP, ICC profile, resolution,
-transparency, gamma and chromaticities. `Image.save` takes the arguments `mode`, `model`, `threads`, `device` and `verify` of
-`bbans.compress`, and `exif`, `icc_profile`, `dpi`, `xmp` and `pnginfo` of Pillow's PNG. What no file of this format holds is an
+transparency, gamma and chromaticities. `Image.save` takes the arguments `mode`, `effort`, `model`, `threads`, `device` and `verify`
+of `bbans.compress`, and `exif`, `icc_profile`, `dpi`, `xmp` and `pnginfo` of Pillow's PNG. What no file of this format holds is an
 OSError that says so: a mode that PNG does not keep exactly, and more than one frame (`save_all`).
 """
 
@@ -44,7 +44,7 @@ FORMAT = "VAEZ"
 SUFFIX = ".vaez"
 MIME = "image/x-vaez"
 
-_OPTIONS = ("mode", "model", "threads", "device", "verify")
+_OPTIONS = ("mode", "effort", "model", "threads", "device", "verify")
 _KEPT = ("exif", "icc_profile", "dpi", "transparency")
 _XMP = "XML:com.adobe.xmp"
 _NO_TEXT = {"compression"}  # what TIFF says of its own file

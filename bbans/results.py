@@ -20,6 +20,9 @@ StrPath = str | os.PathLike[str]
 ModeName = Literal["auto", "model", "stored"]
 """How `compress` is to keep a picture."""
 
+EFFORTS = range(1, 10)
+DEFAULT_EFFORT = 5
+
 
 RestoresName = Literal["file", "picture"]
 

@@ -26,7 +26,7 @@ from bbans.formats.metadata import metadata_of, metadata_section
 from bbans.images import png, webp
 from bbans.images.picture import MAX_PIXELS, Picture, probe_picture, read_picture, write_picture
 from bbans.models.photo.geometry import message_count
-from bbans.results import Damage, ModeName, Recovered, Restored
+from bbans.results import DEFAULT_EFFORT, Damage, ModeName, Recovered, Restored
 
 if TYPE_CHECKING:
     from bbans.models.registry import PictureCodec
@@ -91,12 +91,12 @@ def picture_source(data: bytes, picture: Picture, find_writing: bool = False) ->
     return Source(data, picture, picture.format, height, width, channels, picture.bit_depth, writing)
 
 
-def code(source: Source, picture: Picture, codec: PictureCodec) -> Container:
+def code(source: Source, picture: Picture, codec: PictureCodec, effort: int = DEFAULT_EFFORT) -> Container:
     """The picture, which is `plain`, in mode model. Inverse: `decode`."""
     pixels = picture.plain
     if pixels is None:
         raise ValueError(f"picture: 8-bit gray or RGB for a model, not {picture.kind}")
-    encoded = codec.encode(pixels)
+    encoded = codec.encode(pixels, effort)
     messages = [Section(SectionKind.MESSAGE, message) for message in encoded.messages]
     header = ModelHeader(codec.id, codec.weights_hash, encoded.accounting)
     return _container(source, Mode.MODEL, 0, picture, messages, header)

@@ -11,7 +11,7 @@ import click
 from bbans import api
 from bbans.errors import ModelError, UnsupportedImageError
 from bbans.formats import archive, container
-from bbans.results import ModeName, Result
+from bbans.results import DEFAULT_EFFORT, EFFORTS, ModeName, Result
 
 from . import batch, files, inputs, jobs, output, report
 from .inputs import Item
@@ -27,9 +27,16 @@ from .remote import Remote
     show_default=True,
     help="Code by the model, store without it, or take the smaller.",
 )
+@click.option(
+    "--effort",
+    type=click.IntRange(EFFORTS.start, EFFORTS.stop - 1),
+    default=DEFAULT_EFFORT,
+    show_default=True,
+    help="Of the model: less is quicker, more is smaller.",
+)
 @click.option("--model", metavar="ID|FILE", help="Use this installed model or weight file.  [default: the best one]")
 @click.option("--no-verify", is_flag=True, help="Write without decompressing and comparing first.")
-def command(inputs: tuple[str, ...], mode: ModeName, model: str | None, no_verify: bool, **options: Any) -> int:
+def command(inputs: tuple[str, ...], mode: ModeName, effort: int, model: str | None, no_verify: bool, **options: Any) -> int:
     """Compress pictures: IN becomes IN.vaez, and IN is kept.
 
     The result is decompressed and compared before it is written. Pictures of 8-bit RGB and gray (PNG, lossless WebP, BMP, PPM,
@@ -78,7 +85,7 @@ def command(inputs: tuple[str, ...], mode: ModeName, model: str | None, no_verif
         with budget.hold(pixels):
             began = time.perf_counter()
             try:
-                result = api.compress(data, mode=mode, model=codec, verify=not no_verify)
+                result = api.compress(data, mode=mode, effort=effort, model=codec, verify=not no_verify)
             except ModelError as error:
                 raise output.hinted(error, "is not for pictures", "vaezip pack uses it") from error
             seconds = time.perf_counter() - began

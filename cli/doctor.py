@@ -22,6 +22,7 @@ from bbans.exact.runtime import cores
 from bbans.formats import container
 from bbans.formats.container import SectionKind
 from bbans.models.weights import Weights
+from bbans.results import DEFAULT_EFFORT
 
 from . import files, output, report
 from .progress import ProgressLine
@@ -126,7 +127,7 @@ def fault_of_picture(contents: container.Container, original: Path, way: Way) ->
         try:
             weights = models.find(header.id, header.weights_hash)
             codec = models.load(weights, threads=way.threads, backend=way.backend)
-            if codec.encode(pixels).messages != messages:
+            if codec.encode(pixels, DEFAULT_EFFORT).messages != messages:
                 return "it makes other bits"
             if not np.array_equal(codec.decode(messages, *pixels.shape), pixels):
                 return "it makes another picture"

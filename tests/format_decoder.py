@@ -170,8 +170,8 @@ def times(x: int, exponent: int) -> int:
 class Adaptation:
     """The state of a strip of a phase, and what it does with a symbol. Section 5.6."""
 
-    def __init__(self, phase: int, top: int, rows: int, earlier: list[Array], on: bool, canvas: Array) -> None:
-        self.phase, self.top, self.rows, self.earlier, self.on = phase, top, rows, earlier, on
+    def __init__(self, phase: int, top: int, rows: int, earlier: list[Array], on: bool, canvas: Array, decided: bool) -> None:
+        self.phase, self.top, self.rows, self.earlier, self.on, self.decided = phase, top, rows, earlier, on, decided
         self.canvas = canvas
         order = {(0, 0): -1, (1, 1): 0, (0, 1): 1, (1, 0): 2}
         self.corner = [(1, 1), (0, 1), (1, 0)][phase]
@@ -270,7 +270,7 @@ class Adaptation:
         """The pixel of a colour, once `predict` has been there."""
         self.share = m.shares(self.shift, self.step)
         cf = self.mapped(m, c, self.share)
-        if not self.on:
+        if not self.on or not self.decided:
             return stack.pop(24, cf)
         limit = 3 * m.spread >> 5
         apart = clamp(self.expected - m.centre - self.shift, -limit, limit)
@@ -461,7 +461,7 @@ class Decoder:
         whole[:, row::2, column::2] = reference + 2 >> 2
         canvas = np.pad(whole, ((0, 0), (2, 2), (2, 2)), mode="reflect")
         for stack, top, bottom in strips:
-            state = Adaptation(phase, top, bottom, earlier, self.config["adaptive"], canvas.copy())
+            state = Adaptation(phase, top, bottom, earlier, self.config["adaptive"], canvas.copy(), self.decided)
             for y in range(top, min(bottom, pixels.shape[1])):
                 for x in range(pixels.shape[2]):
                     rests: list[int] = []
@@ -501,6 +501,7 @@ class Decoder:
     def region(self, left: list[bytes], height: int, width: int, gray: bool) -> Array:
         body = left.pop(0)
         flags, shared = body[0], Stack(body[1:])
+        self.decided = not flags >> 7
         sizes = [(height, width)]
         while max(sizes[-1]) > 4:
             sizes.append(tuple(-(-side // 2) for side in sizes[-1]))

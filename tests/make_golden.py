@@ -54,7 +54,16 @@ from tests.models import picture, weight_file
 
 FOLDER = Path(__file__).parent / "data" / "golden"
 CONFIG = PhotoConfig(width=8, blocks=1, carried=2, head=8, components=2, latents=2, latent_width=4)
-PICTURES = {"colours": (41, 66, 3, "photo"), "gray": (40, 35, 1, "photo"), "noise": (9, 5, 3, "noise"), "pixel": (1, 1, 3, "noise")}
+PICTURES = {
+    "colours": (41, 66, 3, "photo"),
+    "gray": (40, 35, 1, "photo"),
+    "noise": (9, 5, 3, "noise"),
+    "pixel": (1, 1, 3, "noise"),
+    "quick": (40, 35, 3, "photo"),
+}
+EFFORTS = {"quick": 1}
+"""Of pictures that are not coded with the default one."""
+
 PINNED = {"regions": (16, 1600, 3), "strips": (640, 640, 1)}
 
 MODELS = {
@@ -221,7 +230,7 @@ def write_photo() -> None:
     pictures = {}
     for name, (height, width, channels, kind) in PICTURES.items():
         pixels = picture(height, width, channels, kind=kind)
-        messages = [base64.b64encode(message).decode() for message in coder.encode(pixels).messages]
+        messages = [base64.b64encode(message).decode() for message in coder.encode(pixels, EFFORTS.get(name, 5)).messages]
         pictures[name] = {"shape": pixels.shape, "pixels": base64.b64encode(pixels.tobytes()).decode(), "messages": messages}
     for name, data in files(kept_picture(picture(*PICTURES["gray"][:3], kind=PICTURES["gray"][3])), coder).items():
         (FOLDER / f"{name}.vaez").write_bytes(data)

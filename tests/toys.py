@@ -133,7 +133,7 @@ class FlatCodec:
     def __init__(self, network: FlatNetwork, weights: Weights) -> None:
         self.id, self.weights_hash = weights.id, weights.hash
 
-    def encode(self, pixels: Samples) -> Encoded:
+    def encode(self, pixels: Samples, effort: int) -> Encoded:
         message = uniform(256, pixels.shape).push(Message.empty(), pixels)
         return Encoded([message.to_bytes()], Accounting(8 * pixels.size, 0, 0, 0))
 

@@ -12,13 +12,14 @@ static const int CHANNELS[3] = {1, 0, 2}; /* G, R, B: colours in coding order as
 /* What is known before a phase is coded. Shapes: references (height, width, 3) int16; near (nears, height, width, 3);
  * params (height, width, 12 k); earlier (phases, earlier_height, earlier_width, 3) with a border of zeros, of which this strip
  * begins at row top; places (count_places, 3) of phase, row and column; canvas (2 height + 4, canvas_width, 3), the level's picture
- * with a border of 2, in which the phase's pixels, every second from row + 2 and column + 2 on, stand as soon as they are coded. */
+ * with a border of 2, in which the phase's pixels, every second from row + 2 and column + 2 on, stand as soon as they are coded.
+ * decided: whether the adaptive stage codes pixels by decisions. */
 typedef struct {
     int64_t height, width, colours, components;
     const int16_t *references, *near, *params, *earlier;
     int64_t nears, phases, earlier_height, earlier_width, top;
     const int64_t *places;
-    int64_t count_places, adaptive;
+    int64_t count_places, adaptive, decided;
     uint8_t *canvas;
     int64_t canvas_width, row, column;
 } Phase;

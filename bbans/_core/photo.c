@@ -101,12 +101,12 @@ INLINE void start_state(State *state, const Phase *phase) {
  * ((height + 1) of (width + 2) 3) are room for residuals and their sizes, the former 0 and the latter 256 to begin with; maps has
  * MAP_ROOM. */
 INLINE void walk(Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps,
-                 const Tables *tables, int colours, int k, int adaptive) {
+                 const Tables *tables, int colours, int k, int adaptive, int decided) {
     State state;
     Taps taps;
     start_state(&state, phase);
     find_taps(&taps, phase);
-    if (adaptive) start_mixer(&state.mixer, maps, colours, tables);
+    if (decided) start_mixer(&state.mixer, maps, colours, tables);
     const int64_t stride = (phase->width + 4) * 3, error_stride = (phase->width + 2) * 3;
     int32_t features[FEATURES] = {0}, around[MAX_TAPS + 1];
     int64_t differences[3] = {0, 0, 0};
@@ -165,10 +165,10 @@ INLINE void walk(Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own
                 };
                 Edge low, high;
                 int64_t symbol = pixels[place * 3 + channel];
-                if (adaptive) {
+                if (decided) {
                     symbol = code_decided(coder, symbol, &state.mixer, colour, &sources, k, tables, &low, &high);
                 } else {
-                    symbol = code_whole(coder, symbol, p.centre, p.spread, &sources.corrected, k, map, tables->logistic, &low, &high);
+                    symbol = code_whole(coder, symbol, p.centre + shift, p.spread, &sources.corrected, k, map, tables->logistic, &low, &high);
                 }
                 if (coder->lane.size < 0) return;
                 pixels[place * 3 + channel] = (uint8_t)symbol;
@@ -202,11 +202,14 @@ INLINE void walk(Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own
 INLINE void walk_as(int decoding, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps,
                     const Tables *tables) {
     const int colours = (int)phase->colours, k = (int)phase->components, adaptive = phase->adaptive != 0;
+    const int decided = adaptive && phase->decided;
     coder->decoding = decoding;
-    if (colours == 3 && k == 3 && adaptive)
-        walk(coder, pixels, phase, own, errors, maps, tables, 3, 3, 1);
+    if (colours == 3 && k == 3 && decided)
+        walk(coder, pixels, phase, own, errors, maps, tables, 3, 3, 1, 1);
+    else if (colours == 3 && k == 3 && adaptive)
+        walk(coder, pixels, phase, own, errors, maps, tables, 3, 3, 1, 0);
     else
-        walk(coder, pixels, phase, own, errors, maps, tables, colours, k, adaptive);
+        walk(coder, pixels, phase, own, errors, maps, tables, colours, k, adaptive, decided);
 }
 
 /* How many intervals the pixels (height, width, 3) of a phase are: in the order of popping, in starts and freqs, which have room for

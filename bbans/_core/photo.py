@@ -23,7 +23,7 @@ class Phase(Structure):
         **dict.fromkeys(("references", "near", "params", "earlier"), I16),
         **dict.fromkeys(("nears", "phases", "earlier_height", "earlier_width", "top"), Integer),
         "places": I64,
-        **dict.fromkeys(("count_places", "adaptive"), Integer),
+        **dict.fromkeys(("count_places", "adaptive", "decided"), Integer),
         "canvas": U8,
         **dict.fromkeys(("canvas_width", "row", "column"), Integer),
     }
@@ -50,6 +50,7 @@ def phase(
     adaptive: bool = False,
     canvas: Bytes | None = None,
     corner: tuple[int, int] = (1, 1),
+    decided: bool = True,
 ) -> Phase:
     """A strip of a phase.
 
@@ -58,7 +59,7 @@ def phase(
     the whole grid with a border of zeros, colours in coding order, of which this strip begins at row `top`; places (m, 3) of phase,
     row and column, where to look in them; canvas (2 h + 4, 2 w + 4 or more, 3), the strip's part of `Level.canvas`, which is
     written to. corner: row and column of the phase among the four of a picture. colours: 3, or 1 for gray pictures, whose R and B
-    are G. The adaptive stage alone takes earlier, places, canvas and corner.
+    are G. The adaptive stage alone takes earlier, places, canvas and corner; decided says whether it codes pixels by decisions.
     Raises: ValueError for shapes that do not fit together.
     """
     height, width, _ = references.shape
@@ -89,6 +90,7 @@ def phase(
         places=places,
         count_places=len(places),
         adaptive=adaptive,
+        decided=decided,
         canvas=canvas,
         canvas_width=canvas.shape[1],
         row=corner[0],

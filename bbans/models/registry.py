@@ -49,8 +49,11 @@ class PictureCodec(Protocol):
     @property
     def weights_hash(self) -> bytes: ...
 
-    def encode(self, pixels: Samples, /) -> Encoded:
-        """The messages of a picture (H, W, 3) RGB or (H, W, 1) gray. Inverse: decode."""
+    def encode(self, pixels: Samples, effort: int, /) -> Encoded:
+        """The messages of a picture (H, W, 3) RGB or (H, W, 1) gray. Inverse: decode.
+
+        effort: 1 to 9, the more the more time for fewer bytes. A family need not look at it.
+        """
 
     def decode(self, messages: Sequence[bytes], height: int, width: int, channels: int, /) -> Samples:
         """The picture (height, width, channels). Raises: CorruptDataError."""

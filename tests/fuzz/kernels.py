@@ -29,9 +29,9 @@ def kernels() -> dict[str, Callable[[Message], None]]:
         found[f"codecs, {name}"] = _symbols(name)
     for name in SAMPLES:
         found[f"samples, {name}"] = _samples(name)
-    for adaptive in (False, True):
+    for name, kind in {"plain": (False, False), "adaptive": (True, False), "by decisions": (True, True)}.items():
         for colours in (1, 3):
-            found[f"pixels, {colours} colours, {'adaptive' if adaptive else 'plain'}"] = _pixels(adaptive, colours)
+            found[f"pixels, {colours} colours, {name}"] = _pixels(*kind, colours)
     return found
 
 
@@ -78,9 +78,9 @@ def _samples(name: str) -> Callable[[Message], None]:
     return code
 
 
-def _pixels(adaptive: bool, colours: int) -> Callable[[Message], None]:
+def _pixels(adaptive: bool, decided: bool, colours: int) -> Callable[[Message], None]:
     def code(message: Message) -> None:
-        phase, known = small_strip(adaptive, colours)
+        phase, known = small_strip(adaptive, decided, colours)
         pixels: Any = np.zeros_like(known)
         message.resize(photo.pop_pixels(message.head, message.words, message.size, pixels, phase, CORE_TABLES))
         noted = photo.note_pixels(pixels, phase, CORE_TABLES)

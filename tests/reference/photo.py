@@ -479,7 +479,7 @@ def _energy(errors, y, x, colour, earlier, row, places):
 
 
 def _walk(coder, pixels, references, near, params, colours, earlier, top, places,
-          adaptive, canvas, corner, tables):  # fmt: skip
+          adaptive, canvas, corner, decided, tables):  # fmt: skip
     """Go through a phase in reading order: pop its pixels, or note their intervals. Raises: RanDry."""
     decoding = isinstance(coder, Decoder)
     table, exponentials, inverse_scales, spreads, energies, factors = tables[:6]
@@ -529,7 +529,7 @@ def _walk(coder, pixels, references, near, params, colours, earlier, top, places
                     means[i] += shift
                     scales[i] = inverse_scales[min(max(indices[i] + step, 0), len(inverse_scales) - 1)]
                 symbol = None if decoding else np.int64(pixels[y, x, channel])
-                if adaptive:
+                if adaptive and decided:
                     limit = 3 * int(spread) >> 5
                     apart = min(max(expected - int(centre) - int(shift), -limit), limit)
                     threshold = min(max(int(centre + shift + 32) >> 6, 1), 255)
@@ -551,7 +551,7 @@ def _walk(coder, pixels, references, near, params, colours, earlier, top, places
                     )
                 elif decoding:
                     cf = peek_one(coder.head, PRECISION)
-                    symbol, low, high, start, stop = mapped_search(cf, centre, spread, means, scales, weights, edges, table)
+                    symbol, low, high, start, stop = mapped_search(cf, centre + shift, spread, means, scales, weights, edges, table)
                     coder.pop(start, stop - start)
                 else:
                     low, start = mapped_cf(symbol, means, scales, weights, edges, table)

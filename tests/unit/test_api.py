@@ -46,7 +46,7 @@ class FakeCodec:
         self.id, self.weights_hash, self.fault = id, weights_hash, 0
         self.hash = weights_hash  # it is its own weights
 
-    def encode(self, pixels: np.ndarray) -> Encoded:
+    def encode(self, pixels: np.ndarray, effort: int) -> Encoded:
         half = pixels.shape[0] // 2
         messages = [zlib.compress(part.tobytes(), 9) for part in (pixels[:half], pixels[half:])]
         return Encoded([*messages, b""], Accounting(1000, 20, 300, 0))
@@ -140,6 +140,20 @@ def test_info_of_a_model_file(fake: FakeCodec, tiny_png: bytes) -> None:
     assert info.header_bytes + info.metadata_bytes + info.coded_bytes == info.file_bytes == len(result.data)
     assert info.source_bytes == len(tiny_png)
     assert info.bits_per_dim == pytest.approx(8 * len(result.data) / 45)
+
+
+def test_efforts(fake: FakeCodec, tiny_png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They reach the codec, and others are refused before anything is read."""
+    given, encode = [], fake.encode
+    monkeypatch.setattr(fake, "encode", lambda pixels, effort: given.append(effort) or encode(pixels, effort))
+    for effort in api.EFFORTS:
+        api.compress(tiny_png, mode="model", effort=effort)
+    api.compress(tiny_png, mode="model")
+    assert given == [*range(1, 10), 5]
+    for effort in (0, 10, -1):
+        for mode in ("auto", "stored"):
+            with pytest.raises(ValueError, match="effort"):
+                api.compress("nowhere.png", mode=mode, effort=effort)
 
 
 @pytest.mark.parametrize("name", KEPT_AS_FILES)

@@ -38,6 +38,7 @@ class Strip(NamedTuple):
     adaptive: bool
     canvas: Array
     corner: tuple[int, int]
+    decided: bool = True
 
     def fresh(self) -> Strip:
         """With a canvas of its own, as coding writes to it."""
@@ -102,6 +103,7 @@ def check_strip(strip: Strip, pixels: Array) -> None:
             strip.adaptive,
             strip.canvas.copy(),
             strip.corner,
+            strip.decided,
             TABLES,
         )
 
@@ -133,9 +135,19 @@ def test_pixels(k: int, colours: int, phase: int, adaptive: bool, wild: bool) ->
         check_strip(*some_strip(rng, height, width, k, colours, phase, adaptive, wild))
 
 
+@pytest.mark.parametrize("decided", [True, False], ids=["by decisions", "without"])
 @pytest.mark.parametrize("wild", [False, True], ids=["like pictures", "wild"])
-def test_pixels_once_something_is_learned(wild: bool) -> None:
-    check_strip(*some_strip(np.random.default_rng(5), 14, 20, 3, 3, 2, True, wild))
+def test_pixels_once_something_is_learned(wild: bool, decided: bool) -> None:
+    strip, pixels = some_strip(np.random.default_rng(5), 14, 20, 3, 3, 2, True, wild)
+    check_strip(strip._replace(decided=decided), pixels)
+
+
+@pytest.mark.parametrize("phase", [0, 1, 2])
+@pytest.mark.parametrize(("k", "colours"), K_AND_COLOURS)
+def test_pixels_without_decisions(k: int, colours: int, phase: int) -> None:
+    for wild in (False, True):
+        strip, pixels = some_strip(np.random.default_rng(k), 3, 4, k, colours, phase, True, wild)
+        check_strip(strip._replace(decided=False), pixels)
 
 
 def test_least_squares_of_the_largest_differences() -> None:
@@ -251,15 +263,15 @@ def test_pixels_of_a_message_that_runs_dry() -> None:
 
 
 @cache
-def small_strip(adaptive: bool, colours: int) -> tuple[photo.Phase, Array]:
+def small_strip(adaptive: bool, decided: bool, colours: int) -> tuple[photo.Phase, Array]:
     strip, pixels = some_strip(np.random.default_rng(4), 3, 4, 2, colours, 2, adaptive, wild=True)
-    return photo.phase(*strip), pixels
+    return photo.phase(*strip._replace(decided=decided)), pixels
 
 
-@given(MESSAGES, st.booleans(), st.sampled_from([1, 3]))
+@given(MESSAGES, st.booleans(), st.booleans(), st.sampled_from([1, 3]))
 @settings(max_examples=200)
-def test_any_bytes_as_pixels(data: bytes, adaptive: bool, colours: int) -> None:
-    phase, known = small_strip(adaptive, colours)
+def test_any_bytes_as_pixels(data: bytes, adaptive: bool, decided: bool, colours: int) -> None:
+    phase, known = small_strip(adaptive, decided, colours)
     pixels = np.zeros_like(known)
     try:
         message = Message.from_bytes(data)

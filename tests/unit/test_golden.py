@@ -33,6 +33,7 @@ from tests import format_decoder, format_file_decoder, format_sets_decoder
 from tests.format_decoder import Decoder, cuts, strip_edges
 from tests.make_golden import (
     ARCHIVES,
+    EFFORTS,
     FOLDER,
     PICTURES,
     PINNED,
@@ -47,7 +48,7 @@ from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weight_file
 
 FILES = {
     "tiny.safetensors": "003fe7fc0f64f4a5ab512c92a63bccd5e1958beae9989de2ff54f3a8bb339d38",
-    "messages.json": "ea32e4007230b2e4b3bfc669e43cf54adbed3bbdfe85654b5aa0896c9d0a7d17",
+    "messages.json": "85f43bfb6807974e49222b58f840646f7992104ca09c74b7603505f41c49584e",
     "model.vaez": "75ba18cc008ffb54c2716ee444ec90913df75a0dc19849ff3b47d8f3859dbf23",
     "file.vaez": "90bfe988c44cb2e49d4161c373f43667506ac25594ad8e3a659c5002d045ff20",
     "file_lzma.vaez": "c5c6ca178b9a64bbd4e9874c47c0b9dc9820d31d686b300728a20270eb6c46fc",
@@ -101,7 +102,7 @@ def test_all_are_there(golden: dict) -> None:
     assert golden["pictures"].keys() == PICTURES.keys()
     assert golden["pinned"].keys() == PINNED.keys()
     flags = {name: base64.b64decode(case["messages"][0])[0] for name, case in golden["pictures"].items()}
-    assert flags == {"colours": 0b1, "gray": 0b1, "noise": 0, "pixel": 0}
+    assert flags == {"colours": 0b1, "gray": 0b1, "noise": 0, "pixel": 0, "quick": 0b1000_0001}
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -110,7 +111,7 @@ def test_messages_decode_and_are_made_again(golden: dict, coder: PhotoCodec, nam
     pixels = np.frombuffer(base64.b64decode(case["pixels"]), np.uint8).reshape(case["shape"])
     messages = [base64.b64decode(message) for message in case["messages"]]
     assert np.array_equal(coder.decode(messages, *pixels.shape), pixels)
-    assert coder.encode(pixels).messages == messages
+    assert coder.encode(pixels, EFFORTS.get(name, 5)).messages == messages
 
 
 @pytest.mark.parametrize("name", PINNED)

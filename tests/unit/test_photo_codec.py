@@ -29,9 +29,9 @@ def coder() -> PhotoCodec:
     return codec()
 
 
-def check(coder: PhotoCodec, pixels: np.ndarray) -> Encoded:
+def check(coder: PhotoCodec, pixels: np.ndarray, effort: int = 5) -> Encoded:
     """What is decoded is the picture, the accounting adds up, and nothing was read that is not in the messages."""
-    encoded = coder.encode(pixels)
+    encoded = coder.encode(pixels, effort)
     before = pixels.copy()
     assert np.array_equal(coder.decode(encoded.messages, *pixels.shape), before)
     parts = encoded.accounting
@@ -163,6 +163,29 @@ def certain_of_flat_pictures() -> PhotoCodec:
     return PhotoCodec(PhotoNetwork(TINY, dict(weights().layers) | {"out.2": sure}, "native"), weights())
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_little_effort_leaves_out_decisions(coder: PhotoCodec, size: tuple[int, int], channels: int) -> None:
+    """By a flag of each region, by which any decoder knows."""
+    pixels = picture(*size, channels)
+    encoded = check(coder, pixels, 1)
+    usual = coder.encode(pixels)
+    assert encoded.messages[0][0] == usual.messages[0][0] | (0x80 if max(size) > 4 else 0)
+    assert coder.encode(pixels, 2).messages == encoded.messages
+    assert coder.encode(pixels, 3).messages == usual.messages
+    if min(size) > 100:
+        assert sum(map(len, encoded.messages)) > sum(map(len, usual.messages))
+
+
+def test_without_an_adaptive_stage_there_are_no_decisions() -> None:
+    coder = codec(dataclasses.replace(TINY, adaptive=False))
+    pixels = picture(20, 20)
+    [message] = coder.encode(pixels, 1).messages
+    assert message[0] == 0
+    with pytest.raises(CorruptDataError, match="decisions"):
+        coder.decode([b"\x80" + message[1:]], 20, 20, 3)
+
+
 def test_latents_wait_for_bits() -> None:
     """Where x10 has too few bits z is the prior's mode, and the level is coded without it; coarser levels then have bits."""
     sure = certain_of_flat_pictures()
@@ -237,6 +260,7 @@ Change = Callable[[list[bytes]], list[bytes]]
         lambda m: [m[0][:1] + bytes(8) + m[0][9:], *m[1:]],
         lambda m: [m[0][:1] + b"\xff" * 8 + m[0][9:], *m[1:]],
         lambda m: [bytes([m[0][0] | 0x80]) + m[0][1:], *m[1:]],
+        lambda m: [bytes([m[0][0] | 0x40]) + m[0][1:], *m[1:]],
         lambda m: [bytes([m[0][0] | 0x08]) + m[0][1:], *m[1:]],
     ],
 )
@@ -277,7 +301,7 @@ def test_a_size_of_more_messages_costs_nothing(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize(
-    "change", [lambda m: [*m[:1], m[1] + b"?", *m[2:]], lambda m: [bytes([0x80 | m[0][0]]) + m[0][1:], *m[1:]]]
+    "change", [lambda m: [*m[:1], m[1] + b"?", *m[2:]], lambda m: [bytes([0x40 | m[0][0]]) + m[0][1:], *m[1:]]]
 )
 def test_no_network_runs_on_what_is_no_message(
     monkeypatch: pytest.MonkeyPatch, coder: PhotoCodec, two_regions: tuple[np.ndarray, list[bytes]], change: Change

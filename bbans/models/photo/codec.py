@@ -12,6 +12,8 @@ region is a pyramid of levels (see `bbans.models.photo.vae`). Each level is push
 The posterior is drawn with bits of x10, so a picture needs no initial bits. Where x10 has too few of them (a tiny or flat level),
 z is the prior's mode and is not coded: a bit for each level says so.
 
+The body of a region's first message begins with flags: which levels have coded latents, and whether decisions are left out.
+
 Large levels are cut into strips, each with a message of its own, so that threads can code them side by side. All levels of a single
 strip share the region's first message, the coarsest on top.
 
@@ -34,15 +36,22 @@ from bbans.combinators import beside, dependent, mapped
 from bbans.errors import CorruptDataError
 from bbans.meter import Meter
 from bbans.models.grids import COLOURS, LATENT_LEVELS, Latent
+from bbans.models.photo.config import PhotoConfig
 from bbans.models.photo.geometry import Bytes, block_counts, grid_size, level_sizes, message_count, pyramid, regions, strips
 from bbans.models.photo.level import Level, known_levels
 from bbans.models.photo.likelihood import PhaseLikelihood
 from bbans.models.photo.network import PhotoNetwork
 from bbans.models.weights import Weights
-from bbans.results import Damage
+from bbans.results import DEFAULT_EFFORT, Damage
 from bbans.tables import IntArray
 
 Phases = Sequence[Any]  # (x11, x01), x10
+
+DECISIONS_FROM = 3
+"""The least effort that codes by decisions."""
+
+UNDECIDED = 1 << 7
+"""The flag of a region whose pixels are coded without decisions. The lower bits are those of levels with coded latents."""
 
 CHEQUER_PX = 16
 """The side of a square that shows where a region is lost."""
@@ -63,15 +72,17 @@ class PhotoCodec:
         self.id, self.weights_hash = weights.id, weights.hash
         self.likelihood = PhaseLikelihood(network)
 
-    def encode(self, pixels: Bytes) -> Encoded:
+    def encode(self, pixels: Bytes, effort: int = DEFAULT_EFFORT) -> Encoded:
         """The messages of a picture. Shapes: pixels (H, W, 3) RGB or (H, W, 1) gray, uint8. Inverse: decode.
+
+        An effort of 1 or 2 leaves out the decisions of the adaptive stage, so that both directions are quicker.
 
         Beside the picture and its messages, coding takes at most about 0.3 GB: 100 bytes for each pixel of a region.
         """
         encoded: list[bytes] = []
         meter, net = Meter(_bits), 0
         for rows, columns in regions(*pixels.shape[:2]):
-            flags, messages = self._encode_region(_as_rgb(pixels[rows, columns]), pixels.shape[2], meter)
+            flags, messages = self._encode_region(_as_rgb(pixels[rows, columns]), pixels.shape[2], effort, meter)
             encoded += [bytes([flags]) + messages[0].to_bytes(), *(message.to_bytes() for message in messages[1:])]
             net += _bits(Batch(messages)) - len(messages) * _bits(Message.empty())
         likelihood, prior = meter.bits["likelihood"], meter.bits["prior"]
@@ -122,17 +133,19 @@ class PhotoCodec:
                 damaged.append(Damage(rows.start, rows.stop, columns.start, columns.stop, step))
         return out, damaged
 
-    def levels(self, pixels: Bytes) -> Iterator[Level]:
+    def levels(self, pixels: Bytes, decided: bool = True) -> Iterator[Level]:
         """See `known_levels`."""
-        return known_levels(self.network, pixels, self.level_type)
+        return known_levels(self.network, pixels, self.level_type, decided)
 
-    def _encode_region(self, pixels: Bytes, colours: int, meter: Meter) -> tuple[int, list[Message]]:
+    def _encode_region(self, pixels: Bytes, colours: int, effort: int, meter: Meter) -> tuple[int, list[Message]]:
         """The flags of a region and its messages. Inverse: _decode_region."""
         shared = Message.empty()
         own: list[Message] = []
         single: list[Level] = []
-        flags = 0
-        for level in self.levels(pixels):
+        *_, coarsest = levels = pyramid(pixels)
+        has_decisions = self.network.config.adaptive and len(levels) > 1
+        flags = UNDECIDED if has_decisions and effort < DECISIONS_FROM else 0
+        for level in self.levels(pixels, not flags):
             count = len(level.grid.strips())
             if count > 1:
                 messages = [Message.empty() for _ in range(count)]
@@ -142,7 +155,6 @@ class PhotoCodec:
                 single.append(level)
         for level in reversed(single):
             flags |= self._push_level(level, [shared], colours, meter)
-        coarsest = pyramid(pixels)[-1]
         height, width, _ = coarsest.shape
         meter.count("likelihood", _coarsest_codec(height, width, colours)).push(shared, coarsest)
         return flags, [shared, *own]
@@ -165,8 +177,7 @@ class PhotoCodec:
         if first is None:
             raise CorruptDataError("the first message of a region is damaged")
         flags = first[0] if first else 0
-        if flags & ~sum(1 << index for index, grid in enumerate(grids) if block_counts(*grid)[0] and self.network.config.latents):
-            raise CorruptDataError("a level that is not there or has no latents claims to have some")
+        _check_flags(flags, grids, self.network.config)
         shared = Message.from_bytes(first[1:])
         own = {
             index: [_message(next(messages)) for _ in parts]
@@ -177,7 +188,7 @@ class PhotoCodec:
         yield len(grids), x
         level: Level | None = None
         for index in reversed(range(len(grids))):
-            level = self.level_type(self.network, index, *sizes[index], x, level)
+            level = self.level_type(self.network, index, *sizes[index], x, level, not flags & UNDECIDED)
             strips_of_level = [message for message in own.get(index, [shared]) if message is not None]
             if len(strips_of_level) < len(own.get(index, [shared])):
                 raise CorruptDataError("a message of a level is damaged")
@@ -240,6 +251,14 @@ class PhotoCodec:
             return batch, np.concatenate(z).astype(np.uint8)
 
         return Codec(push, pop)
+
+
+def _check_flags(flags: int, grids: Sequence[tuple[int, int]], config: PhotoConfig) -> None:
+    """Raise CorruptDataError for flags that no region of levels with these grids has."""
+    if flags & UNDECIDED and not (config.adaptive and grids):
+        raise CorruptDataError("decisions are left out where there are none")
+    if flags & ~UNDECIDED & ~sum(1 << index for index, grid in enumerate(grids) if block_counts(*grid)[0] and config.latents):
+        raise CorruptDataError("a level that is not there or has no latents claims to have some")
 
 
 def _coarsest_codec(height: int, width: int, colours: int) -> Codec[Bytes]:

@@ -27,10 +27,20 @@ class Level:
         height, width: of the level's picture.
         x00: every second pixel of every second row: the whole picture of the next coarser level.
         coarser: that level, whose features this one takes; None above the coarsest pixels, which need no networks.
+        decided: whether the adaptive stage codes pixels by decisions.
     """
 
-    def __init__(self, network: PhotoNetwork, index: int, height: int, width: int, x00: Bytes, coarser: Level | None) -> None:
-        self.network, self.index, self.height, self.width = network, index, height, width
+    def __init__(
+        self,
+        network: PhotoNetwork,
+        index: int,
+        height: int,
+        width: int,
+        x00: Bytes,
+        coarser: Level | None,
+        decided: bool = True,
+    ) -> None:
+        self.network, self.index, self.height, self.width, self.decided = network, index, height, width, decided
         self.x00 = np.ascontiguousarray(x00)
         self.grid = network.grid(*x00.shape[:2])
         self.phases: list[Bytes] = []
@@ -152,12 +162,12 @@ def _same(z: Bytes | None, other: Bytes | None) -> bool:
     return z is other or (z is not None and other is not None and np.array_equal(z, other))
 
 
-def known_levels(network: PhotoNetwork, pixels: Bytes, kind: type[Level] = Level) -> Iterator[Level]:
+def known_levels(network: PhotoNetwork, pixels: Bytes, kind: type[Level] = Level, decided: bool = True) -> Iterator[Level]:
     """The levels of a region (H, W, 3), all of whose pixels are known, the coarsest first."""
     pictures = pyramid(pixels)
     level: Level | None = None
     for index in reversed(range(len(pictures) - 1)):
         height, width, _ = pictures[index].shape
-        level = kind(network, index, height, width, pictures[index + 1], level)
+        level = kind(network, index, height, width, pictures[index + 1], level, decided)
         level.phases = level.split(pictures[index])
         yield level

@@ -75,7 +75,17 @@ class PhaseLikelihood:
             beside = np.ascontiguousarray(near[:, inside[0], inside[1]])
             around = None if canvas is None else canvas[2 * rows.start : 2 * inside[0].stop + 4].copy()  # threads write to theirs
             strip = strip_of_phase(
-                reference, mixtures, colours, beside, earlier, rows.start, places, self.adaptive, around, PHASES[phase]
+                reference,
+                mixtures,
+                colours,
+                beside,
+                earlier,
+                rows.start,
+                places,
+                self.adaptive,
+                around,
+                PHASES[phase],
+                level.decided,
             )
             loop(message, x, strip, self._tables)
             pixels[inside] = x

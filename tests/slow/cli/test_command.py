@@ -189,6 +189,7 @@ def test_bad_input(png: Path, packed: Path, tmp_path: Path, tiny_png: bytes) -> 
         ["compress", "--level", "9", "a"],
         ["compress", "--threads", "0", "a"],
         ["compress", "--mode", "best", "a"],
+        ["compress", "--effort", "0", "a"],
         ["compress", "-o", "x", "a", "b"],
         ["compress", "-o", "x", "--output-dir", "y", "a"],
         ["compress", "-o", "", "a"],
