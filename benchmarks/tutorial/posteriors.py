@@ -77,7 +77,7 @@ class ImportanceWeighted(LatentModel):
     def __init__(self, particles: int = 10) -> None:
         super().__init__()
         self.particles = particles
-        self.title = f"IWAE ({particles} draws)"
+        self.title = f"IWAE ({particles} draw{'s' if particles > 1 else ''})"
 
     def loss(self, x: Tensor) -> Tensor:
         return -self.bound(x, self.particles).mean()

@@ -20,6 +20,7 @@ from .priors import LearnedPrior, ResampledPrior, VampPrior
 STEPS = 6000
 EPSILONS = (0.01, 0.003, 0.001)
 LATENT_COUNTS = (1, 2, 4)
+TRAINED_WITH = (1, 2, 5, 10)  # draws
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ def _latents(count: int) -> Entry:
     return Entry(f"latents-{count}", partial(_with_latents, count), STEPS // 2, datasets=(GAUSSIANS.name,), share=0.1, blur=True)
 
 
+def _trained_with(draws: int) -> Entry:
+    return Entry(f"iwae-{draws}", partial(ImportanceWeighted, draws), codes=(Code(draws),), share=0.1)
+
+
 def _with_latents(count: int) -> LatentModel:
     model = LatentModel(count)
     model.title = f"typical VAE, latents: {count}"
@@ -78,6 +83,7 @@ ENTRIES = (
     Entry("mse", MeanSquaredError, codes=(Code(), Code(read=lambda model: model.read()))),  # type: ignore[operator]
     Entry("log-mse", LogMeanSquaredError),
     Entry("iwae", ImportanceWeighted, 6 * STEPS, tuple(Code(k) for k in (1, 2, 5, 10))),
+    *(_trained_with(draws) for draws in TRAINED_WITH),
     Entry("particles", LatentModel, 4 * STEPS, tuple(Code(k) for k in (1, 2, 5, 10, 20, 50)), share=0.1, weights="typical"),
     Entry("full-covariance", FullCovariance),
     Entry("flow", Flow, 2000, tuple(_near(epsilon) for epsilon in EPSILONS)),
@@ -87,7 +93,7 @@ ENTRIES = (
     Entry("lars", ResampledPrior),
     Entry("beta", BetaVAE, codes=(Code(plain=True),)),
     Entry("wae", Wasserstein),
-    Entry("wae-w1", SlicedWasserstein, datasets=(GAUSSIANS.name,)),
+    Entry("wae-w1", SlicedWasserstein),
     Entry("vq", VectorQuantised),
     Entry("autoencoder", Autoencoder),
     Entry("autoregressive", AutoregressiveDecoder),

@@ -219,11 +219,14 @@ PARTS = {
 
 
 def compute(results: Results, share: float, points: int, processes: int, path: Path, weights: Path) -> None:
-    """Fill in all of `results`, and save them after each model. Rows that are there are kept."""
+    """Fill in all of `results`, and save them after each model. What is there is kept, but for parts of a model trained anew."""
     about = machine.about()
     results |= about
     origin = {"commit": about["commit"], "processor": about["machine"]["processor"]}
-    results["rows"] = [row for row in results["rows"] if current(row, share, points)]
+    rows_there = [row for row in results["rows"] if current(row, share, points)]
+    if len(rows_there) < len(results["rows"]):
+        forget(results, PARTS)  # they are of that other size as well
+    results["rows"] = rows_there
     with multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
         for own in (True, False):  # the second need weights of the first
             tasks = [
@@ -234,6 +237,7 @@ def compute(results: Results, share: float, points: int, processes: int, path: P
             ]
             for rows in pool.imap_unordered(rows_of, tasks):
                 replaced = {(row["entry"], row["dataset"]) for row in rows}
+                forget(results, [name for name, part in PARTS.items() if rows[0]["entry"] in part.models])
                 results["rows"] = [row for row in results["rows"] if (row["entry"], row["dataset"]) not in replaced]
                 results["rows"] += [{**row, **origin} for row in rows]
                 save(results, path)
@@ -244,8 +248,14 @@ def compute(results: Results, share: float, points: int, processes: int, path: P
             results["rows"].append({**mixture_row(points), **origin})
         models = kept(weights)
         for name, part in PARTS.items():
-            results[name] = part.work({entry: models[entry] for entry in part.models}, points, pool.map)
+            if name not in results:
+                results[name] = part.work({entry: models[entry] for entry in part.models}, points, pool.map)
     save(results, path)
+
+
+def forget(results: Results, parts: Iterable[str]) -> None:
+    for name in parts:
+        results.pop(name, None)
 
 
 def current(row: dict[str, Any], share: float, points: int) -> bool:
