@@ -1,13 +1,17 @@
 """No figure in the README, the model cards and DECISIONS.md that is not in committed JSON."""
 
 import re
+import shlex
 
+import click
 import pytest
 
 from bbans import models
-from benchmarks import claims, report
+from benchmarks import claims, command, report
 from benchmarks.report import BEGIN, END
+from benchmarks.tutorial.__main__ import main as tutorial
 
+ROOT = claims.ROOT
 PHOTO_CARD = f"{report.CARDS}/photo-2.md"
 
 
@@ -84,3 +88,40 @@ def test_cards_name_the_weights(files: dict[str, str], id: str) -> None:
     for parameters in re.findall(r"^\| parameters \| (\S+) million", card, re.MULTILINE):
         count = sum(layer.weight.size + layer.bias.size for layer in weights.layers.values()) / 1e6
         assert float(parameters) == pytest.approx(count, rel=0.05)
+
+
+COMMANDS = re.findall(r"`((?:python|make|vaezip) [^`]*)`", (ROOT / "benchmarks" / "CLAIMS.md").read_text())
+"""Those that show what the README says."""
+
+
+@pytest.mark.parametrize("text", COMMANDS)
+def test_the_commands_that_show_a_claim_are_there(text: str) -> None:
+    program, *arguments = shlex.split(text)
+    if program == "make":
+        assert f"\n{arguments[0]}:" in (ROOT / "Makefile").read_text()
+    elif program == "vaezip":
+        assert (ROOT / "cli" / f"{arguments[0]}.py").exists()
+    elif arguments[1] == "pytest":
+        assert len(arguments) > 2
+        for name in arguments[2:]:
+            path, _, test = name.partition("::")
+            assert f"\ndef {test}" in (ROOT / path).read_text(), name
+    else:
+        parse({"benchmarks": command.command, "benchmarks.tutorial": tutorial}[arguments[1]], arguments[2:])
+
+
+def parse(parser: click.Command, arguments: list[str]) -> None:
+    """Raises: UsageError for options that a command does not have."""
+    if isinstance(parser, command.Suite):
+        name = arguments[0] if arguments[0] in command.COMMANDS else "run"
+        found = parser.get_command(click.Context(parser), name)
+        assert found is not None
+        return parse(found, arguments[name != "run" :])
+    parser.make_context("python", list(arguments))
+
+
+def test_a_command_that_is_not_there_is_found() -> None:
+    with pytest.raises(click.UsageError):
+        parse(command.command, ["detail", "--no-such-option"])
+    with pytest.raises(click.UsageError):
+        parse(tutorial, ["no-such-chapter"])
