@@ -1,7 +1,7 @@
 """PNG: its pictures as samples and metadata.
 
 The samples of a palette are its indices; its colours, PLTE and tRNS, are metadata. `bbans.images.pngfile` takes the file apart and
-checks it, and Pillow decodes it.
+checks it; its rows are decoded some at a time.
 
 Interlacing, row filters, the compression level and the division of the stream into IDATs are not kept: they are the way the
 file was written, and no part of the picture.
@@ -12,24 +12,24 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
+from bbans._core.rows import unfilter_rows
 from bbans.errors import CorruptDataError, UnsupportedImageError
 from bbans.images import chunks, pngstream
-from bbans.images.pillow import to_image, to_pixels
+from bbans.images.pillow import to_image
 from bbans.images.pngfile import (
     COLOUR_TYPES,
-    PIECE_BYTES,
     PngFile,
     assemble,
     check_stream,
     fault,
+    inflated,
     parse,
 )
-from bbans.images.rows import Samples, filter_rows, pack, row_bytes, step_bytes
+from bbans.images.rows import Samples, filter_rows, pack, row_bytes, step_bytes, unpack
 
 _WRITING_BYTES = 64
 """The most that a writing may take, or a hundredth of the file."""
@@ -41,8 +41,8 @@ def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
     Raises:
         UnsupportedImageError: the file is broken, or holds something that pixels and metadata do not keep; says what.
     """
-    png = parse(data, max_pixels)
-    return to_pixels(_still(png, 8), "PNG", max_pixels), chunks.pack(png.before, png.after)
+    samples, _, metadata = _read(data, max_pixels, 8)
+    return samples.astype(np.uint8, copy=False), metadata
 
 
 def read_bilevel(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
@@ -50,8 +50,8 @@ def read_bilevel(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], b
 
     Raises: as `read`.
     """
-    png = parse(data, max_pixels)
-    return to_pixels(_still(png, 1), "PNG", max_pixels, modes=("1",)), chunks.pack(png.before, png.after)
+    samples, _, metadata = _read(data, max_pixels, 1)
+    return samples.astype(np.uint8, copy=False), metadata
 
 
 def read_any(data: bytes, max_pixels: int) -> tuple[Samples, int, bytes]:
@@ -59,61 +59,51 @@ def read_any(data: bytes, max_pixels: int) -> tuple[Samples, int, bytes]:
 
     Raises: as `read`, but for nothing that samples and metadata do keep.
     """
+    return _read(data, max_pixels, None)
+
+
+def _read(data: bytes, max_pixels: int, bit_depth: int | None) -> tuple[Samples, int, bytes]:
+    """As `read_any`; unless `bit_depth` is None, of gray or RGB of so many bits only."""
     png = parse(data, max_pixels)
-    return _decode(_still(png, None), png.bit_depth, max_pixels), png.bit_depth, chunks.pack(png.before, png.after)
+    _check_still(png, bit_depth)
+    return _decode(png), png.bit_depth, chunks.pack(png.before, png.after)
 
 
-def _decode(data: bytes, bit_depth: int, max_pixels: int) -> Samples:
-    """The samples (H, W, C) of a PNG without metadata: those of a palette are indices. Raises: UnsupportedImageError."""
-    if bit_depth == 16:
-        return _decode_16(parse(data, max_pixels))
-    pixels = to_pixels(data, "PNG", max_pixels, modes=("1", "L", "LA", "RGB", "RGBA", "P"))
-    if data[25] == 0 and bit_depth in (2, 4):  # Pillow spreads them over 8 bits
-        pixels //= 255 // ((1 << bit_depth) - 1)
-    return pixels
+def _decode(png: PngFile) -> Samples:
+    """The samples (H, W, C) of a PNG whose stream was checked. Raises: UnsupportedImageError.
 
-
-def _decode_16(png: PngFile) -> npt.NDArray[np.uint16]:
-    """The samples (H, W, C) of a PNG of 16 bits, of which Pillow would drop some. Raises: UnsupportedImageError."""
-    stream = zlib.decompress(b"".join(png.stream))  # its size was checked
-    samples = np.empty((png.height, png.width, png.channels), np.uint16)
-    start = 0
+    Some rows are inflated at a time: beside the samples, it takes little memory.
+    """
+    try:
+        samples = np.empty((png.height, png.width, png.channels), np.uint16 if png.bit_depth == 16 else np.uint8)
+    except MemoryError as error:
+        raise UnsupportedImageError("the picture needs more memory than there is") from error
+    pieces, inflated_bytes = inflated(png), bytearray()
     for x, y, step_x, step_y in png.passes:
         part = samples[y::step_y, x::step_x]
         if not part.size:
             continue
         height, width, channels = part.shape
-        end = start + height * (1 + row_bytes(width, channels, 16))
-        rows = np.frombuffer(stream[start:end], np.uint8).reshape(height, -1)
-        for top, packed in unfiltered(rows, step_bytes(channels, 16)):
-            part[top : top + len(packed)] = packed.view(">u2").reshape(-1, width, channels)
-        start = end
+        size = 1 + row_bytes(width, channels, png.bit_depth)
+        above, top = np.zeros(size - 1, np.uint8), 0
+        while top < height:
+            while len(inflated_bytes) < size:
+                inflated_bytes += next(pieces)
+            count = min(height - top, len(inflated_bytes) // size)
+            filtered = np.frombuffer(inflated_bytes[: count * size], np.uint8).reshape(count, size)
+            del inflated_bytes[: count * size]
+            rows = _unfiltered(filtered, step_bytes(channels, png.bit_depth), above)
+            part[top : top + count] = unpack(rows, width, channels, png.bit_depth)
+            above, top = rows[-1], top + count
     return samples
 
 
-def unfiltered(rows: npt.NDArray[np.uint8], step: int) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    """The packed rows (N, W * step) of filtered rows (H, 1 + W * step), some at a time, each time with the number of the first.
-
-    Pillow undoes the filters. A byte depends on those of the same place in other pixels alone, so the bytes of a pixel may be taken
-    for one or two pictures of 8 bits, with as many channels.
-
-    Raises: UnsupportedImageError: a filter that does not exist. Inverse: `filter_rows`.
-    """
-    lanes = step if step <= 4 else step // 2
-    count = max(1, PIECE_BYTES // rows.shape[1])
-    above = np.zeros((1, rows.shape[1]), np.uint8)  # without a filter
-    for top in range(0, len(rows), count):
-        piece = np.concatenate([above, rows[top : top + count]])
-        filters, pixels = piece[:, :1], piece[:, 1:].reshape(len(piece), -1, step)
-        out = np.empty_like(pixels[1:])
-        for lane in range(0, step, lanes):
-            stream = zlib.compress(np.hstack([filters, pixels[:, :, lane : lane + lanes].reshape(len(piece), -1)]).tobytes(), 0)
-            shape = (len(piece), pixels.shape[1], lanes)
-            file = assemble(_header(shape, 8, _colour_type(lanes, False)), [], [stream])
-            decoded = to_pixels(file, "PNG", pixels.size, modes=("L", "LA", "RGB", "RGBA"))
-            out[:, :, lane : lane + lanes] = decoded[1:]
-        above = np.hstack([above[:, :1], out[-1:].reshape(1, -1)])
-        yield top, out.reshape(len(out), -1)
+def _unfiltered(filtered: npt.NDArray[np.uint8], step: int, above: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """As `unfilter_rows`. Raises: UnsupportedImageError: a filter that does not exist."""
+    try:
+        return unfilter_rows(filtered, step, above)
+    except ValueError:
+        raise UnsupportedImageError(f"the PNG is broken: there is no filter {filtered[:, 0].max()}") from None
 
 
 def is_bilevel(data: bytes) -> bool:
@@ -121,11 +111,8 @@ def is_bilevel(data: bytes) -> bool:
     return data[24:26] == b"\1\0"
 
 
-def _still(png: PngFile, bit_depth: int | None) -> bytes:
-    """The PNG without its metadata, if it is a still and nothing else; and unless `bit_depth` is None, gray or RGB of so many bits.
-
-    Raises: UnsupportedImageError.
-    """
+def _check_still(png: PngFile, bit_depth: int | None) -> None:
+    """Raise UnsupportedImageError unless a PNG is a still and nothing else; if `bit_depth`, then gray or RGB of so many bits."""
     if png.animated:
         lost = "its animation"
     elif bit_depth and png.colour_type == 3:
@@ -143,7 +130,7 @@ def _still(png: PngFile, bit_depth: int | None) -> bytes:
     elif cause := fault(png.before, png.after, png.colour_type, png.bit_depth):
         raise UnsupportedImageError(f"{png.kind} with {cause} is not supported")
     else:
-        return png.picture
+        return
     raise UnsupportedImageError(f"{png.kind} is not supported ({lost} would be lost)")
 
 
@@ -253,18 +240,15 @@ def to_rows(samples: Samples, bit_depth: int, filters: int | None = None) -> byt
 def from_rows(rows: bytes, shape: tuple[int, int, int], bit_depth: int) -> Samples:
     """The samples of filtered rows. Inverse: `to_rows`.
 
-    They are decoded as a PNG: to undo the Paeth filter takes a loop over pixels.
-
     Raises:
         CorruptDataError: the rows are not those of `shape` (H, W, C), or name a filter that does not exist.
     """
     height, width, channels = shape
     if len(rows) != height * (1 + row_bytes(width, channels, bit_depth)):
         raise CorruptDataError(f"{len(rows)} bytes of rows for {width} x {height} pixels of {channels} samples")
-    deflate = zlib.compressobj(0)
-    pieces = (memoryview(rows)[start : start + PIECE_BYTES] for start in range(0, len(rows), PIECE_BYTES))
-    stream = [*map(deflate.compress, pieces), deflate.flush()]
+    filtered = np.frombuffer(rows, np.uint8).reshape(height, -1)
     try:
-        return _decode(assemble(_header(shape, bit_depth, _colour_type(channels, False)), [], stream), bit_depth, height * width)
+        packed = _unfiltered(filtered, step_bytes(channels, bit_depth), np.zeros(filtered.shape[1] - 1, np.uint8))
     except UnsupportedImageError as error:
         raise CorruptDataError(f"the rows cannot be decoded: {error}") from error
+    return unpack(packed, width, channels, bit_depth)

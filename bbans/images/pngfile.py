@@ -196,7 +196,7 @@ def inflated(png: PngFile) -> Iterator[bytes]:
         for start in range(0, len(part), PIECE_BYTES):
             piece: bytes | memoryview = part[start : start + PIECE_BYTES]
             while piece:
-                yield inflate.decompress(piece, 1 << 20)
+                yield inflate.decompress(piece, 1 << 18)
                 piece = inflate.unconsumed_tail
     yield inflate.flush()
 

@@ -52,6 +52,19 @@ def pack(samples: Samples, bit_depth: int) -> Bytes:
     return packed
 
 
+def unpack(rows: Bytes, width: int, channels: int, bit_depth: int) -> Samples:
+    """Samples (H, W, C) of packed rows (H, B). Inverse: `pack`."""
+    shape = (len(rows), width, channels)
+    if bit_depth == 16:
+        wide: npt.NDArray[np.uint16] = np.ascontiguousarray(rows).view(">u2").astype(np.uint16).reshape(shape)
+        return wide
+    if bit_depth == 8:
+        return rows.reshape(shape)
+    shifts = np.arange(8 - bit_depth, -1, -bit_depth, dtype=np.uint8)
+    samples: Bytes = rows[:, :, None] >> shifts & np.uint8((1 << bit_depth) - 1)
+    return samples.reshape(len(rows), -1)[:, : width * channels].reshape(shape)
+
+
 def filter_rows(rows: Bytes, step: int, filters: Bytes | int | None = None) -> Bytes:
     """Filtered rows (H, 1 + B) of packed rows (H, B). Arguments: as for `filtered_pieces`."""
     return np.concatenate(list(filtered_pieces(rows, step, filters)))
