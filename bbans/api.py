@@ -100,19 +100,24 @@ class Model:
             raise ValueError(f"mode: auto or model for a model, not {mode!r}")
         _check_effort(effort)
         with named(source):
-            return self._compress(picture_file(source), mode, effort, verify)
+            file = picture_file(source)
+            result, codec = self._compress(file, mode, effort)
+            if verify:
+                vaez.verify(result.data, file, codec)
+            return result
 
-    def _compress(self, data: bytes, mode: Literal["auto", "model"], effort: int, verify: bool) -> Result:
-        source, note = vaez.read_source(data, mode)
+    def _compress(self, file: bytes, mode: Literal["auto", "model"], effort: int) -> tuple[Result, PictureCodec | None]:
+        """The result, not verified, and the codec that it needs. The pixels end here: verification decodes them anew."""
+        source, note = vaez.read_source(file, mode)
         thin = mode == "auto" and is_thin(source.height, source.width)  # a pixel would cost many times as much
         if source.picture is None or source.picture.plain is None or thin:
             if source.picture is not None and source.picture.plain is not None:
                 note = f"a picture of {source.width} x {source.height} pixels is too thin for the model: stored without it"
-            return _finish(vaez.store(source), source, None, verify, note)
+            return _result(vaez.store(source), note), None
         if mode == "auto" and vaez.fast_bytes(source, source.picture) <= FLAT * source.picture.pixels.nbytes:
-            return _finish(vaez.store(source), source, None, verify, note)
+            return _result(vaez.store(source), note), None
         codec = self._own_codec()
-        return _finish(_smallest(source, source.picture, codec, mode, effort), source, codec, verify, note)
+        return _result(_smallest(source, source.picture, codec, mode, effort), note), codec
 
     def decompress(self, file: CompressedLike) -> Restored:
         """As `bbans.decompress`. A file of another model is decompressed by that one, if it is installed."""
@@ -230,8 +235,11 @@ def compress(
         if model is not None:
             raise ValueError("model: mode stored uses none")
         with named(source):
-            picture, note = vaez.read_source(picture_file(source), mode)
-            return _finish(vaez.store(picture), picture, None, verify, note)
+            data = picture_file(source)
+            result = _stored(data)
+            if verify:
+                vaez.verify(result.data, data, None)
+            return result
     return _model(model, threads, device).compress(source, mode=mode, effort=effort, verify=verify)
 
 
@@ -296,11 +304,11 @@ def _smallest(source: Source, picture: Picture, codec: PictureCodec, mode: Liter
     return contents
 
 
-def _finish(contents: Container, source: Source, codec: PictureCodec | None, verify: bool, note: str | None) -> Result:
-    """The file of a container. Raises: VerifyError."""
+def _stored(file: bytes) -> Result:
+    source, note = vaez.read_source(file, "stored")
+    return _result(vaez.store(source), note)
+
+
+def _result(contents: Container, note: str | None) -> Result:
     data = container.pack(contents)
-    info = inspection.describe(contents, len(data))
-    del contents  # its bodies are as large as the file, and verification is what takes most memory
-    if verify:
-        vaez.verify(data, source, codec)
-    return Result(data, info, note)
+    return Result(data, inspection.describe(contents, len(data)), note)

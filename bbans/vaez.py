@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -188,18 +188,24 @@ def restore(contents: Container, codec: PictureCodec | None) -> Restored:
 
     Raises: FormatError.
     """
+    content, writing = _content(contents, codec)
+    if isinstance(content, bytes):
+        return Restored(content, contents.format)
+    if writing is None:
+        return Restored(write_picture(content), contents.format)
+    file, same = png.rewrite(content.pixels, content.metadata, content.bit_depth, writing)
+    return Restored(file, contents.format, None if same else OTHER_ZLIB)
+
+
+def _content(contents: Container, codec: PictureCodec | None) -> tuple[bytes | Picture, bytes | None]:
+    """What a container holds, its content check included, and how the PNG was written, if that is known. Raises: FormatError."""
     content = unstore(contents) if codec is None else decode(contents, codec)
     if content_check(content) != contents.content_check:
         raise CorruptDataError("the file decodes, but not to the picture that was compressed: its content check failed")
-    writing = contents.bodies(SectionKind.PNG_WRITING)
-    if writing and not (isinstance(content, Picture) and content.format == "PNG"):
+    writing = next(iter(contents.bodies(SectionKind.PNG_WRITING)), None)
+    if writing is not None and not (isinstance(content, Picture) and content.format == "PNG"):
         raise CorruptDataError("a writing of a PNG beside what is none")
-    if isinstance(content, bytes):
-        return Restored(content, contents.format)
-    if not writing:
-        return Restored(write_picture(content), contents.format)
-    file, same = png.rewrite(content.pixels, content.metadata, content.bit_depth, writing[0])
-    return Restored(file, contents.format, None if same else OTHER_ZLIB)
+    return content, writing
 
 
 def recover(contents: Container, bodies: Sequence[tuple[SectionKind, bytes | None]], codec: PictureCodec) -> Recovered:
@@ -221,19 +227,33 @@ def recover(contents: Container, bodies: Sequence[tuple[SectionKind, bytes | Non
     return Recovered(write_picture(Picture(pixels, format, metadata)), format, tuple(damage), lost)
 
 
-def verify(data: bytes, source: Source, codec: PictureCodec | None) -> None:
-    """Raise VerifyError unless a compressed file restores the source, or a file of the same picture."""
+def verify(data: bytes, file: bytes, codec: PictureCodec | None) -> None:
+    """Raise VerifyError unless a compressed file restores a picture file, or another one of the same picture."""
     try:
         contents = container.unpack(data)
-        restored = restore(contents, codec if contents.mode == Mode.MODEL else None).data
-        to_the_byte = contents.bodies(SectionKind.PNG_WRITING)
-        same = restored == source.data or bool(
-            source.picture and not to_the_byte and read_picture(restored, any_png=True) == source.picture
-        )
+        content, writing = _content(contents, codec if contents.mode == Mode.MODEL else None)
+        if isinstance(content, bytes):
+            same = content == file
+        elif writing is not None:
+            same = _is(png.rewritten(content.pixels, content.metadata, content.bit_depth, writing)[0], file)
+        else:
+            check, restored = contents.content_check, write_picture(content)
+            del contents, content  # which take more memory than all the rest
+            same = restored == file or content_check(read_picture(restored, any_png=True)) == check
     except (FormatError, UnsupportedImageError) as error:
         raise VerifyError(f"what was compressed cannot be decompressed: {error}") from error
     if not same:
         raise VerifyError("what was compressed decompresses to another picture")
+
+
+def _is(parts: Iterable[bytes | memoryview], file: bytes) -> bool:
+    """Whether parts are all of a file."""
+    left = memoryview(file)
+    for part in parts:
+        if left[: len(part)] != part:
+            return False
+        left = left[len(part) :]
+    return not left
 
 
 def fast_bytes(source: Source, picture: Picture) -> int:

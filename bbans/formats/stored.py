@@ -207,7 +207,8 @@ def _decode_samples(method: StoredMethod, form: Form, payload: bytes, layout: La
     if method == StoredMethod.ROWS_LZMA:
         rows = lzma2.decompress(payload[1:], height * (1 + row_bytes(width, coded.shape[2], coded.bit_depth)))
         return from_form(form, png.from_rows(rows, coded.shape, coded.bit_depth), layout)
-    reader, edges = ByteReader(payload[1:], "payload"), strips(height, width)
+    reader, edges = ByteReader(payload, "payload"), strips(height, width)
+    reader.byte()  # the form
     # Each strip takes a byte or more: a claim of more strips than the payload can hold allocates nothing.
     if len(edges) > len(payload):
         raise CorruptDataError("the stored picture is damaged: it ends early")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,9 @@ from bbans.images.pngfile import (
     check_stream,
     fault,
     inflated,
+    join,
     parse,
+    parts,
 )
 from bbans.images.rows import Samples, filter_rows, pack, row_bytes, step_bytes, unpack
 
@@ -195,11 +198,21 @@ def rewrite(samples: Samples, metadata: bytes, bit_depth: int, packed: bytes) ->
 
     Inverse: `find_writing`. Raises: CorruptDataError: there is no such PNG.
     """
+    parts_of_file, digest = rewritten(samples, metadata, bit_depth, packed)
+    file = join(parts_of_file)
+    return file, pngstream.file_digest(file) == digest
+
+
+def rewritten(samples: Samples, metadata: bytes, bit_depth: int, packed: bytes) -> tuple[Iterator[bytes | memoryview], bytes]:
+    """The bytes of the PNG file by a writing, part by part, and the digest of the file that the writing is of.
+
+    Raises: CorruptDataError: there is no such PNG; also while the parts are made.
+    """
     before, after, colour_type = _checked(samples, metadata, bit_depth)
     rows, step = pack(samples, bit_depth), step_bytes(samples.shape[2], bit_depth)
     writing = pngstream.unpack(packed, rows, step)
-    file = assemble(_header(samples.shape, bit_depth, colour_type), before, pngstream.stream_of(writing, rows, step), after)
-    return file, pngstream.file_digest(file) == writing.digest
+    stream = pngstream.stream_of(writing, rows, step)
+    return parts(_header(samples.shape, bit_depth, colour_type), before, stream, after), writing.digest
 
 
 def _checked(samples: Samples, metadata: bytes, bit_depth: int) -> tuple[list[chunks.Chunk], list[chunks.Chunk], int]:

@@ -14,9 +14,10 @@ Source: Portable Network Graphics (PNG) Specification (Third Edition), W3C: 5 (d
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bbans.errors import UnsupportedImageError
@@ -242,14 +243,36 @@ def fault(before: list[chunks.Chunk], after: list[chunks.Chunk], colour_type: in
 def assemble(
     header: bytes,
     before: Sequence[chunks.Chunk],
-    stream: Sequence[bytes | memoryview],
+    stream: Iterable[bytes | memoryview],
     after: Sequence[chunks.Chunk] = (),
 ) -> bytes:
     """A PNG of IHDR, other chunks, IDATs, other chunks and IEND."""
-    parts: list[bytes | memoryview] = [SIGNATURE, *map(chunk_bytes, [(b"IHDR", header), *before])]
+    return join(parts(header, before, stream, after))
+
+
+def join(parts: Iterable[bytes | memoryview]) -> bytes:
+    """All parts, each of which is needed no longer once it was taken: `b"".join` keeps them."""
+    file = io.BytesIO()
+    for part in parts:
+        file.write(part)
+    return file.getvalue()
+
+
+def parts(
+    header: bytes,
+    before: Sequence[chunks.Chunk],
+    stream: Iterable[bytes | memoryview],
+    after: Sequence[chunks.Chunk],
+) -> Iterator[bytes | memoryview]:
+    """The bytes of the PNG that `assemble` makes, one after the other."""
+    yield SIGNATURE
+    yield from map(chunk_bytes, [(b"IHDR", header), *before])
     for data in stream:
-        parts += [struct.pack(">I4s", len(data), b"IDAT"), data, zlib.crc32(data, zlib.crc32(b"IDAT")).to_bytes(4, "big")]
-    return b"".join([*parts, *map(chunk_bytes, after), IEND])
+        yield struct.pack(">I4s", len(data), b"IDAT")
+        yield data
+        yield zlib.crc32(data, zlib.crc32(b"IDAT")).to_bytes(4, "big")
+    yield from map(chunk_bytes, after)
+    yield IEND
 
 
 def chunk_bytes(chunk: chunks.Chunk) -> bytes:

@@ -47,14 +47,22 @@ class Settings:
     def deflated(self, data: Iterable[bytes]) -> Iterator[bytes]:
         """The raw deflate stream of some data, piece by piece. It does not depend on how the data is cut."""
         deflate = zlib.compressobj(self.level, zlib.DEFLATED, -self.window_bits, self.memory, self.strategy)
-        left = b""
-        for piece in data:
-            left += piece
-            whole = len(left) // _PIECE_BYTES * _PIECE_BYTES
-            for start in range(0, whole, _PIECE_BYTES):
-                yield deflate.compress(left[start : start + _PIECE_BYTES])
-            left = left[whole:]
-        yield deflate.compress(left) + deflate.flush()
+        for piece in _cut(data, _PIECE_BYTES):
+            yield deflate.compress(piece)
+        yield deflate.flush()
+
+
+def _cut(data: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes in pieces of `size`, of which the last may be smaller."""
+    left = b""
+    for piece in data:
+        left += piece
+        whole = len(left) // size * size
+        for start in range(0, whole, size):
+            yield left[start : start + size]
+        left = left[whole:]
+    if left:
+        yield left
 
 
 @dataclass(frozen=True)
@@ -122,24 +130,31 @@ def file_digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=CHECK_BYTES).digest()
 
 
-def stream_of(writing: Writing, rows: Bytes, step: int) -> list[bytes]:
+def stream_of(writing: Writing, rows: Bytes, step: int) -> Iterator[bytes]:
     """The data of each IDAT, of packed rows (H, B). Inverse: `find`.
 
     Raises: CorruptDataError: there would be too many IDATs.
     """
     check = zlib.adler32(b"")
 
-    def pieces() -> Iterator[bytes]:
+    def filtered() -> Iterator[bytes]:
         nonlocal check
         for piece in filtered_pieces(rows, step, np.frombuffer(writing.filters, np.uint8)):
             check = zlib.adler32(piece.data, check)
             yield piece.tobytes()
 
-    stream = writing.head + b"".join(writing.settings.deflated(pieces())) + check.to_bytes(4, "big")
-    size = writing.idat_bytes or len(stream)
-    if len(stream) > size * _MAX_IDATS:
-        raise CorruptDataError(f"the writing of the PNG is damaged: IDATs of {size} bytes")
-    return [stream[start : start + size] for start in range(0, len(stream), size)]
+    def stream() -> Iterator[bytes]:
+        yield writing.head
+        yield from writing.settings.deflated(filtered())
+        yield check.to_bytes(4, "big")
+
+    if not writing.idat_bytes:
+        yield b"".join(stream())
+        return
+    for number, part in enumerate(_cut(stream(), writing.idat_bytes)):
+        if number == _MAX_IDATS:
+            raise CorruptDataError(f"the writing of the PNG is damaged: IDATs of {writing.idat_bytes} bytes")
+        yield part
 
 
 def pack(writing: Writing, rows: Bytes | None = None, step: int = 1) -> bytes:

@@ -123,9 +123,12 @@ def test_another_zlib(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_found_writing_must_give_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     data = file_of(STREAMS["level 6"])
-    monkeypatch.setattr(vaez.png, "rewrite", lambda *_: (png.write(ROWS[..., None], read_picture(data).metadata), True))
-    with pytest.raises(bbans.errors.VerifyError):
-        bbans.compress(data, mode="stored")
+    others = [png.write(ROWS[..., None], read_picture(data).metadata)], [data[:-1]], [data, b"and more"]
+    for parts in others:
+        with monkeypatch.context() as patch:
+            patch.setattr(vaez.png, "rewritten", lambda *_, parts=parts: (iter(parts), b""))
+            with pytest.raises(bbans.errors.VerifyError):
+                bbans.compress(data, mode="stored")
 
 
 def test_bits_after_the_last_sample() -> None:
