@@ -237,8 +237,10 @@ def verify(data: bytes, file: bytes, codec: PictureCodec | None) -> None:
         elif writing is not None:
             same = _is(png.rewritten(content.pixels, content.metadata, content.bit_depth, writing)[0], file)
         else:
-            check, restored = contents.content_check, write_picture(content)
-            del contents, content  # which take more memory than all the rest
+            check = contents.content_check
+            del contents  # as large as the file; and the pixels are larger
+            restored = write_picture(content)
+            del content
             same = restored == file or content_check(read_picture(restored, any_png=True)) == check
     except (FormatError, UnsupportedImageError) as error:
         raise VerifyError(f"what was compressed cannot be decompressed: {error}") from error

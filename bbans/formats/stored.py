@@ -21,6 +21,7 @@ b'not even a picture'
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -165,16 +166,20 @@ def encode_picture(
     if method == StoredMethod.ROWS_LZMA:
         rows = png.to_rows(to_form(form, picture.pixels, layout), layout.coded(form).bit_depth, filters)
         return bytes([form]) + lzma2.compress(rows, fitted=True)
-    streams = []
-    for top, bottom in strips(*layout.shape[:2]):
+    height, width, _ = layout.shape
+    payload = io.BytesIO()
+    payload.write(bytes([form]))
+    for top, bottom in strips(height, width):
         samples = to_form(form, picture.pixels[top:bottom], layout)
         if method == StoredMethod.JXL:
-            streams.append(jxl.encode(samples, effort))
+            stream = jxl.encode(samples, effort)
         else:
             quality = 100 if effort == 9 else 90
-            streams.append(webp.encode_stream(samples.astype(np.uint8, copy=False), quality=quality, method=6))
-    lengths = [*(pack_varint(len(stream)) for stream in streams[:-1]), b""]
-    return bytes([form]) + b"".join(length + stream for length, stream in zip(lengths, streams, strict=True))
+            stream = webp.encode_stream(samples.astype(np.uint8, copy=False), quality=quality, method=6)
+        if bottom < height:
+            payload.write(pack_varint(len(stream)))
+        payload.write(stream)
+    return payload.getvalue()
 
 
 def decode_picture(method: StoredMethod, payload: bytes, layout: Layout, *, max_pixels: int = MAX_PIXELS) -> Samples:

@@ -13,7 +13,8 @@ says what would be lost; nothing is ever converted.
 The interlacing, filters and compression level of a PNG are not metadata: they come back as the encoder sets them. BMP, PPM, PGM
 and NPY come back byte for byte.
 
-Memory: decoding takes about 8 bytes a pixel (20 for WebP), for no more pixels than the headers declare; see `MAX_PIXELS`.
+Memory: decoding takes about 8 bytes a pixel (20 for WebP where there is no imagecodecs), for no more pixels than the headers
+declare; see `MAX_PIXELS`.
 
 >>> picture = read_picture(b"P6 2 1 255 \\xff\\x00\\x00\\x00\\x00\\xff")
 >>> picture.pixels.tolist(), picture.format, write_picture(picture)
@@ -247,7 +248,10 @@ def _probe_pages(data: bytes, max_pixels: int) -> PictureInfo:
         _check_sizes(sizes, max_pixels)
         for page in range(count):
             image.seek(page)
-            image.load()
+            if image.format == "WEBP":
+                webp.decode(data, max_pixels)
+            else:
+                image.load()
         name = str(image.format)
     return PictureInfo(name, width, height, channels, bit_depth, kind + f" of {count} frames" * (count > 1), count)
 

@@ -156,8 +156,26 @@ def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
     webp = parse(data, max_pixels)
     if max(webp.width, webp.height) > MAX_SIDE_PX:  # the format allows 16384
         raise UnsupportedImageError(f"WebP with a side over {MAX_SIDE_PX} pixels is not supported (it could not be written again)")
-    pixels = to_pixels(webp.picture, "WEBP", max_pixels)
+    pixels = decode(webp.picture, max_pixels)
     return pixels, chunks.pack(webp.before, webp.after)
+
+
+def decode(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
+    """The samples (H, W, 3) of a still WebP, or (H, W, 4) with alpha.
+
+    libwebp takes 4 bytes a pixel beside them; by way of Pillow, where imagecodecs is not installed, 17.
+
+    Raises: UnsupportedImageError: broken or cut short.
+    """
+    try:
+        from imagecodecs import webp_decode
+    except ImportError:
+        return to_pixels(data, "WEBP", max_pixels, modes=("RGB", "RGBA"))
+    try:
+        pixels: npt.NDArray[np.uint8] = webp_decode(data)
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise UnsupportedImageError(f"the WebP cannot be decoded: {error}") from error
+    return pixels
 
 
 def write(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
@@ -217,7 +235,7 @@ def decode_stream(stream: bytes, shape: tuple[int, int, int]) -> npt.NDArray[np.
     if size != (height, width):
         raise CorruptDataError(f"the stored picture has {size[1]} x {size[0]} pixels, the header {width} x {height}")
     try:
-        pixels = to_pixels(_file([(b"VP8L", stream)]), "WEBP", height * width, modes=("RGB", "RGBA"))
+        pixels = decode(_file([(b"VP8L", stream)]), height * width)
     except UnsupportedImageError as error:
         raise CorruptDataError(f"the stored picture is damaged: {error}") from error
     colours, alpha = pixels[:, :, :3], pixels[:, :, 3:]

@@ -353,7 +353,7 @@ def test_a_default_picture_that_is_no_frame_of_an_animated_png():
 
 
 def test_reading_takes_the_file_and_the_pixels_once():
-    """Of what Python allocates; Pillow's own image is not counted."""
+    """Of what Python and numpy allocate."""
     flat = np.full((2000, 2000, 3), 7, np.uint8)
     noise = np.random.default_rng(11).integers(0, 256, (500, 500, 3), np.uint8)
     for pixels, format in [(flat, "PNG"), (noise, "PNG"), (flat, "WEBP")]:
@@ -365,8 +365,22 @@ def test_reading_takes_the_file_and_the_pixels_once():
         read_picture(data)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        decoded = pixels.size * 4 // 3 if format == "WEBP" else 0  # what the decoder hands to Pillow
-        assert peak < pixels.size + decoded + (3 << 20)
+        assert peak < pixels.size + (3 << 20)
+
+
+def test_frames_are_decoded_into_their_pixels_alone():
+    """Pillow has a canvas twice, and its own image."""
+    image = Image.new("RGB", (1500, 1500), (9, 99, 199))
+    still = save(np.asarray(image), "WEBP", lossless=True)
+    data = webp_frames(1500, 1500, 1500)
+    frame = bytes(6) + (1499).to_bytes(3, "little") * 2 + bytes(4) + still[12:]
+    data = data[: data.index(b"ANMF")] + 2 * (b"ANMF" + len(frame).to_bytes(4, "little") + frame)
+    data = data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
+    tracemalloc.start()
+    assert probe_picture(data).frames == 2
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3.5 * 1500 * 1500
 
 
 def test_settings_of_the_process_are_put_back(monkeypatch):
