@@ -11,6 +11,7 @@ All see the same crops in the same order, take as many steps by the same schedul
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,11 +99,15 @@ def train_three(
         config: the sizes of the models with latents.
     Raises: TrainingError.
     """
+    assert schedule.steps is not None
     callbacks = callbacks or Callbacks()
     weights.mkdir(parents=True, exist_ok=True)
     if threads:
         torch.set_num_threads(threads)
-    files, macs = {}, {}
+    files: dict[str, Path] = {}
+    macs: dict[str, float] = {}
+    halfway: dict[str, float] = {}
+    at_end: dict[str, float] = {}
     by_name = tasks(photos, config, schedule.side, callbacks)
     for name, task in by_name.items():
         assert isinstance(task.config, PhotoConfig)
@@ -118,6 +123,17 @@ def train_three(
             callbacks=callbacks,
             evaluated=False,
         )
-    assert schedule.steps is not None
+        if found := half_and_end(Outputs(files[name]).journal, schedule.steps):
+            halfway[name], at_end[name] = found
     photos_there = by_name[WITH].photos
-    return Training(len(photos_there), schedule.steps, schedule.batch, schedule.side, macs), files
+    return Training(len(photos_there), schedule.steps, schedule.batch, schedule.side, macs, halfway, at_end), files
+
+
+def half_and_end(journal: Path, steps: int) -> tuple[float, float] | None:
+    """The negative ELBO of crops of held-out pictures, in bits/dim, as a run reported it after half of its steps and after all.
+
+    None where it did not report both, or held out no pictures.
+    """
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    curve = {row["step"]: row["valid_neg_elbo"] for row in rows if row.get("valid_neg_elbo") is not None}
+    return (curve[steps // 2], curve[steps]) if {steps // 2, steps} <= curve.keys() else None

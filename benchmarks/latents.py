@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from .rows import Stamp
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 PREFIX = "latents-"
+TRAINED = PREFIX + "trained-"  # of models that --train made
 WITH, WITHOUT, CONTROL = "with", "without", "control"
 
 
@@ -80,7 +81,8 @@ class Rates:
 class Training:
     """How the three were trained: on crops of so many pictures, `batch` of them a step, with so many pixels a side.
 
-    `macs_per_pixel`: multiplications of the decoder, by name.
+    `macs_per_pixel`: multiplications of the decoder, by name. `halfway`, `at_end`: the negative ELBO, in bits/dim, of crops of the
+    pictures that were held out, after half of the steps and after all, by name; empty where none were.
     """
 
     pictures: int
@@ -88,6 +90,8 @@ class Training:
     batch: int
     side: int
     macs_per_pixel: dict[str, float]
+    halfway: dict[str, float] = field(default_factory=dict)
+    at_end: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,8 @@ def main(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         rows.dump(
-            out / f"{PREFIX}{chosen.name}.json", rows.to_json(Latents(len(pictures), rates[0], rates[1], rates[2], stamp, training))
+            out / f"{TRAINED if training else PREFIX}{chosen.name}.json",
+            rows.to_json(Latents(len(pictures), rates[0], rates[1], rates[2], stamp, training)),
         )
 
 

@@ -6,6 +6,7 @@ what stands between the marks of the project's README and of the model cards as 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -105,9 +106,9 @@ def pictures_in_detail(rows: Sequence[Row], folder: Path) -> list[str]:
         text += ["## Where the bits go", "", *accounting(ours, known), ""]
     if known is not None:
         text += ["## Work", "", *work(known), ""]
-    ablation = latents.read(folder / f"{latents.PREFIX}{name}.json")
-    if ablation is not None:
-        text += ["## What the latents save", "", *latents_table(ablation), ""]
+    ablations = [latents.read(folder / f"{prefix}{name}.json") for prefix in (latents.PREFIX, latents.TRAINED)]
+    if tables := [latents_table(ablation) for ablation in ablations if ablation is not None]:
+        text += ["## What the latents save", "", *itertools.chain.from_iterable([*lines, ""] for lines in tables)]
     return text
 
 
@@ -173,6 +174,18 @@ def how_trained(training: latents.Training | None) -> list[str]:
         f"Three small models, each trained from the start: {training.steps} steps of {training.batch} crops of {training.side} x "
         f"{training.side}, the same ones, of {training.pictures} pictures.",
         f"Thousand multiplications a pixel in the decoder: {macs}.",
+        *how_far(training),
+    ]
+
+
+def how_far(training: latents.Training) -> list[str]:
+    """How far along its curve a training is; nothing where no pictures were held out."""
+    if not training.at_end:
+        return []
+    curves = ", ".join(f"{name} {training.halfway[name]:.3f} to {training.at_end[name]:.3f}" for name in training.at_end)
+    return [
+        f"The negative ELBO of crops of held-out pictures, from half of the steps to the last: {curves} bits/dim. Models so small "
+        "that train so shortly are early on their curves: what z saves here need not hold further on.",
     ]
 
 

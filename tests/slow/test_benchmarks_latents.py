@@ -15,7 +15,7 @@ from bbans.training.callbacks import Callbacks
 from bbans.training.distributed import Processes
 from bbans.training.schedule import Schedule
 from benchmarks import command, latents, report
-from benchmarks.ablation import ControlVAE, tasks, without_latents
+from benchmarks.ablation import ControlVAE, half_and_end, tasks, without_latents
 from benchmarks.detail import macs_per_pixel
 from benchmarks.latents import CONTROL, WITH, WITHOUT, ControlCodec
 from tests.models import TINY, codec, picture, random_vae, weights
@@ -80,7 +80,7 @@ def test_the_command_trains_three_and_writes_the_table(tmp_path: Path) -> None:
     for _ in range(2):  # the second time all is trained
         result = click.testing.CliRunner().invoke(command.command, options)
         assert result.exit_code == 0, result.output
-    table = latents.read(out / "latents-photos.json")
+    table = latents.read(out / "latents-trained-photos.json")
     assert table is not None and table.training is not None and table.stamp is not None
     assert (table.pictures, table.training.steps, table.training.batch, table.training.side) == (3, 2, 2, 32)
     files = {name: tmp_path / "weights" / f"{name}.safetensors" for name in (WITH, WITHOUT, CONTROL)}
@@ -91,10 +91,22 @@ def test_the_command_trains_three_and_writes_the_table(tmp_path: Path) -> None:
         assert rates.bits_per_dim == pytest.approx(8 * size / (3 * 40 * 48 * 3))
         assert rates.weights == own.weights_hash.hex()
     macs = table.training.macs_per_pixel
-    assert json.loads((out / "latents-photos.json").read_text())["training"]["macs_per_pixel"] == macs
+    assert json.loads((out / "latents-trained-photos.json").read_text())["training"]["macs_per_pixel"] == macs
     assert macs[CONTROL] == macs[WITH] <= macs[WITHOUT]
     words = "\n".join(report.latents_table(table))
     assert "2 steps of 2 crops of 32 x 32" in words and f"{table.control.bits_per_dim:.4f}" in words
+
+
+def test_how_far_a_training_is(tmp_path: Path) -> None:
+    journal = tmp_path / "with.jsonl"
+    rows = [{"kind": "report", "step": step, "valid_neg_elbo": bits} for step, bits in ((100, 4.0), (200, 3.5), (400, 3.25))]
+    journal.write_text("\n".join(map(json.dumps, [*rows, {"kind": "end", "step": 400, "seconds": 1.0}])))
+    assert half_and_end(journal, 400) == (3.5, 3.25)
+    assert half_and_end(journal, 200) == (4.0, 3.5)
+    assert half_and_end(journal, 800) is None
+    training = latents.Training(9, 400, 16, 64, {WITH: 7000.0}, {WITH: 3.5}, {WITH: 3.25})
+    assert "with 3.500 to 3.250 bits/dim" in "\n".join(report.how_trained(training))
+    assert report.how_far(dataclasses.replace(training, halfway={}, at_end={})) == []
 
 
 @pytest.mark.parametrize(
