@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bbans.ans import splitmix64
-from bbans.sets.arrays import is_array, read_array, write_npy
+from bbans.sets.arrays import is_array, read_byte_array, write_npy
 
 from . import photos32
 
@@ -127,7 +127,7 @@ def load(name: str, data: Path | None = None) -> DataSet:
     path = Path(name)
     label = path.name.partition(".")[0]
     if is_array(name):
-        array = read_array(name)
+        array = read_byte_array(name)
         images = array.view(np.uint8).reshape(*array.shape[:3], -1)
         return DataSet(label, path.name, images, 2 if array.dtype == np.bool_ or images.max() < 2 else 256)
     if path.is_dir():

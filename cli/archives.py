@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bbans.errors import CorruptDataError
 from bbans.formats.archive import Archive, Lost, damage, read_head
+from bbans.formats.groups import Group
 from bbans.formats.words import images_in_words
 
 from . import files, output
@@ -19,12 +21,16 @@ if TYPE_CHECKING:
     from bbans import sets
 
 
+TAR = re.compile(r"\.(tar|tar\.(gz|bz2|xz)|tgz|tbz2?|txz)$", re.IGNORECASE)
+
+
 def packed_name(source: str) -> Path:
-    """digits.npy -> digits.npy.vaeza, photos/ -> photos.vaeza. Inverse: `unpacked_name`."""
+    """digits.npy -> digits.npy.vaeza, photos/ or photos.tar -> photos.vaeza. Inverse: `unpacked_name`."""
     path = Path(source)
     if not path.name or path.name == "..":
         path = path.resolve()
-    return path.with_name((path.name or "root") + files.ARCHIVE_SUFFIX)
+    name = path.name if path.is_dir() else TAR.sub("", path.name) or path.name
+    return path.with_name((name or "root") + files.ARCHIVE_SUFFIX)
 
 
 def unpacked_name(source: Path, suffix: str) -> Path:
@@ -38,8 +44,19 @@ def unpacked_name(source: Path, suffix: str) -> Path:
     return source.with_name(name if name.endswith(suffix) else name + suffix)
 
 
-def number(reader: sets.ArchiveReader, name: str) -> int:
-    """The number of the image that a user means, by name or by number. Raises: Refused."""
+def choose(reader: sets.ArchiveReader, wanted: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The numbers of the images and the places of the links that a user names, or numbers; all of them for nothing.
+
+    Raises: Refused.
+    """
+    if not wanted:
+        return list(range(len(reader))), list(range(len(reader.links)))
+    links = {link.name: place for place, link in enumerate(reader.links)}
+    places = [links[name] for name in wanted if name in links]
+    return [_number(reader, name) for name in wanted if name not in links], sorted(set(places))
+
+
+def _number(reader: sets.ArchiveReader, name: str) -> int:
     if name in reader:
         return reader.number(name)
     if name.isascii() and name.isdecimal() and int(name) < len(reader):
@@ -69,7 +86,7 @@ class Contents:
     @property
     def kind(self) -> str:
         """Such as `10000 of 28x28x1`, or `3 images` where their shapes differ or are not in the index."""
-        shapes = {group.shape for group in self.index.groups}
+        shapes = {image_shape(self.index, group) for group in self.index.groups}
         [shape, *others] = shapes
         return f"{len(self.index)} images" if others or shape is None else f"{len(self.index)} of {'x'.join(map(str, shape))}"
 
@@ -118,6 +135,8 @@ def index_object(index: Archive, file_bytes: int) -> dict[str, object]:
         "shape": index.array.shape if index.array else None,
         "names": index.names,
         "members": index.members,
+        "links": {link.name: link.target for link in index.links},
+        "times_ns": index.times,
         "source_bytes": index.source_bytes,
         "file_bytes": file_bytes,
         "bits_per_dim": None if count is None else 8 * file_bytes / count,
@@ -128,7 +147,7 @@ def index_object(index: Archive, file_bytes: int) -> dict[str, object]:
                 "chunk": group.chunk,
                 "chunks": len(group.chunks),
                 "coded_bytes": group.size,
-                "shape": group.shape,
+                "shape": image_shape(index, group),
                 "model": group.model.id if group.model else None,
                 "scheme": group.model.scheme if group.model else None,
                 "weights_hash": group.model.weights_hash.hex() if group.model else None,
@@ -143,6 +162,9 @@ def details(contents: Contents) -> str:
     """An archive in words and tables, for `list -v`."""
     index = contents.index
     what = f"array, {index.array.dtype} {index.array.shape}" if index.array else f"{len(index)} files"
+    if index.array is None:
+        what += f" and {len(index.links)} link{output.plural(len(index.links))}" if index.links else ""
+        what += ", with times" if index.times else ", without times"
     lost = sum(len(lost.images) for lost in contents.lost)
     lines = [
         f"  contents  {what}",
@@ -152,27 +174,38 @@ def details(contents: Contents) -> str:
     ]
     rows = [["group", "images", "shape", "chunk", "chunks", "bytes"]]
     for number, group in enumerate(index.groups):
-        shape = "-" if group.shape is None else "x".join(map(str, group.shape))
+        own = image_shape(index, group)
+        shape = "-" if own is None else "x".join(map(str, own))
         counts = (group.count, shape, group.chunk, len(group.chunks), group.size)
         rows.append([f"{number}  {group.how}", *map(str, counts)])
     tables = [rows]
     for number, group in enumerate(index.groups):
         if group.model is not None and group.shape is not None:
             rest = ("index, other groups", contents.head_bytes + index.size - group.size)
-            count = group.count * math.prod(group.shape)
+            count = group.count * math.prod(image_shape(index, group) or ())
             tables.append(output.accounting_rows(group.model.accounting, group.size, rest, count))
             tables[-1][0][0] = f"where the bits go, group {number}"
     if index.names:
         tables.append([["file", "number", "group"]])
         entries = enumerate(zip(index.names, index.members, strict=True))
         tables[-1] += ([output.printable(name), str(number), str(member)] for number, (name, member) in entries)
+        tables[-1] += ([output.printable(f"{link.name} -> {link.target}"), "", "link"] for link in index.links)
     return "\n".join([*lines, *("\n" + output.indent(output.table(table)) for table in tables)])
 
 
 def dims(index: Archive) -> int | None:
     """Samples of all images; None where the index does not have their shapes."""
-    shapes = [group.shape for group in index.groups]
-    return None if None in shapes else sum(group.count * math.prod(group.shape or ()) for group in index.groups)
+    shapes = [image_shape(index, group) for group in index.groups]
+    counts = (group.count * math.prod(shape or ()) for group, shape in zip(index.groups, shapes, strict=True))
+    return None if None in shapes else sum(counts)
+
+
+def image_shape(index: Archive, group: Group) -> tuple[int, int, int] | None:
+    """(H, W, C) of a group's images; None where the index does not have it."""
+    if index.array is None:
+        return group.shape
+    height, width, *channels = index.array.shape[1:]
+    return height, width, channels[0] if channels else 1
 
 
 def sizes(archive: Archive, file_bytes: int, exact: bool = False) -> str:

@@ -14,9 +14,10 @@ import os
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from bbans.errors import UnsupportedImageError
 from bbans.files import atomic_write, copy_status, sync_folder, temporary_name, write_whole
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 SUFFIX = ".vaez"
 ARCHIVE_SUFFIX = ".vaeza"
 PIPE = "-"
+SPOOLED_BYTES = 1 << 26
 JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
 
 
@@ -65,6 +67,17 @@ def read_with_status(source: str) -> tuple[bytes, os.stat_result | None]:
         return Remote(source).read(), None
     with open(source, "rb") as file:
         return file.read(), os.fstat(file.fileno())
+
+
+@contextlib.contextmanager
+def spooled() -> Iterator[BinaryIO]:
+    """All of stdin, in a file that can seek: in memory, or on the disk where it is large."""
+    if sys.stdin is None:
+        raise Refused("stdin is closed")
+    with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.seek(0)
+        yield cast(BinaryIO, file)
 
 
 def count_pixels(data: bytes, limit: int | None) -> int:
@@ -237,14 +250,14 @@ def staging(target: Path, force: bool) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        written = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if not path.is_dir())
+        written = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_symlink() or not path.is_dir())
         if written and not os.path.lexists(target):
             os.rename(temporary, target)
             return
         check_below(target, map(str, written), force=force)
         for path in written:
             (target / path).parent.mkdir(parents=True, exist_ok=True)
-            if os.path.lexists(target / path):
+            if os.path.lexists(target / path) and not (temporary / path).is_symlink():
                 with open(temporary / path, "rb") as file:
                     os.fsync(file.fileno())
             os.replace(temporary / path, target / path)
@@ -269,8 +282,10 @@ def check_below(target: Path, names: Iterable[str], *, force: bool) -> None:
             folders.add(folder)
             if os.path.lexists(folder) and not folder.is_dir():
                 raise Refused(f"{folder} exists and is no folder")
+            if folder.is_symlink():
+                raise Refused(f"{folder} is a link, and what it leads to may lie elsewhere")
         if os.path.lexists(path):
-            if not path.is_file():
+            if not path.is_file() and not path.is_symlink():
                 raise Refused(f"{path} exists and is not a file")
             if not force:
                 raise Refused(f"{path} exists: use -f to replace it")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from bbans import sets
-from bbans.sets.arrays import Images, read_array_from, split_key
+from bbans.errors import UnsupportedImageError
+from bbans.sets.arrays import split_key
 from bbans.sets.writer import PackMode
 
 from . import archives, files, jobs, output, progress, report
@@ -27,6 +28,8 @@ from . import archives, files, jobs, output, progress, report
 @click.option("--mode", type=click.Choice(["auto", "stored"]), default="auto", show_default=True, help="Use models, or none.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Use at most N threads.  [default: all]")
 @click.option("--no-verify", is_flag=True, help="Do not decode and compare.")
+@click.option("--no-times", is_flag=True, help="Leave out when files were changed: the same files give the same archive.")
+@click.option("--follow", is_flag=True, help="Pack the files that links lead to, instead of the links.")
 @click.option("-f", "--force", is_flag=True, help="Replace an existing file.")
 @report.option
 @jobs.loudness
@@ -39,6 +42,8 @@ def command(
     mode: PackMode,
     threads: int | None,
     no_verify: bool,
+    no_times: bool,
+    follow: bool,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -46,18 +51,21 @@ def command(
 ) -> int:
     """Pack the images of a folder or an array into one file, an archive.
 
-    INPUT is a folder; an array of uint8 or bool, (N, H, W) or (N, H, W, C), in an .npy or .npz file (FILE.npz:KEY for one of
-    several); or an idx file, gzipped or not.
+    INPUT is a folder; a tar, compressed or not; an array of uint8, uint16 or bool, (N, H, W) or (N, H, W, C), in an .npy or .npz
+    file (FILE.npz:KEY for one of several); or an idx file, gzipped or not. A tar or an array may come from stdin, and the archive
+    go to stdout.
 
     Images of one shape are coded by the model for that shape that makes them smallest. Other pictures are compressed one by one,
     and other files are kept as they are. Images are coded in chunks: small chunks are quick to read and lose little to damage,
-    large ones take fewer bytes. Everything is decoded and compared before the archive appears under its name. An array may come
-    from stdin, and the archive go to stdout.
+    large ones take fewer bytes. Everything is decoded and compared before the archive appears under its name.
+
+    Times come back, and links stay links; one that leads out of the folder is an error.
 
     \b
     Examples:
       vaezip pack t10k-images-idx3-ubyte.gz -o mnist.vaeza
       vaezip pack photos --chunk 64
+      tar c photos | vaezip pack - -o photos.vaeza
       vaezip pack - -o - < digits.npy > digits.vaeza
     """
     to_stdout = target == files.PIPE or (source == files.PIPE and target is None)
@@ -78,23 +86,25 @@ def command(
         files.check_target(place, str(path), force=force)
         if place is not None and path.is_dir() and place.resolve().is_relative_to(path.resolve()):
             raise output.Refused(f"{place} lies in the folder that is packed")
-        images: str | Images = source
-        if piped:
-            images = read_array_from(io.BytesIO(files.read(source)), source)
         began = time.perf_counter()
         try:
-            with files.replacing_or_stdout(place, None if path.is_dir() else status, force) as file:
+            with ExitStack() as until:
+                images = until.enter_context(files.spooled()) if piped else source
                 packed = sets.pack(
                     images,
-                    file,
+                    until.enter_context(files.replacing_or_stdout(place, None if path.is_dir() else status, force)),
                     model=model,
                     scheme=scheme,
                     chunk=chunk,
                     mode=mode,
                     threads=threads,
                     verify=not no_verify,
+                    times=not no_times,
+                    follow=follow,
                     progress=ticker,
                 )
+        except UnsupportedImageError as error:
+            raise output.hinted(error, "outside of the folder", "--follow packs what links lead to") from error
         finally:
             ticker.clear()
         seconds = time.perf_counter() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -122,4 +123,12 @@ def test_archive(reader: sets.ArchiveReader, original: Path | None) -> str:
         if isinstance(restored, BbansError):
             raise type(restored)(f"{reader.names[number]}: {restored}")
         compare(restored.data, None if original is None else original / reader.names[number])
+    for link in reader.links:
+        if original is not None and _target(original / link.name) != link.target:
+            raise VerifyError(f"{original / link.name} is not a link to {link.target}")
     return f"{count}: whole" if original is None else f"{count}: the same as in {original}"
+
+
+def _target(path: Path) -> str | None:
+    """What a symbolic link holds; None if there is none."""
+    return os.readlink(path) if path.is_symlink() else None

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
+import os
+import sys
+import tarfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import click
 
 from bbans import sets
 from bbans.errors import BbansError, CorruptDataError
+from bbans.formats.entries import Link
 from bbans.formats.words import images_in_words
+from bbans.sets import tar as tars
 from bbans.sets.arrays import write_npy
 
 from . import archives, files, jobs, output, progress, report
@@ -20,9 +26,10 @@ from . import archives, files, jobs, output, progress, report
 
 @dataclass(frozen=True)
 class UnpackJob:
-    """The options of the command."""
+    """The options of the command, and whether images are named."""
 
     target: str | None
+    named: bool
     recover: bool
     force: bool
     quiet: bool
@@ -47,6 +54,7 @@ class UnpackJob:
 @click.argument("source", metavar="SET.vaeza")
 @click.argument("wanted", nargs=-1, metavar="[NAME|INDEX...]")
 @click.option("-o", "--output", "target", metavar="DIR|ARRAY.npy", help="Write here; - is stdout.  [default: SET, or SET.npy]")
+@click.option("-c", "--stdout", "to_stdout", is_flag=True, help="Write to stdout, as -o - does.")
 @click.option("--model", metavar="FILE", help="Weight file of a model that is not installed.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Use at most N threads.  [default: all]")
 @click.option("--recover", is_flag=True, help="Write a damaged array too, with zeros for lost images.")
@@ -57,6 +65,7 @@ def command(
     source: str,
     wanted: tuple[str, ...],
     target: str | None,
+    to_stdout: bool,
     model: str | None,
     threads: int | None,
     recover: bool,
@@ -69,28 +78,36 @@ def command(
 
     With names or numbers (from 0), only these images are unpacked, and only their chunks read. Of a damaged archive of files, all
     undamaged files are written, and the others reported, with exit code 3. Of a damaged array nothing is written without --recover.
-    To stdout go arrays, and single files.
+    To stdout go arrays, a file if it is the only one named, and else files as a tar.
 
     \b
     Examples:
       vaezip unpack mnist.vaeza -o mnist.npy
       vaezip unpack photos.vaeza sea.png 17 -o two
-      vaezip unpack photos.vaeza sea.png -o - > sea.png
+      vaezip unpack photos.vaeza sea.png -c > sea.png
+      vaezip unpack photos.vaeza -c | tar x
     """
-    if target == "":
-        raise click.UsageError("an empty name for the output", click.get_current_context())
-    if as_json and (target == files.PIPE or (source == files.PIPE and target is None)):
-        raise click.UsageError("--json and the result would both go to stdout", click.get_current_context())
-    job = UnpackJob(target, recover, force, quiet, as_json, progress.Ticker(quiet))
+    for problem, present in {
+        "an empty name for the output": target == "",
+        "-c excludes -o": to_stdout and target is not None,
+        "--json and the result would both go to stdout": as_json
+        and (to_stdout or target == files.PIPE or (source == files.PIPE and target is None)),
+    }.items():
+        if present:
+            raise click.UsageError(problem, click.get_current_context())
+    target = files.PIPE if to_stdout else target
+    job = UnpackJob(target, bool(wanted), recover, force, quiet, as_json, progress.Ticker(quiet))
     codes = [0]
 
     def unpack(source: str) -> None:
         archive: str | BinaryIO = io.BytesIO(files.read(source)) if source == files.PIPE else source
         with sets.open_archive(archive, model=model, threads=threads) as reader:
-            numbers = [archives.number(reader, name) for name in wanted] or None
-            work = unpack_files if reader.archive.array is None else unpack_array
+            numbers, links = archives.choose(reader, wanted)
             try:
-                lost = work(source, reader, numbers, job)
+                if reader.archive.array is None:
+                    lost = unpack_files(source, reader, sorted(set(numbers)), links, job)
+                else:
+                    lost = unpack_array(source, reader, numbers if wanted else None, job)
             finally:
                 job.ticker.clear()
             if reader.surplus_bytes:
@@ -119,28 +136,87 @@ def unpack_array(source: str, reader: sets.ArchiveReader, numbers: Sequence[int]
     return lost
 
 
-def unpack_files(source: str, reader: sets.ArchiveReader, numbers: Sequence[int] | None, job: UnpackJob) -> list[sets.Lost]:
-    """Write files into a folder, or one to stdout. Returns those that are not written."""
+def unpack_files(
+    source: str, reader: sets.ArchiveReader, numbers: Sequence[int], links: Sequence[int], job: UnpackJob
+) -> list[sets.Lost]:
+    """Write files and links into a folder, or to stdout. Returns those that are not written."""
     place = job.place(source, "")
-    wanted = range(len(reader)) if numbers is None else sorted(set(numbers))
-    if place is None:
-        if len(wanted) != 1:
-            raise output.Refused(f"only a single file goes to stdout, and there are {len(wanted)}: name one")
-        files.check_target(None, source, force=job.force)
-        files.write(None, reader[reader.names[wanted[0]]].data, like=None, force=False)
-        return []
-    files.check_below(place, (reader.names[number] for number in wanted), force=job.force)
+    names = [*(reader.names[number] for number in numbers), *(reader.links[link].name for link in links)]
     lost: dict[int, tuple[list[int], BbansError]] = {}  # those of a chunk have one error
-    written = 0
-    with files.staging(place, job.force) as folder:
-        for number, restored in reader.files(wanted):
+    if place is None:
+        files.check_target(None, source, force=job.force)
+    else:
+        files.check_below(place, names, force=job.force)
+    if place is None and job.named and len(numbers) == 1 and not links:
+        files.write(None, reader[reader.names[numbers[0]]].data, like=None, force=False)
+        return []
+    times = reader.times or (0,) * (len(reader) + len(reader.links))
+    with _to_tar() if place is None else _to_folder(place, job.force, bool(reader.times)) as goal:
+        for done, (number, restored) in enumerate(reader.files(numbers)):
+            job.ticker("unpacking", done, len(numbers))
             if isinstance(restored, BbansError):
                 lost.setdefault(id(restored), ([], restored))[0].append(number)
-                continue
-            path = folder / reader.names[number]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(restored.data)
-            written += 1
-            job.ticker("unpacking", written, len(wanted))
-    job.say(source, place, f"{written} file{output.plural(written)}", {"files": written})
+            else:
+                goal.add(reader.names[number], restored.data, times[number])
+        for link in links:
+            goal.link(reader.links[link], times[len(reader) + link])
+    written = len(numbers) - sum(len(images) for images, _ in lost.values())
+    what = f"{written} file{output.plural(written)}" + (f" and {len(links)} link{output.plural(len(links))}" if links else "")
+    job.say(source, place, what, {"files": written, "links": len(links)})
     return [sets.Lost(images, error) for images, error in lost.values()]
+
+
+class _Goal(Protocol):
+    """Where files and links go. Times are in nanoseconds since 1970."""
+
+    def add(self, name: str, data: bytes, time: int, /) -> None: ...
+    def link(self, link: Link, time: int, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Tar:
+    tar: tarfile.TarFile
+
+    def add(self, name: str, data: bytes, time: int) -> None:
+        tars.add_file(self.tar, name, data, time)
+
+    def link(self, link: Link, time: int) -> None:
+        tars.add_link(self.tar, link, time)
+
+
+@contextlib.contextmanager
+def _to_tar() -> Iterator[_Goal]:
+    """A tar to stdout."""
+    with tars.open_tar(sys.stdout.buffer) as tar:
+        yield _Tar(tar)
+    sys.stdout.buffer.flush()
+
+
+@dataclass(frozen=True)
+class _Folder:
+    folder: Path
+    timed: bool
+
+    def add(self, name: str, data: bytes, time: int) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        self._date(path, time)
+
+    def link(self, link: Link, time: int) -> None:
+        path = self.folder / link.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.symlink(link.target, path)
+        self._date(path, time)
+
+    def _date(self, path: Path, time: int) -> None:
+        if self.timed:
+            with contextlib.suppress(OSError, OverflowError, NotImplementedError):  # file systems and systems know fewer times
+                os.utime(path, ns=(time, time), follow_symlinks=False)
+
+
+@contextlib.contextmanager
+def _to_folder(place: Path, force: bool, timed: bool) -> Iterator[_Goal]:
+    """A folder, in which all appears when it is whole."""
+    with files.staging(place, force) as folder:
+        yield _Folder(folder, timed)

@@ -1,6 +1,6 @@
-"""A decoder of chunks written from bbans/formats/FORMAT.md, chapter 7, alone: integers, no torch, nothing of bbans.
+"""Decoders written from bbans/formats/FORMAT.md, chapters 6 and 7, alone: integers, no torch, nothing of bbans.
 
-For small images.
+Of chapter 6 the index, of chapter 7 the chunks, for small images.
 
 Functions carry the names of the text. What chapter 7 takes from chapter 5 comes from the decoder of that chapter.
 """
@@ -10,13 +10,90 @@ from __future__ import annotations
 import decimal
 import itertools
 import json
+import lzma
 import re
+import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tests import format_decoder
 from tests.format_decoder import EXP, INV, Array, L, Stack, clamp, intervals, rhe, shares
+
+
+class Bytes:
+    """What is left of some bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, size: int) -> bytes:
+        self.at += size
+        assert self.at <= len(self.data)
+        return self.data[self.at - size : self.at]
+
+    def varint(self) -> int:
+        number = shift = 0
+        while True:
+            [byte] = self.take(1)
+            number |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return number
+
+    def blob(self) -> bytes:
+        size, kept = self.varint(), self.varint()
+        data = self.take(kept)
+        if kept == size:
+            return data
+        chain = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 24}]
+        data = lzma.decompress(data, lzma.FORMAT_RAW, filters=chain)
+        assert len(data) == size
+        return data
+
+    def until_zero(self) -> bytes:
+        return self.take(self.data.index(0, self.at) - self.at + 1)[:-1]
+
+
+def index(data: bytes) -> tuple[dict[str, Any], int]:
+    """Of an archive, sections 6.1 to 6.3, and how many bytes come before the first chunk."""
+    file = Bytes(data)
+    assert file.take(5) == b"VAEA\1"
+    found: dict[str, Any] = {"groups": [], "chunks": []}
+    end = file.varint() + file.at
+    if file.take(1) == b"\1":
+        [dtype], [axes] = file.take(1), file.take(1)
+        found |= {"dtype": ("uint8", "bool", "uint16")[dtype], "shape": tuple(file.varint() for _ in range(axes))}
+    else:
+        file.varint()
+        count, links = file.varint(), file.varint()
+        listed, names = Bytes(file.blob()), [b""]
+        for _ in range(count + links):
+            names.append(names[-1][: listed.varint()] + listed.until_zero())
+        members, targets, times = (Bytes(file.blob()) for _ in range(3))
+        found["names"] = names[1 : count + 1]
+        found["links"] = {name: targets.until_zero() for name in names[count + 1 :]}
+        found["members"] = [members.varint() if members.data else 0 for _ in range(count)]
+        signed = [times.varint() for _ in range(count + links)] if times.data else []
+        seconds = itertools.accumulate(n // 2 if n % 2 == 0 else -(n + 1) // 2 for n in signed)
+        found["times"] = [10**9 * second + times.varint() for second in seconds]
+        assert all(own.at == len(own.data) for own in (listed, members, targets, times))
+    for _ in range(file.varint()):
+        [method] = file.take(1)
+        count, chunk = file.varint(), file.varint()
+        shape = (file.varint(), file.varint(), file.varint()) if method > 1 else None
+        file.take({2: 2, 3: 1}.get(method, 0))
+        if method == 3:
+            file.take(file.varint() + 8)
+            file.take(file.varint())
+            for _ in range(4):
+                file.varint()
+        found["groups"].append((method, count, chunk, shape))
+        for _ in range(-(-count // chunk)):
+            found["chunks"].append((file.varint(), file.take(4), b"" if method == 1 else file.take(8)))
+    assert file.at == end
+    assert int.from_bytes(file.take(4), "little") == zlib.crc32(data[:end])
+    return found, file.at
 
 
 def v(j: int) -> int:

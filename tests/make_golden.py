@@ -20,6 +20,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import struct
 import sys
 import tempfile
@@ -78,8 +79,23 @@ ARCHIVES = {  # by name, which is the scheme if there is a model, and images in 
     "bit-swap": ("gray", 3),
     "top-down": ("colours", 2),
     "lzma": (None, 4),
+    "wide": (None, 2),
+    "one-by-one": (None, None),
     "files": (None, None),
 }
+LINKS = {"more/first": "../0.png", "more/others": "./", "nowhere": "more/gone"}
+"""Those in the archive of files, by name."""
+TIMES = {
+    "0.png": 1_700_000_000_123_456_789,
+    "1.png": 1_700_000_000 * 10**9,
+    "2.png": -1,
+    "more/with a text.png": 0,
+    "read me": 4_000_000_000 * 10**9 + 1,
+    "more/first": 1_700_000_000 * 10**9 + 5,
+    "more/others": -(10**9),
+    "nowhere": 1,
+}
+"""Of its files and links, in nanoseconds since 1970."""
 
 
 def pinned_picture(height: int, width: int, channels: int) -> NDArray[np.uint8]:
@@ -189,8 +205,8 @@ def set_images(config: ImageConfig, count: int) -> NDArray[np.uint8]:
     return (values >> 7 if config.binary else values).astype(np.uint8)
 
 
-def archived(name: str) -> NDArray[np.uint8] | NDArray[np.bool_] | dict[str, bytes]:
-    """What the archives hold: arrays, of bool, uint8 or two values, of three axes or four; or files by name."""
+def archived(name: str) -> NDArray[np.uint8] | NDArray[np.bool_] | NDArray[np.uint16] | dict[str, bytes]:
+    """What the archives hold: arrays, of bool, uint8, uint16 or two values, of three axes or four; or files by name."""
     binary = set_images(MODELS["binary"], 9)[..., 0]
     colours = set_images(MODELS["colours"], 3)
     if name == "bb-ans":
@@ -199,6 +215,11 @@ def archived(name: str) -> NDArray[np.uint8] | NDArray[np.bool_] | dict[str, byt
         return binary * np.uint8(1 if name == "mcbits-3" else 255)
     if name == "bit-swap":
         return set_images(MODELS["gray"], 7)
+    if name == "wide":
+        row, column = np.ogrid[:6, :7]
+        return np.stack([row * 1000 + column * 37 + n * 9 for n in range(5)]).astype(np.uint16)
+    if name == "one-by-one":
+        return np.stack([picture(40, 36, 3, seed=seed) for seed in range(2)])
     if name == "lzma":
         return pinned_picture(8, 9, 3) + np.arange(10, dtype=np.uint8)[:, None, None, None]
     pictures = {f"{i}.png": write_picture(Picture(pixels, "PNG", b"")) for i, pixels in enumerate(colours)}
@@ -209,16 +230,22 @@ def archived(name: str) -> NDArray[np.uint8] | NDArray[np.bool_] | dict[str, byt
 def set_archive(name: str) -> bytes:
     """The archive of that name, by the model in its golden file."""
     (model, chunk), source, file = ARCHIVES[name], archived(name), io.BytesIO()
+    about = name == "files"  # links and times
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(source, dict):
             for path, data in source.items():
                 (Path(folder) / path).parent.mkdir(exist_ok=True)
                 (Path(folder) / path).write_bytes(data)
+            if about:
+                for path, target in LINKS.items():
+                    (Path(folder) / path).symlink_to(target)
+                for path, time in TIMES.items():
+                    os.utime(Path(folder) / path, ns=(time, time), follow_symlinks=False)
             source = folder
         if model is None:
-            sets.pack(source, file, chunk=chunk, mode="stored", threads=1)
+            sets.pack(source, file, chunk=chunk, mode="stored", threads=1, times=about)
         else:
-            sets.pack(source, file, model=FOLDER / f"{model}.safetensors", scheme=name, chunk=chunk, threads=1)
+            sets.pack(source, file, model=FOLDER / f"{model}.safetensors", scheme=name, chunk=chunk, threads=1, times=False)
     return file.getvalue()
 
 

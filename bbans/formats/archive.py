@@ -29,7 +29,18 @@ from typing import BinaryIO
 
 from bbans.errors import BbansError, CorruptDataError, FormatError
 from bbans.formats.blob import pack_blob, unpack_blob
-from bbans.formats.groups import Chunk, Group, fault_of_group, pack_group, unpack_group
+from bbans.formats.entries import (
+    Link,
+    fault_of_links,
+    fault_of_times,
+    most_target_bytes,
+    most_time_bytes,
+    pack_targets,
+    pack_times,
+    unpack_targets,
+    unpack_times,
+)
+from bbans.formats.groups import Chunk, Group, GroupMethod, fault_of_group, pack_group, unpack_group
 from bbans.formats.names import fault_of_names, most_bytes, pack_names, unpack_names
 from bbans.formats.wire import CRC_BYTES, ByteReader, crc32, newer, pack_varint, take_version
 
@@ -44,15 +55,21 @@ _PREFIX_BYTES = len(MAGIC) + 1 + _VARINT_BYTES  # of a file, up to the end of th
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """An array of images: dtype `uint8` or `bool`, shape (N, H, W) or (N, H, W, C), none of them 0."""
+    """An array of images: dtype `uint8`, `bool` or `uint16`, shape (N, H, W) or (N, H, W, C), none of them 0."""
 
     dtype: str
     shape: tuple[int, ...]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C)"""
-        return self.shape[1], self.shape[2], self.shape[3] if len(self.shape) == 4 else 1
+        """(H, W, C) of an image's samples as groups have them: of 16 bits the high bytes of its channels, then the low bytes."""
+        channels = self.shape[3] if len(self.shape) == 4 else 1
+        return self.shape[1], self.shape[2], channels * self.item_bytes
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of an element."""
+        return 2 if self.dtype == "uint16" else 1
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,9 @@ class Archive:
     """The index of a file: of the images of an array, or of files with their names.
 
     `names` are the paths of the files below their folder (see `bbans.formats.names`). `members` has the group of each file; files
-    keep their order within a group. `source_bytes` is the size of the files that were packed, or of the array's samples.
+    keep their order within a group. `source_bytes` is the size of the files that were packed, or of the array's elements.
+    `links` are no images. `times` are those of the last change of the files, then of the links, in nanoseconds since 1970; empty
+    where they are not kept.
     """
 
     array: ArraySpec | None
@@ -68,6 +87,8 @@ class Archive:
     members: tuple[int, ...]
     source_bytes: int
     groups: tuple[Group, ...]
+    links: tuple[Link, ...] = ()
+    times: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         """The number of images."""
@@ -174,36 +195,51 @@ def _unpack_index(index: ByteReader) -> Archive:
     return replace(archive, groups=tuple(groups))
 
 
+_DTYPES = ("uint8", "bool", "uint16")
+
+
 def _pack_array(array: ArraySpec) -> bytes:
-    return bytes([1, array.dtype == "bool", len(array.shape)]) + b"".join(map(pack_varint, array.shape))
+    return bytes([1, _DTYPES.index(array.dtype), len(array.shape)]) + b"".join(map(pack_varint, array.shape))
 
 
 def _unpack_array(index: ByteReader) -> Archive:
     """An archive without groups. Inverse: `_pack_array`."""
     dtype, axes = index.byte(), index.byte()
-    if dtype > 1:
+    if dtype >= len(_DTYPES):
         raise newer("type of array", dtype)
     if axes not in (3, 4):
         raise CorruptDataError(f"index: an array of {axes} axes")
-    array = ArraySpec("bool" if dtype else "uint8", tuple(index.varint() for _ in range(axes)))
-    return Archive(array, (), (), math.prod(array.shape), ())
+    array = ArraySpec(_DTYPES[dtype], tuple(index.varint() for _ in range(axes)))
+    return Archive(array, (), (), math.prod(array.shape) * array.item_bytes, ())
 
 
 def _pack_files(archive: Archive) -> bytes:
     members = b"".join(map(pack_varint, archive.members)) if len(archive.groups) > 1 else b""
-    names = pack_blob(pack_names(archive.names)) + pack_blob(members)
-    return b"\0" + pack_varint(archive.source_bytes) + pack_varint(len(archive.names)) + names
+    names = (*archive.names, *(link.name for link in archive.links))
+    counts = (archive.source_bytes, len(archive.names), len(archive.links))
+    blobs = (pack_names(names), members, pack_targets(archive.links), pack_times(archive.times))
+    return b"\0" + b"".join([*map(pack_varint, counts), *map(pack_blob, blobs)])
 
 
 def _unpack_files(index: ByteReader) -> Archive:
     """An archive without groups. Inverse: `_pack_files`."""
-    source_bytes, count = index.varint(), index.varint()
-    names = unpack_names(unpack_blob(index, most_bytes(count)), count)
+    source_bytes, count, links = index.varint(), index.varint(), index.varint()
+    names = unpack_names(unpack_blob(index, most_bytes(count + links)), count + links)
     members = ByteReader(unpack_blob(index, count * _VARINT_BYTES), "index: groups of files")
     groups = [members.varint() if members.data else 0 for _ in range(count)]
     if members.position != len(members.data):
         raise CorruptDataError("index: more groups of files than files")
-    return Archive(None, names, tuple(groups), source_bytes, ())
+    targets = unpack_targets(unpack_blob(index, most_target_bytes(links)), links)
+    times = unpack_blob(index, most_time_bytes(count + links))
+    return Archive(
+        array=None,
+        names=names[:count],
+        members=tuple(groups),
+        source_bytes=source_bytes,
+        groups=(),
+        links=tuple(map(Link, names[count:], targets)),
+        times=unpack_times(times, count + links) if times else (),
+    )
 
 
 def _fault(archive: Archive) -> str | None:
@@ -213,10 +249,11 @@ def _fault(archive: Archive) -> str | None:
         (len(archive) > 0, "it holds no image"),
         (array is None or min(array.shape) > 0, "the array has no samples"),
         (array is None or math.prod(array.shape) <= MAX_SAMPLES, f"the array has more than {MAX_SAMPLES} samples"),
-        (array is None or not archive.names, "an array's images have no names"),
+        (array is None or not (archive.names or archive.links or archive.times), "an array's images have no names"),
         (array is None or len(archive.groups) == 1, "an array's images are in more than one group"),
-        (array is None or all(group.shape == array.image_shape for group in archive.groups), "the images have another shape"),
+        (array is None or all(_fits(group, array) for group in archive.groups), "the images have another shape"),
         (len(archive.members) == len(archive.names), "not every file is in a group"),
+        (len(archive.times) in (0, len(archive.names) + len(archive.links)), "not every file has a time"),
     ]
     faults = [fault for holds, fault in rules if not holds]
     faults += filter(None, (fault_of_group(group) for group in archive.groups))
@@ -228,7 +265,13 @@ def _fault(archive: Archive) -> str | None:
             counts[member] += 1
         if [group.count for group in archive.groups] != (counts if array is None else [len(archive)]):
             return "the groups have more or fewer images than the archive"
-    return next(iter(faults), None) or fault_of_names(archive.names)
+    names = (*archive.names, *(link.name for link in archive.links))
+    return next(iter(faults), None) or fault_of_names(names) or fault_of_links(archive.links) or fault_of_times(archive.times)
+
+
+def _fits(group: Group, array: ArraySpec) -> bool:
+    """Whether a group can hold the images of an array: by their samples, or each as a file of `bbans.api`."""
+    return group.shape == array.image_shape or group.method == GroupMethod.VAEZ
 
 
 def read_body(chunk: Chunk, offset: int, read: Read) -> bytes:

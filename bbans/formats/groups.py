@@ -34,7 +34,7 @@ class GroupMethod(IntEnum):
     FILE = 0
     """Any files, each by LZMA."""
     VAEZ = 1
-    """Pictures, each as a file of `bbans.api`."""
+    """Pictures, or the images of an array, each as a file of `bbans.api`."""
     LZMA = 2
     """Images of one shape, by LZMA."""
     MODEL = 3

@@ -2,11 +2,12 @@
 
 ::
 
-    pack            folder, array, idx file -source-> groups -plan-> codec, chunk size -writer-> bodies, index -> file
+    pack            folder, tar, array, idx file -source-> groups -plan-> codec, chunk size -writer-> bodies, index -> file
     open_archive    file -archive.read_head-> index -group-> bodies -methods-> images
 
 Of an array, samples, shape and dtype come back. Of a folder, all names come back, and of each picture what `bbans.compress` keeps:
-its pixels and metadata, or every byte; of other files every byte. Modes, times and empty folders are not kept.
+its pixels and metadata, or every byte; of other files every byte. Symbolic links stay links, and times come back. Modes and empty
+folders are not kept.
 
 >>> import io
 >>> import numpy as np

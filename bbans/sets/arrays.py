@@ -6,8 +6,8 @@
     .npy       numpy's own: a header with dtype and shape, then the elements       gzipped or not
     .npz       a zip of .npy files; one array, or FILE.npz:KEY for one of several
 
-`read_array` reads images of uint8 or bool, and refuses everything else with the reason. A file that is shorter or longer than its
-header says is damaged, and no part of it is used.
+`read_array` reads images of uint8, bool or uint16, and refuses everything else with the reason. A file that is shorter or longer
+than its header says is damaged, and no part of it is used.
 
 Sources: the idx format, http://yann.lecun.com/exdb/mnist; the .npy format, NEP 1.
 
@@ -28,14 +28,16 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from bbans.errors import UnsupportedImageError
+from bbans.formats.archive import ArraySpec
 
-Images = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
+ByteImages = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
+Images = ByteImages | npt.NDArray[np.uint16]
 """Images of one size: (N, H, W) or (N, H, W, C), C-contiguous, N >= 1."""
 
 GZIP, NPY, ZIP = b"\x1f\x8b", b"\x93NUMPY", b"PK\x03\x04"
@@ -70,8 +72,16 @@ def read_array(path: str | Path) -> Images:
         return read_array_from(file, str(path), key)
 
 
-def read_array_from(file: BinaryIO, name: str, key: str | None = None) -> Images:
-    """As `read_array`, from an open file that can seek; errors give it that name."""
+def read_byte_array(path: str | Path) -> ByteImages:
+    """As `read_array`, for what takes images of 8 bits alone. Raises: as `read_array`."""
+    images = read_array(path)
+    if images.dtype == np.uint16:
+        raise UnsupportedImageError(f"{path}: its elements are uint16, not uint8 or bool")
+    return cast(ByteImages, images)
+
+
+def read_array_from(file: BinaryIO, name: str | None, key: str | None = None) -> Images:
+    """As `read_array`, from an open file that can seek; errors give it that name, if any."""
     try:
         head = file.read(len(NPY))
         file.seek(0)
@@ -84,7 +94,7 @@ def read_array_from(file: BinaryIO, name: str, key: str | None = None) -> Images
                 return _read_single(unzipped)
         return _read_single(file)
     except (ValueError, EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError, RuntimeError) as error:
-        raise UnsupportedImageError(f"{name}: {error}") from None
+        raise UnsupportedImageError(str(error) if name is None else f"{name}: {error}") from None
 
 
 def write_npy(file: BinaryIO, array: Images) -> None:
@@ -102,11 +112,32 @@ def split_key(path: str | Path) -> tuple[Path, str | None]:
 
 def fault_of_images(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str | None:
     """Why an array of that kind is not one of images; None if it is."""
-    if dtype not in (np.uint8, np.bool_):
-        return f"its elements are {'Python objects' if dtype.hasobject else dtype}; images are uint8 or bool"
+    if dtype not in (np.uint8, np.bool_) and dtype.newbyteorder("=") != np.uint16:
+        return f"its elements are {'Python objects' if dtype.hasobject else dtype}; images are uint8, uint16 or bool"
     if len(shape) not in (3, 4) or min(shape) < 1:
         return f"its shape is {shape}; images are (N, H, W) or (N, H, W, C), none of them 0"
     return None
+
+
+def to_samples(array: Images) -> npt.NDArray[np.uint8]:
+    """The samples (N, H, W, C) of images as archives code them: of uint16 the high bytes of the channels, then the low bytes.
+
+    Inverse: `from_samples`.
+    """
+    images = array.reshape(*array.shape[:3], -1)
+    if array.dtype.itemsize == 1:
+        return np.ascontiguousarray(images).view(np.uint8)
+    return np.concatenate([images >> 8, images & 255], axis=3).astype(np.uint8)
+
+
+def from_samples(samples: npt.NDArray[np.uint8], array: ArraySpec) -> Images:
+    """The images of an array that has these samples; N may be another. Inverse: `to_samples`."""
+    shape = (len(samples), *array.shape[1:])
+    if array.dtype != "uint16":
+        return samples.reshape(shape).view(array.dtype)
+    high, low = np.split(samples.astype(np.uint16), 2, axis=3)
+    wide: npt.NDArray[np.uint16] = high << np.uint16(8) | low
+    return wide.reshape(shape)
 
 
 def image_shape(pixels: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
@@ -187,15 +218,16 @@ def _elements(file: _Readable, dtype: np.dtype[Any], shape: tuple[int, ...], for
     fault = fault_of_images(dtype, shape)
     if fault:
         raise ValueError(fault)
-    size = math.prod(shape)
+    count = math.prod(shape)
+    size = count * dtype.itemsize
     data = bytearray()
     while block := file.read(min(BLOCK_BYTES, size - len(data))):
         data += block
     if len(data) < size:
-        raise ValueError(f"cut short: {len(data)} of {size} elements are there")
+        raise ValueError(f"cut short: {len(data) // dtype.itemsize} of {count} elements are there")
     if file.read(1):
-        raise ValueError(f"bytes follow after its {size} elements")
-    values = np.frombuffer(data, np.uint8).reshape(shape, order="F" if fortran else "C")
-    if dtype == np.bool_ and values.max() > 1:
+        raise ValueError(f"bytes follow after its {count} elements")
+    if dtype == np.bool_ and max(data) > 1:
         raise ValueError("its elements are bool, but not all are 0 or 1")
-    return np.ascontiguousarray(values).view(dtype)
+    values = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    return np.ascontiguousarray(values, dtype.newbyteorder("="))

@@ -33,6 +33,7 @@ class LzmaCodec:
     filter: Filter
     name = "LZMA"
     binary = True
+    alone = False
 
     @property
     def chunk(self) -> int:

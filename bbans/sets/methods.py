@@ -4,7 +4,7 @@
 
     MODEL   images of one shape, by a model        many in a chunk
     LZMA    images of one shape, by LZMA
-    VAEZ    a picture, as `bbans.api` keeps it     one in a chunk
+    VAEZ    a picture, as `bbans.api` keeps it     one in a chunk; of an array, each image as an array of its own
     FILE    any file, by LZMA
 
 To add a method, give it a number and the fields of its header in `bbans.formats.groups`, and here a class and a place in a list.
@@ -12,9 +12,11 @@ To add a method, give it a number and the fields of its header in `bbans.formats
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, cast
 
 import numpy as np
 
@@ -27,12 +29,19 @@ from bbans.formats.groups import Filter, Group, GroupMethod
 from bbans.formats.wire import ByteReader
 from bbans.results import Restored
 
+from .arrays import Images, from_samples, to_samples
 from .chunk import Content, FileContent, ImagesContent, Pixels, Shape, digest, unpack_samples
 from .lzma import LzmaCodec
 from .model import ModelCodec, ModelLoader
 
 MAX_FILE_BYTES = 1 << 32
 """Limit for a file of the method FILE."""
+
+ALONE_SAMPLES = 1 << 12
+"""Images of an array with at least so many samples are tried one by one: smaller ones would be mostly headers."""
+
+ALONE_TRIAL_IMAGES = 4
+"""They take long: so many are tried."""
 
 Decoder = Callable[[Sequence[bytes], Sequence[int]], Sequence[Content]]
 """(bodies of chunks, number of images in each) -> what they hold. Raises: BbansError: one of them cannot be decoded."""
@@ -56,6 +65,10 @@ class SamplesCodec(Protocol):
     @property
     def chunk(self) -> int | None:
         """The best number of images in a chunk; None if that depends on what a chunk costs besides its images."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether a chunk holds one image, which has its own check."""
 
     def encode(self, images: Pixels, chunk: int) -> Encoded:
         """Messages of `chunk` images (N, H, W, C) each; the last may hold fewer."""
@@ -84,8 +97,8 @@ class SamplesMethod(ArchiveMethod):
     """A way to keep images of one shape, many in a chunk. `pack` takes the codec that makes the first images smallest."""
 
     @abstractmethod
-    def codecs(self, shape: Shape, binary: bool, models: ModelLoader) -> Sequence[SamplesCodec]:
-        """The codecs to choose from for images (H, W, C), binary ones or not. Raises: ModelError."""
+    def codecs(self, shape: Shape, binary: bool, models: ModelLoader, array: ArraySpec | None) -> Sequence[SamplesCodec]:
+        """The codecs to choose from for images (H, W, C), binary ones or not, of that array or of files. Raises: ModelError."""
 
 
 class FileMethod(ArchiveMethod):
@@ -104,7 +117,7 @@ class ModelMethod(SamplesMethod):
 
     number = GroupMethod.MODEL
 
-    def codecs(self, shape: Shape, binary: bool, models: ModelLoader) -> Sequence[SamplesCodec]:
+    def codecs(self, shape: Shape, binary: bool, models: ModelLoader, array: ArraySpec | None) -> Sequence[SamplesCodec]:
         return [ModelCodec(model) for model in models.fitting(shape, binary)]
 
     def decoder(self, group: Group, models: ModelLoader, array: ArraySpec | None) -> Decoder:
@@ -120,7 +133,7 @@ class LzmaMethod(SamplesMethod):
 
     number = GroupMethod.LZMA
 
-    def codecs(self, shape: Shape, binary: bool, models: ModelLoader) -> Sequence[SamplesCodec]:
+    def codecs(self, shape: Shape, binary: bool, models: ModelLoader, array: ArraySpec | None) -> Sequence[SamplesCodec]:
         if models.only and models.fitting(shape, binary):
             return []  # the user named that model
         return [LzmaCodec(shape, filter) for filter in (Filter.NONE, Filter.BITS if binary else Filter.ROWS)]
@@ -130,8 +143,51 @@ class LzmaMethod(SamplesMethod):
         return _samples_decoder(LzmaCodec(group.shape, group.filter), group, array)
 
 
-class VaezMethod(FileMethod):
-    """Pictures as files of `bbans.api`, which have their own check."""
+@dataclass(frozen=True)
+class VaezCodec:
+    """A `SamplesCodec`: each image of an array as a file of `bbans.api`."""
+
+    array: ArraySpec
+    models: ModelLoader
+    name = "one by one"
+    binary = False
+    chunk = 1
+    alone = True
+
+    @property
+    def shape(self) -> Shape:
+        return self.array.image_shape
+
+    def encode(self, images: Pixels, chunk: int) -> Encoded:
+        return Encoded([self._encode(image) for image in from_samples(images, self.array)], Accounting(0, 0, 0, 0))
+
+    def _encode(self, image: Images) -> bytes:
+        if self.models.stored:
+            return api.compress(image, mode="stored", verify=False).data
+        return self.models.default_photo.compress(image, verify=False).data
+
+    def decode(self, messages: Sequence[bytes], counts: Sequence[int]) -> Pixels:
+        return np.concatenate([to_samples(self._decode(message)[None]) for message in messages])
+
+    def _decode(self, message: bytes) -> Images:
+        try:
+            image = self.models.photo.decompress(message).array()
+        except UnsupportedImageError as error:
+            raise CorruptDataError(f"the file of an image of an array is no array: {error}") from error
+        if image.shape != self.array.shape[1:] or image.dtype != self.array.dtype:
+            raise CorruptDataError(f"an image of {image.dtype} {image.shape}, where the array has others")
+        return cast(Images, image)
+
+    def cost_bits(self, images: Pixels) -> tuple[float, float]:
+        trial = images[:ALONE_TRIAL_IMAGES]
+        return 8 * sum(map(len, self.encode(trial, 1).messages)) / len(trial), 0.0
+
+    def group(self, count: int, chunk: int, unit: int, accounting: Accounting) -> Group:
+        return Group(GroupMethod.VAEZ, count, chunk)
+
+
+class VaezMethod(SamplesMethod, FileMethod):
+    """Pictures as files of `bbans.api`, which have their own check. Of arrays the images that are not small."""
 
     number = GroupMethod.VAEZ
     pictures = True
@@ -144,7 +200,15 @@ class VaezMethod(FileMethod):
         except UnsupportedImageError:
             return None
 
+    def codecs(self, shape: Shape, binary: bool, models: ModelLoader, array: ArraySpec | None) -> Sequence[SamplesCodec]:
+        if array is None or array.dtype == "bool" or math.prod(shape) < ALONE_SAMPLES or models.only:
+            return []
+        return [VaezCodec(array, models)]
+
     def decoder(self, group: Group, models: ModelLoader, array: ArraySpec | None) -> Decoder:
+        if array is not None:
+            codec = VaezCodec(array, models)
+            return lambda bodies, counts: [ImagesContent(codec.decode([body], [1]), checked=b"") for body in bodies]
         return lambda bodies, counts: [FileContent(models.photo.decompress(body), b"") for body in bodies]
 
 
@@ -189,8 +253,9 @@ def _unpack_file(body: bytes) -> bytes:
     return data
 
 
-SAMPLES_METHODS: Sequence[SamplesMethod] = (ModelMethod(), LzmaMethod())
-FILE_METHODS: Sequence[FileMethod] = (VaezMethod(), AnyFileMethod())
+_VAEZ = VaezMethod()
+SAMPLES_METHODS: Sequence[SamplesMethod] = (ModelMethod(), LzmaMethod(), _VAEZ)
+FILE_METHODS: Sequence[FileMethod] = (_VAEZ, AnyFileMethod())
 """The first one that takes a file keeps it."""
 
 METHODS: dict[GroupMethod, ArchiveMethod] = {method.number: method for method in (*SAMPLES_METHODS, *FILE_METHODS)}

@@ -55,6 +55,7 @@ class ModelCodec:
 
     model: SetModel
     chunk = None
+    alone = False
 
     @property
     def name(self) -> str:

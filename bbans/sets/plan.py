@@ -56,7 +56,10 @@ def plan_group(samples: Samples, models: ModelLoader, chunk: int | None) -> tupl
     count, size, kind = len(samples.images), samples.images[0].size, "x".join(map(str, samples.shape))
     if size > MAX_CHUNK_SAMPLES:
         raise UnsupportedImageError(f"images of {kind} samples: the limit is {MAX_CHUNK_SAMPLES} samples")
-    codecs = [codec for method in SAMPLES_METHODS for codec in method.codecs(samples.shape, samples.unit is not None, models)]
+    binary = samples.unit is not None
+    codecs = [codec for method in SAMPLES_METHODS for codec in method.codecs(samples.shape, binary, models, samples.array)]
+    if chunk is not None and chunk > 1:
+        codecs = [codec for codec in codecs if not codec.alone]
     plans = sorted((_try(codec, samples, chunk) for codec in codecs), key=lambda plan: plan.bits)
     best, notes = plans[0], []
     if any(plan.begin_bits > ENTRY_BITS for plan in plans):  # else there is no choice

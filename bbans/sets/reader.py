@@ -18,15 +18,16 @@ import numpy.typing as npt
 
 from bbans.errors import BbansError, CorruptDataError
 from bbans.formats.archive import Lost, damage, read_head
+from bbans.formats.entries import Link
 from bbans.formats.words import images_in_words
 from bbans.results import Restored
 
-from .arrays import Images
+from .arrays import Images, from_samples
 from .chunk import Content, ImagesContent
 from .group import GroupReader
 from .model import ModelLoader, SetModel
 
-Image = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
+Image = npt.NDArray[np.uint8] | npt.NDArray[np.bool_] | npt.NDArray[np.uint16]
 """An image of an array: (H, W) or (H, W, C)."""
 
 
@@ -109,6 +110,16 @@ class ArchiveReader:
         return self.archive.names
 
     @property
+    def links(self) -> tuple[Link, ...]:
+        """The symbolic links among the files, which are no images."""
+        return self.archive.links
+
+    @property
+    def times(self) -> tuple[int, ...]:
+        """When the files and then the links were changed last, in nanoseconds since 1970; empty where that is not kept."""
+        return self.archive.times
+
+    @property
     def surplus_bytes(self) -> int:
         """Bytes after the last chunk: there should be none."""
         return max(0, self.file_bytes - self.head_bytes - self.archive.size)
@@ -154,7 +165,7 @@ class ArchiveReader:
             if isinstance(content, BbansError):
                 raise self._named(part.images, content) from content
             if spec and isinstance(content, ImagesContent):
-                yield from content.samples.copy().reshape(-1, *spec.shape[1:]).view(spec.dtype)
+                yield from from_samples(content.samples.copy(), spec)
                 continue
             for place, image in zip(part.places, part.images, strict=True):
                 yield self._good(image, _file(content, place))
@@ -204,7 +215,7 @@ class ArchiveReader:
             else:
                 for place, image in zip(part.places, part.images, strict=True):
                     samples[rows[image]] = content.samples[place]
-        return samples.reshape(-1, *spec.shape[1:]).view(spec.dtype), lost
+        return from_samples(samples, spec), lost
 
     def files(self, wanted: Iterable[int] | None = None) -> Iterator[tuple[int, Restored | BbansError]]:
         """Each file with its number, or why it cannot be had: all files, or those with these numbers, group by group.

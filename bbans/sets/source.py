@@ -1,16 +1,15 @@
-"""What goes into an archive, sorted into groups: an array of images, or the files below a folder.
+"""What goes into an archive, sorted into groups: an array of images, or the files of a folder or a tar.
 
 ::
 
     array          one group
-    folder         pictures of a shape that some model for sets takes     one group for each shape, pixels in memory
-                   all other files                                        coded one by one, read again for that
+    files          pictures of a shape that some model for sets takes     one group for each shape, pixels in memory
+                   all others                                             coded one by one, read again for that
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +18,12 @@ import numpy as np
 
 from bbans.errors import UnsupportedImageError
 from bbans.formats.archive import ArraySpec
-from bbans.formats.names import fault_of_names
+from bbans.formats.entries import Link
 from bbans.images.picture import Picture, read_picture
 
 from . import arrays
 from .chunk import Pixels, Shape, Wrapper
+from .listing import Listing
 from .model import ModelLoader
 
 Progress = Callable[[str, int, int], None]
@@ -37,6 +37,8 @@ class Samples:
     images: Pixels
     members: range | list[int]
     wrappers: list[Wrapper] = field(default_factory=list)
+    array: ArraySpec | None = None
+    """The array that they are the images of."""
 
     @property
     def shape(self) -> Shape:
@@ -63,43 +65,44 @@ class PackSource:
     source_bytes: int
     samples: list[Samples]
     others: list[int]
-    folder: Path | None
     notes: list[str]
+    paths: list[Path] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    what: str = ""
+    """What the files come from, for messages."""
 
     def read(self, number: int) -> bytes:
         """The bytes of a file. Raises: OSError, which names it."""
-        assert self.folder is not None
-        return _read(self.folder, self.names[number])
+        return _read(self.paths[number], self.names[number])
 
 
 def from_array(array: arrays.Images) -> PackSource:
-    """The images of an array. Raises: UnsupportedImageError: not uint8 or bool, or not (N, H, W) or (N, H, W, C)."""
+    """The images of an array.
+
+    Raises: UnsupportedImageError: not uint8, uint16 or bool, or not (N, H, W) or (N, H, W, C).
+    """
     fault = arrays.fault_of_images(array.dtype, array.shape)
     if fault:
         raise UnsupportedImageError(fault)
-    spec = ArraySpec(str(array.dtype), array.shape)
-    images = np.ascontiguousarray(array).view(np.uint8).reshape(-1, *spec.image_shape)
-    return PackSource(spec, [], array.size, [Samples(images, range(len(images)))], [], None, [])
+    spec = ArraySpec(array.dtype.name, array.shape)
+    images = arrays.to_samples(array)
+    return PackSource(spec, [], array.nbytes, [Samples(images, range(len(images)), array=spec)], [], [])
 
 
-def from_folder(folder: Path, models: ModelLoader, progress: Progress) -> PackSource:
-    """All files below a folder, sorted by name. Links to folders, and what is neither file nor folder, are left out and noted.
+def from_files(listing: Listing, models: ModelLoader, progress: Progress, times: bool) -> PackSource:
+    """Files and links, sorted by name.
 
-    Raises: UnsupportedImageError: no files, or names beyond the limits of `bbans.formats.names`. OSError.
+    Raises: UnsupportedImageError: no files, or names or links that no archive has. OSError.
     """
-    notes: list[str] = []
-    names = sorted(_files(folder, notes), key=os.fsencode)
-    if not names:
-        raise UnsupportedImageError("there are no pictures in this folder")
-    fault = fault_of_names(names)
-    if fault:
-        raise UnsupportedImageError(f"this folder cannot be packed: {fault}")
+    listing.sort()
+    names, paths = list(listing.files), [path for path, _ in listing.files.values()]
     others: list[int] = []
     groups: dict[tuple[Shape, bool], list[tuple[int, Picture, Pixels]]] = {}
     source_bytes = 0
     for number, name in enumerate(names):
         progress("reading", number, len(names))
-        data = _read(folder, name)
+        data = _read(paths[number], name)
         source_bytes += len(data)
         picture = _picture(data)
         pixels = None if picture is None else picture.plain
@@ -112,29 +115,25 @@ def from_folder(folder: Path, models: ModelLoader, progress: Progress) -> PackSo
         images = np.stack([pixels for _, _, pixels in group])
         wrappers = [Wrapper(picture.format, picture.metadata) for _, picture, _ in group]
         samples.append(Samples(images, [number for number, _, _ in group], wrappers))
-    return PackSource(None, names, source_bytes, samples, others, folder, notes)
+    return PackSource(
+        array=None,
+        names=names,
+        source_bytes=source_bytes,
+        samples=samples,
+        others=others,
+        notes=listing.notes,
+        paths=paths,
+        links=listing.link_list,
+        times=listing.times if times else [],
+        what=listing.what,
+    )
 
 
-def _read(folder: Path, name: str) -> bytes:
+def _read(path: Path, name: str) -> bytes:
     try:
-        return (folder / name).read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise OSError(error.errno, f"{name} cannot be read: {error.strerror or error}") from error
-
-
-def _files(folder: Path, notes: list[str]) -> Iterator[str]:
-    """Paths of all files below a folder, with `/` between their parts."""
-    folders = [""]
-    while folders:
-        prefix = folders.pop()
-        for entry in os.scandir(folder / prefix):
-            name = prefix + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(name + "/")
-            elif entry.is_file():
-                yield name
-            else:
-                notes.append(f"{name} is not a file: left out")
 
 
 def _picture(data: bytes) -> Picture | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
@@ -31,10 +32,12 @@ from bbans.images.picture import read_picture, write_picture
 from . import arrays
 from .chunk import Content, ImagesContent, pack_samples
 from .group import SPAN_SAMPLES
+from .listing import scan
 from .methods import FILE_METHODS, METHODS, FileMethod
 from .model import ModelLoader, SetModel
 from .plan import plan_group
-from .source import PackSource, Progress, Samples, from_array, from_folder
+from .source import PackSource, Progress, Samples, from_array, from_files
+from .tar import is_tar, read_tar
 
 _MEMORY_BYTES = 1 << 26
 
@@ -51,7 +54,7 @@ class Packed:
 
 
 def pack(
-    source: str | Path | arrays.Images,
+    source: str | Path | BinaryIO | arrays.Images,
     target: str | Path | BinaryIO,
     *,
     model: str | Path | SetModel | ModelLoader | None = None,
@@ -60,13 +63,15 @@ def pack(
     mode: PackMode = "auto",
     threads: int | None = None,
     verify: bool = True,
+    times: bool = True,
+    follow: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Packed:
     """Write an archive of images. Inverse: `bbans.sets.open_archive`.
 
     Args:
-        source: a folder, a file of `bbans.sets.arrays` (`FILE.npz:KEY` for one array of several), or an array (N, H, W[, C]) of
-            uint8 or bool.
+        source: a folder; a tar, compressed or not; a file of `bbans.sets.arrays` (`FILE.npz:KEY` for one array of several), each
+            as a path or as an open file that can seek; or an array (N, H, W[, C]) of uint8, uint16 or bool.
         target: a path, which is written whole or not at all, and replaced if it exists; or an open file, written from its
             current position.
         model: codes all images that it fits: the id of an installed model, a weight file, or a model. None chooses a model for
@@ -76,9 +81,11 @@ def pack(
         mode: `stored` uses no model.
         threads: the most to use; None for as many as there are cores. The bytes do not depend on it.
         verify: decode everything and compare.
+        times: keep when files were changed last. Without them the same files give the same archive.
+        follow: pack the files that symbolic links lead to, instead of the links.
         progress: called with what is going on, images done, and images in all.
     Raises:
-        UnsupportedImageError: not an array of images, or a folder without pictures.
+        UnsupportedImageError: not an array of images; files without pictures; a link that leads outside of the folder.
         ModelError: the model is not installed, cannot run, or fits none of the images.
         VerifyError: what was coded does not decode to the same images.
         ValueError: an argument is out of range, or contradicts another.
@@ -95,20 +102,34 @@ def pack(
         models = model
     else:
         models = ModelLoader(model, scheme=scheme, threads=threads, stored=mode == "stored")
-    if not isinstance(source, str | Path):
-        images = from_array(source)
-    elif Path(source).is_dir():
-        images = from_folder(Path(source), models, progress)
-    else:
-        images = from_array(arrays.read_array(source))
-    writer = _Writer(images, models, chunk, verify, progress)
-    try:
-        if not isinstance(target, str | Path):
-            return writer.write(target)
-        with atomic_write(Path(target)) as file:
-            return writer.write(file)
-    finally:
-        writer.close()
+    with ExitStack() as until:
+        images = _images(source, models, progress, times, follow, until)
+        writer = _Writer(images, models, chunk, verify, progress)
+        until.callback(writer.close)
+        return writer.write(until.enter_context(atomic_write(Path(target))) if isinstance(target, str | Path) else target)
+
+
+def _images(
+    source: str | Path | BinaryIO | arrays.Images,
+    models: ModelLoader,
+    progress: Progress,
+    times: bool,
+    follow: bool,
+    until: ExitStack,
+) -> PackSource:
+    """The source of `pack`. What it needs is there until the stack is closed."""
+    if isinstance(source, np.ndarray):
+        return from_array(source)
+    name, key = None, None
+    if isinstance(source, str | Path):
+        if Path(source).is_dir():
+            return from_files(scan(Path(source), follow), models, progress, times)
+        name, (path, key) = str(source), arrays.split_key(source)
+        source = until.enter_context(path.open("rb"))
+    if is_tar(source):
+        folder = until.enter_context(tempfile.TemporaryDirectory())
+        return from_files(read_tar(source, Path(folder)), models, progress, times)
+    return from_array(arrays.read_array_from(source, name, key))
 
 
 @dataclass
@@ -163,7 +184,16 @@ class _Writer:
                 for member in group.members:
                     members[member] = number
         groups = tuple(replace(group.group, chunks=tuple(group.chunks)) for group in self.groups)
-        return Archive(self.source.array, tuple(self.source.names), tuple(members), self.source.source_bytes, groups)
+        source = self.source
+        return Archive(
+            array=source.array,
+            names=tuple(source.names),
+            members=tuple(members),
+            source_bytes=source.source_bytes,
+            groups=groups,
+            links=tuple(source.links),
+            times=tuple(source.times),
+        )
 
     def _add_samples(self, samples: Samples) -> None:
         """Code a group of images of one shape, as many at a time as SPAN_SAMPLES allows."""
@@ -182,7 +212,7 @@ class _Writer:
             bodies, contents = [], []
             for first, message in zip(range(start, stop, chunk), encoded.messages, strict=True):
                 part = slice(first, min(first + chunk, stop))
-                contents.append(ImagesContent(samples.images[part], samples.wrappers[part]))
+                contents.append(ImagesContent(samples.images[part], samples.wrappers[part], b"" if codec.alone else None))
                 bodies.append(pack_samples(samples.wrappers[part], message))
                 group.add(bodies[-1], contents[-1].check())
             if self.verify:
@@ -202,7 +232,7 @@ class _Writer:
             raise VerifyError("what was packed unpacks to other images")
 
     def _add_others(self) -> None:
-        """Code the files that are coded one by one. Raises: UnsupportedImageError: the folder holds no picture."""
+        """Code the files that are coded one by one. Raises: UnsupportedImageError: none of them is a picture."""
         groups: dict[FileMethod, _OpenGroup] = {}
         members: dict[FileMethod, list[int]] = {}
         for done, number in enumerate(self.source.others):
@@ -218,7 +248,7 @@ class _Writer:
             group.group = replace(group.group, count=len(group.members))
         kept = [self.source.names[number] for method in groups if not method.pictures for number in members[method]]
         if len(kept) == len(self.source.names) > 0:
-            raise UnsupportedImageError("there are no pictures in this folder")
+            raise UnsupportedImageError(f"there are no pictures in {self.source.what}")
         if kept:
             self.notes.append(f"not pictures, kept as they are: {first_names(kept)}")
 

@@ -6,6 +6,8 @@ The seeds are the golden files. A change may lie to a check too, or forge the di
 from __future__ import annotations
 
 import io
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,7 +20,7 @@ import numpy as np
 import bbans
 from bbans import models, sets, vaez
 from bbans.errors import BbansError, CorruptDataError, FormatError, ModelError, UnsupportedImageError
-from bbans.formats import archive, container, lzma2, names
+from bbans.formats import archive, container, entries, lzma2, names
 from bbans.formats.container import StoredMethod
 from bbans.formats.groups import GroupMethod
 from bbans.formats.wire import CHECK_BYTES, CRC_BYTES, ByteReader, crc32, pack_varint
@@ -247,12 +249,13 @@ def parsed_archive(data: bytes) -> Chunked:
     fields: list[Field]
     if found.array:
         array = found.array
-        fields = [("byte", 1), ("byte", array.dtype == "bool"), ("byte", len(array.shape))]
+        fields = [("byte", 1), ("byte", ("uint8", "bool", "uint16").index(array.dtype)), ("byte", len(array.shape))]
         fields += [("varint", size) for size in array.shape]
     else:
         members = b"".join(map(pack_varint, found.members)) if len(found.groups) > 1 else b""
-        fields = [("byte", 0), ("varint", found.source_bytes), ("varint", len(found.names))]
-        fields += [("blob", names.pack_names(found.names)), ("blob", members)]
+        fields = [("byte", 0), ("varint", found.source_bytes), ("varint", len(found.names)), ("varint", len(found.links))]
+        fields += [("blob", names.pack_names((*found.names, *(link.name for link in found.links)))), ("blob", members)]
+        fields += [("blob", entries.pack_targets(found.links)), ("blob", entries.pack_times(found.times))]
     fields.append(("varint", len(found.groups)))
     for group in found.groups:
         fields += [("byte", group.method), ("varint", group.count), ("varint", group.chunk)]
@@ -413,12 +416,17 @@ def make_names(rng: Random) -> bytes:
         names_blob, count = _stream_of_zeros(huge), rng.choice([count, 1 << 20, huge // 2, 1 << 40])
     elif rng.random() < 0.2:
         count = changed_field(rng, ("varint", count))[1]
+    links = rng.choice([0, 0, 1, rng.randrange(number + 1)]) if count == number else rng.choice([0, 1, 1 << 20, 1 << 40])
+    count, number = max(count - links, 0), max(number - links, 0)
+    targets = [_hostile_target(rng) if rng.random() < 0.2 else b"%d.png" % rng.randrange(9) for _ in range(min(links, 3000))]
+    times = b"".join(map(pack_varint, [rng.randrange(1 << 31) for _ in range(number + links)] + [0] * (number + links)))
+    about = blob(b"".join(target + b"\0" for target in targets)) + blob(rng.choice([b"", times, edited(rng, times)]))
     groups = rng.choice([1, 1, 1, 2, 500])
     members = [place * groups // max(number, 1) for place in range(number)]
     if rng.random() < 0.1:
         members = [rng.randrange(groups + 1) for _ in members]
-    index = b"\0" + pack_varint(rng.choice([0, 1 << 40])) + pack_varint(count) + names_blob
-    index += blob(b"".join(map(pack_varint, members)) if groups > 1 else b"") + pack_varint(groups)
+    index = b"\0" + pack_varint(rng.choice([0, 1 << 40])) + pack_varint(count) + pack_varint(links) + names_blob
+    index += blob(b"".join(map(pack_varint, members)) if groups > 1 else b"") + about + pack_varint(groups)
     for group in range(groups):
         size = members.count(group) if groups > 1 else min(count, 1 << 40)
         index += bytes([GroupMethod.FILE]) + pack_varint(size) + b"\1" + _EMPTY_FILE * min(size, 3000)
@@ -432,6 +440,11 @@ def _hostile_name(rng: Random, number: int, before: int) -> tuple[int, bytes]:
     part = rng.choice([b"", b".", b"..", b"/", b"//", b"a/../b", b"\xff", b"\xf0\x9f\x8c\x8a", b"a\nb", b"\\", b"a/"])
     own = rng.choice([part, part + b"%d" % number, b"a/" * rng.randrange(300) + part, b"x" * rng.choice([4095, 4096, 4097])])
     return shared, own
+
+
+def _hostile_target(rng: Random) -> bytes:
+    """The target of a link that leads out of its folder, perhaps through others."""
+    return rng.choice([b"/", b"..", b"../..", b"./..", b"a/..", b"../1.png/..", b"", b"1.png/../../x", b"a/" * 3000, b"\xff/.."])
 
 
 _EMPTY_FILE = b"\2" + crc32(bytes(2)) + digest(b"")  # an entry for the blob of nothing, which is two zeros
@@ -450,10 +463,29 @@ def check_names(data: bytes) -> None:
         parts = name.split("/")
         if any(part in ("", ".", "..") for part in parts) or "\0" in name or len(parts) > names.MAX_PATH_PARTS:
             raise Wrong(f"{name[:100]!r} was taken for the name of a file below a folder")
-    if len(reader) <= 100:
+    if len(reader) + len(reader.links) <= 100:
+        _check_links(reader)
         for _, file in reader.files():
             if isinstance(file, BbansError):
                 raise file
+
+
+def _check_links(reader: sets.ArchiveReader) -> None:
+    """None of them leads out of the folder, not even through others."""
+    names = (*reader.names, *(link.name for link in reader.links))
+    if not reader.links or any(len(part) > 255 for name in names for part in name.split("/")):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve()
+        for name in reader.names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).touch()
+        for link in reader.links:
+            (root / link.name).parent.mkdir(parents=True, exist_ok=True)
+            os.symlink(link.target, root / link.name)
+        for link in reader.links:
+            if not Path(os.path.realpath(root / link.name)).is_relative_to(root):
+                raise Wrong(f"{link.name!r} leads out of the folder, by {link.target[:100]!r}")
 
 
 # Weight files

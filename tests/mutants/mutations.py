@@ -302,7 +302,7 @@ MUTATIONS = (
     ),
     _mutation(
         "formats: a chunk may hold any number of samples",
-        "bbans/formats/archive.py",
+        "bbans/formats/groups.py",
         "* math.prod(shape) <= MAX_CHUNK_SAMPLES,",
         "* math.prod(shape) > 0,",
         ARCHIVE,

@@ -12,6 +12,7 @@ from bbans.errors import CorruptDataError, FormatError, UnsupportedVersionError
 from bbans.formats import archive, names
 from bbans.formats.archive import Archive, ArraySpec, pack_head, read_head
 from bbans.formats.blob import pack_blob, unpack_blob
+from bbans.formats.entries import MAX_TIME, Link
 from bbans.formats.groups import Chunk, Filter, Group, GroupMethod, ModelInfo
 from bbans.formats.names import MAX_PATH_BYTES, MAX_PATH_PARTS
 from bbans.formats.wire import ByteReader, crc32, pack_varint
@@ -24,6 +25,10 @@ FILES = Group(GroupMethod.FILE, count=1, chunk=1, chunks=(CHUNK,))
 PICTURES = Group(GroupMethod.VAEZ, count=2, chunk=1, chunks=(Chunk(0, b"crc1"), Chunk(1 << 40, b"crc2")))
 ARRAY = Archive(ArraySpec("uint8", (5, 28, 28)), (), (), 5 * 28 * 28, (CODED,))
 NAMES = ("a.png", "b/b.png", "b/c.txt", "b/\udcff\n.png", "β😀.png", "z z.png", "z z.png2", "z.png")
+LINKS = (Link("b/\udcfe", "../z.png"), Link("to a folder", "./b/"), Link("z/z/dangling", ".././../no/such"))
+TIMES = (0, 1, -1, 10**9, 1_700_000_000_123_456_789, -(10**9), -MAX_TIME, MAX_TIME - 1, 5, 5, 5)
+#: An index of a file `a` and a link `b`, up to the targets.
+ONE_AND_A_LINK = b"\x00\x00\x01\x01\x06\x06\x00a\0\x00b\0\x00\x00"
 MIXED = Archive(None, NAMES, (0, 1, 2, 1, 0, 0, 0, 0), 12345, (CODED, PICTURES, FILES))
 
 
@@ -39,7 +44,14 @@ def read(data: bytes) -> Archive:
         ARRAY,
         replace(ARRAY, array=ArraySpec("bool", (5, 28, 28, 1))),
         Archive(ArraySpec("uint8", (5, 4, 5, 3)), (), (), 5 * 60, (PACKED,)),
+        replace(
+            ARRAY, array=ArraySpec("uint16", (5, 28, 14, 2)), groups=(replace(CODED, shape=(28, 14, 4)),), source_bytes=3920 * 2
+        ),
+        replace(ARRAY, array=ArraySpec("uint16", (2, 28, 14)), groups=(PICTURES,), source_bytes=784 * 2),
         MIXED,
+        replace(MIXED, links=LINKS),
+        replace(MIXED, times=TIMES[:8]),
+        replace(MIXED, links=LINKS, times=TIMES),
         Archive(None, NAMES[:1], (0,), 0, (FILES,)),
     ],
 )
@@ -110,7 +122,7 @@ def sealed(index: bytes, version: int = 1) -> io.BytesIO:
     ("index", "words"),
     [
         (b"\x02", "kind of archive 2"),
-        (b"\x01\x02\x03\x01\x01\x01\x00", "type of array 2"),
+        (b"\x01\x03\x03\x01\x01\x01\x00", "type of array 3"),
         (b"\x01\x00\x03\x01\x01\x01\x01\x04\x01\x01", "method 4"),
         (b"\x01\x00\x03\x01\x01\x01\x01\x02\x01\x01\x01\x01\x01\x01\x03", "filter 3"),
     ],
@@ -136,16 +148,23 @@ def test_versions() -> None:
         (b"\x01\x00\x03\x05\x05\x05\x01\x02" + pack_varint(1 << 60) + b"\x01\x05\x05\x01\x01\x00", "cut short"),
         (b"\x01\x00\x03\x05\x05\x05\x01\x02\x05\x00\x05\x05\x01\x01\x00", "chunks of no images"),
         (b"\x01\x00\x03\x05\x05\x05\x00", "more than one group"),
-        (b"\x00\x00" + pack_varint(1 << 60) + b"\x02\x02\x00a\x00", "names together"),
-        (b"\x00\x00\x02\x04\x04\x00a\x00\x00", "do not follow"),
-        (b"\x00\x00\x03" + pack_varint(1 << 15) + b"\x05", "limit"),  # three names take at most 12 kB
-        (b"\x00\x00\x03\x02\x02\x00\x00", "without a name"),
-        (b"\x00\x00\x03\x05\x05\x00a\x00\x01\x00", "two files"),
-        (b"\x00\x00\x01\x03\x03\x05a\0\x00\x00\x00", "do not follow"),
-        (b"\x00\x00\x01\x02\x02\x00a\x00\x00\x00", "do not follow"),
-        (b"\x00\x00\x01\x06\x06\x00a\0\x00b\0\x00\x00\x00", "more names"),
-        (b"\x00\x00\x00\x00\x00\x00\x00\x00", "holds no image"),
-        (b"\x00\x00\x01" + pack_varint(1 << 60) + b"\x00", "limit"),
+        (b"\x00\x00" + pack_varint(1 << 60) + b"\x00\x02\x02\x00a\x00", "names together"),
+        (b"\x00\x00\x02\x00\x04\x04\x00a\x00\x00", "do not follow"),
+        (b"\x00\x00\x02\x01" + pack_varint(1 << 15) + b"\x05", "limit"),  # three names take at most 12 kB
+        (b"\x00\x00\x03\x00\x02\x02\x00\x00", "without a name"),
+        (b"\x00\x00\x01\x02\x05\x05\x00a\x00\x01\x00", "two files"),
+        (b"\x00\x00\x01\x00\x03\x03\x05a\0\x00\x00\x00", "do not follow"),
+        (b"\x00\x00\x01\x00\x02\x02\x00a\x00\x00\x00", "do not follow"),
+        (b"\x00\x00\x01\x00\x06\x06\x00a\0\x00b\0\x00\x00\x00", "more names"),
+        (bytes(13), "holds no image"),
+        (b"\x00\x00\x01" + pack_varint(1 << 60) + b"\x00", "names together"),
+        (b"\x00\x00\x01\x01\x06\x06\x00a\0\x00b\0\x00\x00" + pack_varint(1 << 15) + b"\x00", "limit"),  # one target, 4 kB
+        (ONE_AND_A_LINK + b"\x01\x01a" + bytes(3), "fewer targets"),
+        (ONE_AND_A_LINK + b"\x04\x04a\0b\0" + bytes(3), "more targets"),
+        (ONE_AND_A_LINK + b"\x02\x02a\0" + b"\x1d\x1d" + bytes(30), "limit"),  # two times of 14 bytes
+        (ONE_AND_A_LINK + b"\x02\x02a\0" + b"\x03\x03" + bytes(4), "cut short"),
+        (ONE_AND_A_LINK + b"\x02\x02a\0" + b"\x05\x05" + bytes(6), "times are not well formed"),
+        (ONE_AND_A_LINK + b"\x02\x02a\0" + b"\x08\x08\0\0\0" + pack_varint(10**9) + b"\0", "times are not well formed"),
         (pack_head(ARRAY)[6:-4] + b"\x00", "more than its fields"),
     ],
 )
@@ -165,6 +184,13 @@ def test_an_index_that_cannot_be(index: bytes, words: str) -> None:
         (replace(ARRAY, array=ArraySpec("uint8", (0, 28, 28))), "holds no image"),
         (replace(ARRAY, array=ArraySpec("uint8", (1 << 60, 28, 28))), "more than"),
         (replace(ARRAY, groups=(replace(CODED, chunks=(CHUNK,) * 2),)), "chunks than its images"),
+        (replace(ARRAY, array=ArraySpec("uint16", (5, 28, 28))), "another shape"),
+        (replace(ARRAY, array=ArraySpec("uint8", (1, 2, 2)), groups=(FILES,)), "another shape"),
+        (replace(MIXED, times=TIMES[:7]), "not every file has a time"),
+        (replace(MIXED, times=(*TIMES[:7], MAX_TIME)), "34,000 years"),
+        (replace(MIXED, links=(Link("a.png", "b"),)), "two files"),
+        (replace(MIXED, links=(Link("b", "z.png"),)), "a file and a folder"),
+        (replace(MIXED, links=(Link("l", "b"), Link("l/c", "d"))), "a file and a folder"),
         (replace(ARRAY, groups=(replace(CODED, unit=0),)), "unit"),
         (replace(ARRAY, groups=(replace(CODED, model=None),)), "model and method"),
         (replace(ARRAY, groups=(replace(CODED, model=replace(MODEL, id="")),)), "id or scheme"),
@@ -192,8 +218,9 @@ def test_rules(made: Archive, words: str) -> None:
 
 
 def test_images_of_an_array_have_no_names() -> None:
-    with pytest.raises(ValueError, match="no names"):
-        pack_head(replace(ARRAY, names=("a",)))
+    for more in ({"names": ("a",)}, {"links": LINKS}, {"times": TIMES[:5]}):
+        with pytest.raises(ValueError, match="no names"):
+            pack_head(replace(ARRAY, **more))
 
 
 @pytest.mark.parametrize(
@@ -229,6 +256,46 @@ def test_names_that_lead_elsewhere(names: tuple[str, ...]) -> None:
         read_head(io.BytesIO(head + crc32(head)))
 
 
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("l", "/etc"),
+        ("l", ".."),
+        ("l", "../x"),
+        ("l", "./../x"),
+        ("a/l", "../../x"),
+        ("a/b/l", "../.././../x"),
+        ("l", "b/../../x"),
+        ("l", "b/.."),  # where b is a link to c/d, this is c
+        ("a/l", "../b/../c"),
+        ("l", ""),
+        ("l", "a\0b"),
+        ("l", "a" * (MAX_PATH_BYTES + 1)),
+    ],
+    ids=lambda text: text[:10],
+)
+def test_links_that_lead_elsewhere(name: str, target: str) -> None:
+    """Nobody writes them, and nobody takes them."""
+    made = replace(MIXED, links=(Link(name, target),))
+    with pytest.raises(ValueError, match="link"):
+        pack_head(made)
+    head = b"VAEA\x01" + pack_varint(len(index := archive._pack_index(made))) + index
+    with pytest.raises(CorruptDataError, match="link|index"):
+        read_head(io.BytesIO(head + crc32(head)))
+
+
+def test_times_cost_little() -> None:
+    """Of files that came one after the other, no more than what is below a second; of whole seconds, next to nothing."""
+    made = Archive(
+        None, tuple(f"{n:04}" for n in range(1000)), (0,) * 1000, 0, (replace(FILES, count=1000, chunks=(CHUNK,) * 1000),)
+    )
+    size = len(pack_head(made))
+    seconds = tuple(1_700_000_000 * 10**9 + n // 9 * 10**9 for n in range(1000))
+    below = tuple(time + n * 777_777_777 % 10**9 for n, time in enumerate(seconds))
+    assert len(pack_head(replace(made, times=seconds))) < size + 200
+    assert len(pack_head(replace(made, times=below))) < size + 5 * 1000 + 200
+
+
 def test_long_names() -> None:
     names = ("a" * MAX_PATH_BYTES, "a/" * (MAX_PATH_PARTS - 1) + "b", "b", "b.c", "bc/d")
     group = replace(FILES, count=len(names), chunks=(CHUNK,) * len(names))
@@ -241,7 +308,7 @@ def test_names_that_would_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(names, "MAX_NAMES_BYTES", limit := 1 << 22)
     count = 2 * limit // 4000
     listed = pack_varint(0) + b"a" * 4000 + b"\0" + (pack_varint(4000) + b"%d\0") * (count - 1) % (*range(1, count),)
-    index = b"\0\0" + pack_varint(count) + pack_varint(len(listed)) * 2 + listed + pack_blob(b"") + b"\1"
+    index = b"\0\0" + pack_varint(count) + b"\0" + pack_varint(len(listed)) * 2 + listed + pack_blob(b"") * 3 + b"\1"
     file = sealed(index + bytes([GroupMethod.LZMA]) + pack_varint(count) * 2 + b"\1\1\1\1\0\0crc!checked!")
     assert len(file.getvalue()) < 20_000
     tracemalloc.start()

@@ -100,7 +100,7 @@ def damaged_npz() -> bytes:
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("a.npy", npy(GRAY.astype(np.float32)), "its elements are float32; images are uint8 or bool"),
+        ("a.npy", npy(GRAY.astype(np.float32)), "its elements are float32; images are uint8, uint16 or bool"),
         ("a.npy", npy(GRAY.astype(np.int8)), "its elements are int8"),
         ("a.npy", npy(np.array([[["x"]]], object)), "its elements are Python objects"),
         ("a.npy", npy(np.zeros((2, 2, 2), [("a", object)])), "its elements are Python objects"),

@@ -35,8 +35,10 @@ from tests.make_golden import (
     ARCHIVES,
     EFFORTS,
     FOLDER,
+    LINKS,
     PICTURES,
     PINNED,
+    TIMES,
     archived,
     digest,
     kept_kinds,
@@ -62,9 +64,11 @@ FILES = {
     "mcbits-3.vaeza": "ab82b817f5f61f1f25017c58ae7a3e2a3c939438ed0d4314593387f0d25cd766",
     "mcbits-coupled-3.vaeza": "13cd15a5d1ad487669301832f3fa0afc86eae83a55c1a95440b6d53b5fe22faa",
     "bit-swap.vaeza": "270641269f0b3eee27e2d9f73561a57eafdd1971f71270aa9a23b43e83eb7c0a",
-    "top-down.vaeza": "e3216a42a898ba235f8ebc15b49eb02b1d27245c0e92ba76ddf21175e19738a7",
+    "top-down.vaeza": "2f2141d82df48307448a2c62489937689469c09425f0538661c364e01140bffe",
     "lzma.vaeza": "35eaec11ea660f21a410b3fe4d149e80f90b4a55c4143d7cda7d129853c6d2c9",
-    "files.vaeza": "514661751d35841fe326398ddf8ca63ece612f849302c619368c92a69b69c56f",
+    "files.vaeza": "888ceaa38f87d79f59269be84bce7a124a24a0f669a0a2e6fc31041de512ad64",
+    "wide.vaeza": "b2bf8ed050c225bf8ab79713f625331e78018fd817486d1aa51f3c08b034a523",
+    "one-by-one.vaeza": "e314748c603db4cf40c13e164fa200ec153229b5e7ef6be7b6543f67b0cfcedc",
 }
 
 KINDS = "15ba68e06796508b3bf8a7030b424a9aa70bf362d800112d5567dc77229ad088"
@@ -291,11 +295,32 @@ def test_archives_decode(archived_set: tuple[str, Path | None, bytes]) -> None:
         return
     files = {reader.names[number]: file.data for number, file in reader.files()}
     assert files.keys() == source.keys()
+    if name == "files":
+        assert {link.name: link.target for link in reader.links} == LINKS
+        assert dict(zip((*reader.names, *LINKS), reader.times, strict=True)) == TIMES
     for path, file in files.items():
         if path.endswith(".png"):
             assert read_picture(file) == read_picture(source[path])
         else:
             assert file == source[path]
+
+
+def test_an_index_is_as_the_specification_says(archived_set: tuple[str, Path | None, bytes]) -> None:
+    """Chapter 6 of FORMAT.md."""
+    _, _, data = archived_set
+    found, size = read_head(io.BytesIO(data))
+    own, read_bytes = format_sets_decoder.index(data)
+    assert read_bytes == size
+    assert own["groups"] == [(group.method, group.count, group.chunk, group.shape) for group in found.groups]
+    assert own["chunks"] == [(chunk.size, chunk.crc, chunk.check) for group in found.groups for chunk in group.chunks]
+    if found.array:
+        assert (own["dtype"], own["shape"]) == (found.array.dtype, found.array.shape)
+    else:
+        assert [name.decode("utf-8", "surrogateescape") for name in own["names"]] == [*found.names]
+        assert {name.decode(): target.decode() for name, target in own["links"].items()} == {
+            link.name: link.target for link in found.links
+        }
+        assert (own["members"], own["times"]) == ([*found.members], [*found.times])
 
 
 def test_archives_hold_every_method_and_scheme() -> None:
@@ -307,6 +332,8 @@ def test_archives_hold_every_method_and_scheme() -> None:
     assert held == schemes | {
         "top-down": ["top-down", GroupMethod.FILE],
         "lzma": [GroupMethod.LZMA],
+        "wide": [GroupMethod.LZMA],
+        "one-by-one": [GroupMethod.VAEZ],
         "files": [GroupMethod.VAEZ, GroupMethod.FILE],
     }
 

@@ -25,18 +25,18 @@ LAYERS = [
     {"bbans.ans"}
     | {f"bbans.formats.{name}" for name in ("blob", "container", "groups", "names")}
     | {f"bbans.images.{name}" for name in ("chunks", "frames")},
-    {"bbans.codecs"}
-    | {f"bbans.formats.{name}" for name in ("archive", "forms", "jxl", "metadata")}
+    {"bbans.codecs", "bbans.formats.entries"}
+    | {f"bbans.formats.{name}" for name in ("forms", "jxl", "metadata")}
     | {f"bbans.images.{name}" for name in ("gif", "npy", "pngfile", "raster", "webp")},
     {
         "bbans.combinators",
         "bbans.meter",
         "bbans.formats.jpeg",
-        "bbans.formats.words",
+        "bbans.formats.archive",
         "bbans.images.apng",
         "bbans.images.pngstream",
     },
-    {"bbans.images.png"},
+    {"bbans.images.png", "bbans.formats.words"},
     {"bbans.images.picture"},
     {"bbans.bitsback", "bbans.craystack", "bbans.formats.stored", "bbans.images.objects"},
     {"bbans.montecarlo", "bbans.results"},

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbans.errors import TrainingError
-from bbans.sets.arrays import binary_unit, image_shape, is_array, read_array
+from bbans.sets.arrays import binary_unit, image_shape, is_array, read_byte_array
 from bbans.training.callbacks import Callbacks
 from bbans.training.data.pictures import DIGEST_BYTES, Digests, Pixels, digest, read_files
 
@@ -68,7 +68,7 @@ def read_images(inputs: Sequence[Path], *, omit: Iterable[Path] = (), callbacks:
     parts: list[tuple[Path, ImageSet]] = []
     for path in filter(is_array, inputs):
         callbacks.check()
-        parts.append((path, image_set(read_array(path))))
+        parts.append((path, image_set(read_byte_array(path))))
     folders = [path for path in inputs if not is_array(path)]
     files = read_files(folders, omit=omit, keep_gray=True, callbacks=callbacks)
     pictures = [(path, image_set(pixels[None])) for path, _, pixels in files]

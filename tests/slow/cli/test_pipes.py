@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,8 +48,63 @@ def test_a_single_file_to_stdout(tmp_path: Path, capfd: pytest.CaptureFixture[st
     sets.pack(tmp_path / "in", tmp_path / "in.vaeza")
     done = vaezip("unpack", tmp_path / "in.vaeza", "b.ppm", "-o", "-")
     assert done.stdout == (tmp_path / "in" / "b.ppm").read_bytes()
-    assert run("unpack", tmp_path / "in.vaeza", "-o", "-") == 1
-    assert "only a single file goes to stdout, and there are 2" in capfd.readouterr().err
+    assert vaezip("unpack", tmp_path / "in.vaeza", "b.ppm", "-c").stdout == done.stdout
+    with pytest.raises(main.click.UsageError, match="-c excludes -o"):
+        run("unpack", tmp_path / "in.vaeza", "-c", "-o", "x")
+
+
+def test_tars_through_pipes(tmp_path: Path) -> None:
+    """`tar c | vaezip pack`, and `vaezip unpack | tar x`, with links and times."""
+    (source := tmp_path / "in" / "sub").mkdir(parents=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)).save(source / "a.ppm")
+    (source / "b.ppm").symlink_to("a.ppm")
+    os.utime(source / "a.ppm", ns=(5, 1_700_000_000_000_000_007))
+    os.utime(source / "b.ppm", ns=(5, 1_600_000_000_000_000_000), follow_symlinks=False)
+    made = subprocess.run(["tar", "c", "--format=pax", "-C", tmp_path / "in", "sub"], capture_output=True, check=True).stdout
+    assert vaezip("pack", "-", "-o", tmp_path / "x.vaeza", stdin=made).returncode == 0
+    piped = vaezip("pack", "-", stdin=made)
+    assert piped.stdout == (tmp_path / "x.vaeza").read_bytes() and piped.stderr == b""
+    assert vaezip("test", tmp_path / "x.vaeza", "--against", tmp_path / "in").returncode == 0
+    out = vaezip("unpack", "-", "-c", stdin=piped.stdout)
+    assert out.returncode == 0
+    (tmp_path / "out").mkdir()
+    subprocess.run(["tar", "x", "-C", tmp_path / "out"], input=out.stdout, check=True)
+    assert vaezip("unpack", tmp_path / "x.vaeza", "-o", tmp_path / "out2").returncode == 0
+    for folder in (tmp_path / "out" / "sub", tmp_path / "out2" / "sub"):
+        assert (folder / "a.ppm").read_bytes() == (source / "a.ppm").read_bytes()
+        assert os.readlink(folder / "b.ppm") == "a.ppm"
+        for name in ("a.ppm", "b.ppm"):
+            assert (folder / name).lstat().st_mtime_ns == (source / name).lstat().st_mtime_ns
+    assert vaezip("pack", "-", stdin=made[:2000]).stderr == b"vaezip: -: a damaged tar: it is cut short. Nothing was written.\n"
+
+
+def test_links_of_archives(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """By name, in a list, over other links, and never out of the folder or through a link."""
+    (source := tmp_path / "in").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)).save(source / "a.ppm")
+    (source / "link").symlink_to("a.ppm")
+    assert run("pack", source) == 0
+    assert run("list", "-v", tmp_path / "in.vaeza") == 0
+    assert "1 files and 1 link, with times" in (text := capfd.readouterr().out) and "link -> a.ppm" in text
+    (out := tmp_path / "out").mkdir()
+    (out / "link").symlink_to("elsewhere")
+    assert run("unpack", tmp_path / "in.vaeza", "link", "-o", out) == 1
+    assert "use -f" in capfd.readouterr().err and os.readlink(out / "link") == "elsewhere"
+    assert run("unpack", tmp_path / "in.vaeza", "link", "-f", "-o", out) == 0
+    assert os.readlink(out / "link") == "a.ppm" and not (out / "a.ppm").exists()
+    (source / "far").symlink_to("/etc")
+    assert run("pack", "-f", source) == 4
+    assert "'far' is a link to '/etc', outside of the folder: --follow packs what links lead to" in capfd.readouterr().err
+    (source / "far").unlink()
+    (source / "sub").mkdir()
+    (source / "a.ppm").rename(source / "sub" / "a.ppm")
+    assert run("pack", "-f", source) == 0
+    (tmp_path / "out3").mkdir()
+    (tmp_path / "out3" / "sub").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    assert run("unpack", tmp_path / "in.vaeza", "-o", tmp_path / "out3") == 1
+    assert "is a link, and what it leads to may lie elsewhere" in capfd.readouterr().err
+    assert not [*(tmp_path / "elsewhere").iterdir()]
 
 
 def test_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -61,10 +117,10 @@ def test_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capfd.readouterr().out)["shape"] == [5, 28, 28]
     assert run("pack", "--json", tmp_path / "none.npy") == 1
     assert json.loads(capfd.readouterr().out)["error"] == "No such file or directory"
-    np.save(tmp_path / "wide.npy", DIGITS.astype(np.uint16))
+    np.save(tmp_path / "wide.npy", DIGITS.astype(np.int32))
     assert run("pack", tmp_path / "wide.npy") == 4
     text = capfd.readouterr().err
-    assert text.count("wide.npy") == 1 and "uint16" in text  # the name once
+    assert text.count("wide.npy") == 1 and "int32" in text  # the name once
     with pytest.raises(main.click.UsageError, match="both go to stdout"):
         run("pack", "--json", tmp_path / "a.npy", "-o", "-")
 
