@@ -99,7 +99,7 @@ def code(source: Source, picture: Picture, codec: PictureCodec, effort: int = DE
     encoded = codec.encode(pixels, effort)
     messages = [Section(SectionKind.MESSAGE, message) for message in encoded.messages]
     header = ModelHeader(codec.id, codec.weights_hash, encoded.accounting)
-    return _container(source, Mode.MODEL, 0, picture, messages, header)
+    return _container(source, Mode.MODEL, int(encoded.accounting.changes_bits > 0), picture, messages, header)
 
 
 def decode(contents: Container, codec: PictureCodec) -> Picture:

@@ -118,6 +118,7 @@ def accounting_rows(bits: Accounting, coded_bytes: int, rest: tuple[str, int], d
         ("-log2 p(z)", bits.prior_bits),
         ("+log2 q(z|x), given back", -bits.posterior_bits),
         ("initial bits", bits.initial_bits),
+        *([("changes of the networks", bits.changes_bits)] if bits.changes_bits else []),
         ("rounding to whole words", 8 * coded_bytes - bits.net_bits),
         (name, 8 * rest_bytes),
         ("file", file_bits),

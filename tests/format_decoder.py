@@ -395,6 +395,28 @@ class Decoder:
             acc += skip << exponent
         return np.clip(rhe(acc, exponent), 0, 127) if self.tensors[f"{name}.relu"][0] else (acc, exponent)
 
+    def pop_changes(self, stack: Stack, levels: int) -> None:
+        """Set the changes of a region, by level and phase. Section 5.7."""
+        outputs, head = 12 * self.config["components"], self.config["head"]
+        counts = np.array([[[([64, 16, 6, 3, 2] + 11 * [1])[abs(v - 15)] for v in range(31)]] * 2] * 4)
+        for level in range(levels):
+            for p in range(3):
+                if not stack.pop(1, np.arange(3)):
+                    continue
+                d = np.zeros((outputs, head + 1), np.int64)
+                for o in range(outputs):
+                    own, total = counts[o // (outputs // 4)], []
+                    for n in own:
+                        freq = 1 + n * (2**16 - 31) // n.sum()
+                        freq[15] += 2**16 - freq.sum()
+                        total.append(np.concatenate([[0], np.cumsum(freq)]))
+                    before = [int(o > 0 and d[o - 1, i] != 0) for i in range(head + 1)]
+                    for i in range(head + 1):
+                        d[o, i] = stack.pop(16, total[before[i]]) - 15
+                    for i in range(head + 1):
+                        own[before[i], d[o, i] + 15] += 2
+                self.changes[level, p] = d
+
     def trunk(self, p: int, f: Array) -> Array:
         for b in range(self.config["blocks"]):
             f = self.layer(f"trunk.{p}.{b}.b", self.layer(f"trunk.{p}.{b}.a", f), f)
@@ -416,7 +438,13 @@ class Decoder:
 
     def parameters(self, p: int, given: Array, features: Array) -> Array:
         """(12 K, h, w)"""
-        acc, e = self.layer(f"out.{p}", self.layer(f"hidden.{p}", np.concatenate([given, features])))
+        hidden = self.layer(f"hidden.{p}", np.concatenate([given, features]))
+        acc, e = self.layer(f"out.{p}", hidden)
+        if (self.here, p) in self.changes:
+            d = self.changes[self.here, p]
+            changed = self.tensors[f"out.{p}.weight"][:, :, 0, 0] + 4 * d[:, :-1]
+            assert abs(changed).max() <= 127
+            acc = acc + np.einsum("oc,cyx->oyx", 4 * d[:, :-1], hidden) + 32 * d[:, -1, None, None]
         k = self.config["components"]
         logits, means, scales, slopes = (slice(3 * k * i, 3 * k * (i + 1)) for i in range(4))
         return np.concatenate(
@@ -501,10 +529,12 @@ class Decoder:
     def region(self, left: list[bytes], height: int, width: int, gray: bool) -> Array:
         body = left.pop(0)
         flags, shared = body[0], Stack(body[1:])
-        self.decided = not flags >> 7
+        self.decided, self.changes = not flags >> 7, {}
         sizes = [(height, width)]
         while max(sizes[-1]) > 4:
             sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
+        if flags >> 6 & 1:
+            self.pop_changes(shared, min(len(sizes) - 1, 2))
         pixels = np.zeros((3, *sizes[-1]), np.int64)
         for y in range(sizes[-1][0]):
             for x in range(sizes[-1][1]):
@@ -533,6 +563,7 @@ class Decoder:
         coded: bool,
         gray: bool,
     ) -> tuple[Array, Array]:
+        self.here = level
         _, h, w = x00.shape
         height, width = size
         count = self.config["latents"]

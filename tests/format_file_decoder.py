@@ -85,7 +85,8 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
     if mode == 1:
         header.name()
         header.take(8)
-        for _ in range(4):
+        assert method in (0, 1)
+        for _ in range(4 + method):
             header.varint()
     bodies: dict[int, list[bytes]] = {1: [], 2: [], 3: [], 4: [], 5: []}
     entries = [(header.u8(), header.varint(), header.take(4)) for _ in range(header.varint())]

@@ -99,7 +99,7 @@ class Container:
     """A whole file.
 
     Attributes:
-        method: of storing; 0 in mode `MODEL`.
+        method: of storing; in mode `MODEL` 1 if there are changes of the networks, else 0.
         format: of the picture file that comes back, as `bbans.images.picture` names it.
         source_bytes: size of the file that was compressed.
         content_check: 8-byte digest of what must come back (`bbans.vaez.content_check`).
@@ -234,7 +234,7 @@ def _unpack_header(header: ByteReader) -> tuple[Container, list[tuple[SectionKin
         channels=header.varint(),
         bit_depth=header.varint(),
         content_check=header.take(CHECK_BYTES),
-        model=_unpack_model(header) if mode == Mode.MODEL else None,
+        model=_unpack_model(header, method == 1) if mode == Mode.MODEL else None,
         sections=(),
     )
     directory = []
@@ -252,8 +252,8 @@ def _pack_model(model: ModelHeader) -> bytes:
     return pack_name(model.id) + model.weights_hash + pack_accounting(model.accounting)
 
 
-def _unpack_model(header: ByteReader) -> ModelHeader:
-    return ModelHeader(id=unpack_name(header), weights_hash=header.take(CHECK_BYTES), accounting=unpack_accounting(header))
+def _unpack_model(header: ByteReader, changes: bool) -> ModelHeader:
+    return ModelHeader(unpack_name(header), header.take(CHECK_BYTES), unpack_accounting(header, changes))
 
 
 def _fault(container: Container) -> str | None:
@@ -268,7 +268,8 @@ def _fault(container: Container) -> str | None:
         ((model is not None) == (container.mode == Mode.MODEL), "mode and model disagree"),
         (model is None or is_name(model.id), "the model's id is not a name"),
         (model is None or len(model.weights_hash) == CHECK_BYTES, f"the weight hash is not {CHECK_BYTES} bytes"),
-        (model is None or container.method == 0, "a stored method in a file of a model"),
+        (model is None or container.method in (0, 1), "a stored method in a file of a model"),
+        (model is None or container.method == (model.accounting.changes_bits > 0), "its method and the bits of changes disagree"),
         (kinds == sorted(kinds), "the sections are out of order"),
         (kinds.count(SectionKind.METADATA) + kinds.count(SectionKind.PACKED_METADATA) <= 1, "metadata twice"),
         (all(container.bodies(SectionKind.METADATA)), "metadata of no bytes"),

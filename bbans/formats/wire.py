@@ -94,18 +94,19 @@ def newer(name: str, value: int) -> UnsupportedVersionError:
 
 
 def pack_accounting(bits: Accounting) -> bytes:
-    """Four varints. Inverse: `unpack_accounting`."""
-    counts = (bits.likelihood_bits, bits.prior_bits, bits.posterior_bits, bits.initial_bits)
-    return b"".join(map(pack_varint, counts))
+    """Four varints, and a fifth where there are changes. Inverse: `unpack_accounting`."""
+    counts = [bits.likelihood_bits, bits.prior_bits, bits.posterior_bits, bits.initial_bits]
+    return b"".join(map(pack_varint, counts + [bits.changes_bits] * (bits.changes_bits > 0)))
 
 
-def unpack_accounting(header: ByteReader) -> Accounting:
-    """Inverse: `pack_accounting`."""
+def unpack_accounting(header: ByteReader, changes: bool = False) -> Accounting:
+    """Inverse: `pack_accounting`. changes: whether there are some."""
     return Accounting(
         likelihood_bits=header.varint(),
         prior_bits=header.varint(),
         posterior_bits=header.varint(),
         initial_bits=header.varint(),
+        changes_bits=header.varint() if changes else 0,
     )
 
 

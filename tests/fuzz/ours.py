@@ -79,7 +79,7 @@ def parsed(data: bytes) -> File:
     fields.append(("raw", reader.take(CHECK_BYTES)))
     if fields[0][1] == container.Mode.MODEL:
         fields += [("name", reader.take(reader.varint())), ("raw", reader.take(CHECK_BYTES))]
-        fields += [("varint", reader.varint()) for _ in range(4)]
+        fields += [("varint", reader.varint()) for _ in range(4 + (fields[1][1] == 1))]
     entries = [(reader.byte(), reader.varint(), reader.take(CRC_BYTES)) for _ in range(reader.varint())]
     reader.take(CRC_BYTES)
     return File(fields, [(kind, reader.take(size)) for kind, size, _ in entries])

@@ -37,6 +37,9 @@ MODEL = dataclasses.replace(
         Section(SectionKind.MESSAGE, b"3"),
     ),
 )
+CHANGED = dataclasses.replace(
+    MODEL, method=1, model=ModelHeader("tiny-1", bytes(range(8, 16)), Accounting(1000, 20, 300, 0, changes_bits=129))
+)
 
 
 def test_exact_bytes() -> None:
@@ -53,7 +56,13 @@ def test_exact_bytes_of_the_model_fields() -> None:
     assert fields in pack(MODEL)
 
 
-@pytest.mark.parametrize("container", [STORED, MODEL])
+def test_exact_bytes_where_there_are_changes() -> None:
+    fields = b"\x06tiny-1" + bytes(range(8, 16)) + bytes.fromhex("e807 14 ac02 00 8101") + b"\x03"
+    assert fields in pack(CHANGED)
+    assert pack(CHANGED)[7] == 1
+
+
+@pytest.mark.parametrize("container", [STORED, MODEL, CHANGED])
 def test_inverse(container: Container) -> None:
     assert unpack(pack(container)) == container
 
@@ -69,7 +78,7 @@ def test_inverse_of_any_messages(bodies: list[bytes], height: int, likelihood_bi
     assert unpack(pack(container)) == container
 
 
-@pytest.mark.parametrize("container", [STORED, MODEL])
+@pytest.mark.parametrize("container", [STORED, MODEL, CHANGED])
 def test_every_flipped_bit_is_a_typed_error(container: Container) -> None:
     data = pack(container)
     for at in range(len(data)):

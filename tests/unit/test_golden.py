@@ -50,7 +50,7 @@ from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weight_file
 
 FILES = {
     "tiny.safetensors": "003fe7fc0f64f4a5ab512c92a63bccd5e1958beae9989de2ff54f3a8bb339d38",
-    "messages.json": "85f43bfb6807974e49222b58f840646f7992104ca09c74b7603505f41c49584e",
+    "messages.json": "2684d4c9d301f68fd7cbc7335caf45c620392e4905dcc9a4e2940df6ee98cba5",
     "model.vaez": "75ba18cc008ffb54c2716ee444ec90913df75a0dc19849ff3b47d8f3859dbf23",
     "file.vaez": "90bfe988c44cb2e49d4161c373f43667506ac25594ad8e3a659c5002d045ff20",
     "file_lzma.vaez": "c5c6ca178b9a64bbd4e9874c47c0b9dc9820d31d686b300728a20270eb6c46fc",
@@ -106,7 +106,7 @@ def test_all_are_there(golden: dict) -> None:
     assert golden["pictures"].keys() == PICTURES.keys()
     assert golden["pinned"].keys() == PINNED.keys()
     flags = {name: base64.b64decode(case["messages"][0])[0] for name, case in golden["pictures"].items()}
-    assert flags == {"colours": 0b1, "gray": 0b1, "noise": 0, "pixel": 0, "quick": 0b1000_0001}
+    assert flags == {"colours": 0b1, "gray": 0b1, "noise": 0, "pixel": 0, "quick": 0b1000_0001, "tuned": 0b0100_0001}
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -115,7 +115,8 @@ def test_messages_decode_and_are_made_again(golden: dict, coder: PhotoCodec, nam
     pixels = np.frombuffer(base64.b64decode(case["pixels"]), np.uint8).reshape(case["shape"])
     messages = [base64.b64decode(message) for message in case["messages"]]
     assert np.array_equal(coder.decode(messages, *pixels.shape), pixels)
-    assert coder.encode(pixels, EFFORTS.get(name, 5)).messages == messages
+    if name != "tuned":  # by floats, which may be others elsewhere
+        assert coder.encode(pixels, EFFORTS.get(name, 5)).messages == messages
 
 
 @pytest.mark.parametrize("name", PINNED)

@@ -12,7 +12,8 @@ region is a pyramid of levels (see `bbans.models.photo.vae`). Each level is push
 The posterior is drawn with bits of x10, so a picture needs no initial bits. Where x10 has too few of them (a tiny or flat level),
 z is the prior's mode and is not coded: a bit for each level says so.
 
-The body of a region's first message begins with flags: which levels have coded latents, and whether decisions are left out.
+The body of a region's first message begins with flags: which levels have coded latents, whether decisions are left out, and
+whether the heads are tuned to the region (see `bbans.models.photo.changes`).
 
 Large levels are cut into strips, each with a message of its own, so that threads can code them side by side. All levels of a single
 strip share the region's first message, the coarsest on top.
@@ -23,7 +24,7 @@ Source: Townsend, Bird and Barber, "Practical lossless compression with latent v
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,14 @@ from bbans.combinators import beside, dependent, mapped
 from bbans.errors import CorruptDataError
 from bbans.meter import Meter
 from bbans.models.grids import COLOURS, LATENT_LEVELS, Latent
+from bbans.models.photo.changes import LEVELS as TUNED_LEVELS
+from bbans.models.photo.changes import Changes, changes_codec
 from bbans.models.photo.config import PhotoConfig
 from bbans.models.photo.geometry import Bytes, block_counts, grid_size, level_sizes, message_count, pyramid, regions, strips
 from bbans.models.photo.level import Level, known_levels
 from bbans.models.photo.likelihood import PhaseLikelihood
 from bbans.models.photo.network import PhotoNetwork
+from bbans.models.photo.tuning import tune
 from bbans.models.weights import Weights
 from bbans.results import DEFAULT_EFFORT, Damage
 from bbans.tables import IntArray
@@ -52,6 +56,9 @@ DECISIONS_FROM = 3
 
 UNDECIDED = 1 << 7
 """The flag of a region whose pixels are coded without decisions. The lower bits are those of levels with coded latents."""
+
+CHANGED = 1 << 6
+"""The flag of a region whose heads are tuned to it: its first message begins with the changes."""
 
 CHEQUER_PX = 16
 """The side of a square that shows where a region is lost."""
@@ -75,7 +82,8 @@ class PhotoCodec:
     def encode(self, pixels: Bytes, effort: int = DEFAULT_EFFORT) -> Encoded:
         """The messages of a picture. Shapes: pixels (H, W, 3) RGB or (H, W, 1) gray, uint8. Inverse: decode.
 
-        An effort of 1 or 2 leaves out the decisions of the adaptive stage, so that both directions are quicker.
+        An effort of 1 or 2 leaves out the decisions of the adaptive stage, so that both directions are quicker; one of 7 to 9 tunes
+        the heads to each region, which takes its time here alone.
 
         Beside the picture and its messages, coding takes at most about 0.3 GB: 100 bytes for each pixel of a region.
         """
@@ -85,8 +93,8 @@ class PhotoCodec:
             flags, messages = self._encode_region(_as_rgb(pixels[rows, columns]), pixels.shape[2], effort, meter)
             encoded += [bytes([flags]) + messages[0].to_bytes(), *(message.to_bytes() for message in messages[1:])]
             net += _bits(Batch(messages)) - len(messages) * _bits(Message.empty())
-        likelihood, prior = meter.bits["likelihood"], meter.bits["prior"]
-        bits = [round(number / _PER_BIT) for number in (likelihood, prior, likelihood + prior - net, 0)]
+        likelihood, prior, changes = (meter.bits[name] for name in ("likelihood", "prior", "changes"))
+        bits = [round(number / _PER_BIT) for number in (likelihood, prior, likelihood + prior + changes - net, 0, changes)]
         return Encoded(encoded, Accounting(*bits))
 
     def decode(self, messages: Sequence[bytes], height: int, width: int, channels: int) -> Bytes:
@@ -145,19 +153,51 @@ class PhotoCodec:
         *_, coarsest = levels = pyramid(pixels)
         has_decisions = self.network.config.adaptive and len(levels) > 1
         flags = UNDECIDED if has_decisions and effort < DECISIONS_FROM else 0
+        changes: dict[int, Changes] = {}
         for level in self.levels(pixels, not flags):
             count = len(level.grid.strips())
             if count > 1:
                 messages = [Message.empty() for _ in range(count)]
-                flags |= self._push_level(level, messages, colours, meter)
+                flags |= self._push_tuned(level, messages, colours, effort, changes, meter)
                 own += messages
             else:
                 single.append(level)
         for level in reversed(single):
-            flags |= self._push_level(level, [shared], colours, meter)
+            flags |= self._push_tuned(level, [shared], colours, effort, changes, meter)
         height, width, _ = coarsest.shape
         meter.count("likelihood", _coarsest_codec(height, width, colours)).push(shared, coarsest)
+        if changes:
+            flags |= CHANGED
+            meter.count("changes", self._changes_codec(len(levels) - 1)).push(shared, changes)
         return flags, [shared, *own]
+
+    def _push_tuned(
+        self, level: Level, messages: list[Message], colours: int, effort: int, changes: dict[int, Changes], meter: Meter
+    ) -> int:
+        """As _push_level; with heads that are tuned to the level, if that takes fewer bits. Adds their changes to `changes`."""
+        found = tune(level, colours, effort)
+        if not found:
+            return self._push_level(level, messages, colours, meter)
+        before, counted = [message.copy() for message in messages], meter.bits.copy()
+        flag = self._push_level(level, messages, colours, meter)
+        plain, plain_counted = [message.copy() for message in messages], meter.bits.copy()
+        for message, saved in zip(messages, before, strict=True):
+            message.restore(saved)
+        meter.bits = counted
+        level.tune(found)
+        tuned_flag = self._push_level(level, messages, colours, meter)
+        cost = _bits(self._changes_codec(level.index + 1).push(Message.empty(), {level.index: found})) - _bits(Message.empty())
+        if _bits(Batch(messages)) + cost < _bits(Batch(plain)):
+            changes[level.index] = found
+            return tuned_flag
+        for message, saved in zip(messages, plain, strict=True):
+            message.restore(saved)
+        meter.bits = plain_counted
+        return flag
+
+    def _changes_codec(self, levels: int) -> Codec[Mapping[int, Changes]]:
+        """The changes of the heads of a region with so many levels above the coarsest pixels."""
+        return changes_codec(self.network.config, min(levels, TUNED_LEVELS))
 
     def _decode_region(self, messages: Iterator[bytes], height: int, width: int, colours: int) -> Bytes:
         """The pixels (height, width, 3) of a region. Inverse: _encode_region."""
@@ -184,11 +224,15 @@ class PhotoCodec:
             for index, parts in reversed([*enumerate(strips(*grid) for grid in grids)])
             if len(parts) > 1
         }
+        changes: Mapping[int, Changes] = {}
+        if flags & CHANGED:
+            _, changes = self._changes_codec(len(grids)).pop(shared)
         _, x = _coarsest_codec(*sizes[-1], colours).pop(shared)
         yield len(grids), x
         level: Level | None = None
         for index in reversed(range(len(grids))):
             level = self.level_type(self.network, index, *sizes[index], x, level, not flags & UNDECIDED)
+            level.tune(changes.get(index, {}))
             strips_of_level = [message for message in own.get(index, [shared]) if message is not None]
             if len(strips_of_level) < len(own.get(index, [shared])):
                 raise CorruptDataError("a message of a level is damaged")
@@ -257,7 +301,13 @@ def _check_flags(flags: int, grids: Sequence[tuple[int, int]], config: PhotoConf
     """Raise CorruptDataError for flags that no region of levels with these grids has."""
     if flags & UNDECIDED and not (config.adaptive and grids):
         raise CorruptDataError("decisions are left out where there are none")
-    if flags & ~UNDECIDED & ~sum(1 << index for index, grid in enumerate(grids) if block_counts(*grid)[0] and config.latents):
+    if flags & CHANGED and not grids:
+        raise CorruptDataError("heads are changed where there are none")
+    if (
+        flags
+        & ~(UNDECIDED | CHANGED)
+        & ~sum(1 << index for index, grid in enumerate(grids) if block_counts(*grid)[0] and config.latents)
+    ):
         raise CorruptDataError("a level that is not there or has no latents claims to have some")
 
 

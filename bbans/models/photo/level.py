@@ -8,7 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from bbans.exact.backends import Layer
 from bbans.models.grids import Latent
+from bbans.models.photo.changes import Changes
 from bbans.models.photo.config import PHASES
 from bbans.models.photo.geometry import Bytes, pixel_planes, pyramid, reference
 from bbans.models.photo.network import Params, PhotoNetwork
@@ -48,6 +50,12 @@ class Level:
         self._features: list[Bytes] = []
         self._references: list[NDArray[np.int16]] = []
         self._params_of_x11: tuple[Bytes | None, Params] | None = None
+        self._tuned: dict[int, Layer] = {}
+
+    def tune(self, changes: Changes) -> None:
+        """Change the last layers of the heads; without changes they are the model's. Raises: CorruptDataError: see `changed`."""
+        self._tuned = {phase: self.network.tuned(phase, own) for phase, own in changes.items()}
+        self._params_of_x11 = None
 
     def add(self, phase: int, pixels: Bytes) -> None:
         """Add the next phase. Does nothing where it is known, as when encoding."""
@@ -152,7 +160,7 @@ class Level:
         kept, self._params_of_x11 = self._params_of_x11, None  # they are large
         if phase == 0 and kept is not None and _same(kept[0], z):
             return kept[1]
-        params = self.network.head(phase, self.grid, self.features(phase), z)
+        params = self.network.head(phase, self.grid, self.features(phase), z, self._tuned.get(phase))
         if phase != 2:
             self._params_of_x11 = (z, params) if phase == 0 else kept
         return params

@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 
 from bbans._core.convolution import Scaling, scale
 from bbans.exact import selfcheck
-from bbans.exact.backends import layer_class
+from bbans.exact.backends import Layer, layer_class
 from bbans.exact.network import ACTIVATION_MAX, IntConv, round_shift
 from bbans.models.grids import LATENT_CENTRE, LOG_SCALE_OFFSET, LOGIT_LIMIT, MEAN_LIMIT, SLOPE_LIMIT, Latent, pixel_shuffle
+from bbans.models.photo.changes import changed
 from bbans.models.photo.config import BLOCK, LEVELS_OF_BIAS, POOL_SHIFT, PhotoConfig
 from bbans.models.photo.geometry import TILES, Bytes, Grid, Tile, tile_shape
-from bbans.tables import SCALES
+from bbans.tables import SCALES, IntArray
 
 Params = NDArray[np.int16]
 
@@ -49,7 +50,8 @@ class PhotoNetwork:
         self.config = config
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.backend, kind = backend, layer_class(backend)
-        self.layers = {name: kind(layer) for name, layer in layers.items()}
+        self._kind, self.layers = kind, {name: kind(layer) for name, layer in layers.items()}
+        self.outs = [layers[f"out.{phase}"] for phase in range(3)]
         self.halo = 1 + 2 * config.blocks
         k = config.components
         factors = [1] * 3 * k + [64] * 3 * k + [1] * 3 * k + [4] * 3 * k
@@ -119,23 +121,37 @@ class PhotoNetwork:
         self.in_parallel(work, grid.tiles())
         return out
 
-    def head(self, phase: int, grid: Grid, features: Bytes, z: Bytes | None) -> Params:
+    def head(self, phase: int, grid: Grid, features: Bytes, z: Bytes | None, out: Layer | None = None) -> Params:
         """Integer parameters of the mixtures of a phase: (height, width, 12 K) int16.
 
         They are logits in 1/16 nat, means in 1/64 beyond the reference, scale indices, slopes in 1/64. Shapes: z (block rows, block
-        columns, Z), or None for the centre.
+        columns, Z), or None for the centre. out: the last layer, where it is not the model's (see `tuned`).
         """
-        out = np.empty((grid.height, grid.width, self.config.outputs), np.int16)
+        last = self.layers[f"out.{phase}"] if out is None else out
+        params = np.empty((grid.height, grid.width, self.config.outputs), np.int16)
 
         def work(tile: Tile) -> None:
-            x = tile.input(features)
-            if self.config.latents:
-                x = np.concatenate([self._spread(z, tile), x], axis=2)
-            sums = self.layers[f"out.{phase}"].sums(self.layers[f"hidden.{phase}"](x[None]))
-            tile.store(scale(sums, self._scalings[phase])[0], out)
+            sums = last.sums(self._hidden(phase, tile, features, z))
+            tile.store(scale(sums, self._scalings[phase])[0], params)
 
         self.in_parallel(work, grid.tiles())
-        return out
+        return params
+
+    def hidden(self, phase: int, grid: Grid, features: Bytes, z: Bytes | None) -> Bytes:
+        """What the last layer of a head takes: (height, width, head)."""
+        inputs = np.empty((grid.height, grid.width, self.config.head), np.uint8)
+        self.in_parallel(lambda tile: tile.store(self._hidden(phase, tile, features, z)[0], inputs), grid.tiles())
+        return inputs
+
+    def tuned(self, phase: int, changes: IntArray) -> Layer:
+        """The last layer of a head with changes. Raises: CorruptDataError: no layer may have such weights."""
+        return self._kind(changed(self.outs[phase], changes))
+
+    def _hidden(self, phase: int, tile: Tile, features: Bytes, z: Bytes | None) -> Bytes:
+        x = tile.input(features)
+        if self.config.latents:
+            x = np.concatenate([self._spread(z, tile), x], axis=2)
+        return self.layers[f"hidden.{phase}"](x[None])
 
     def prior(self, grid: Grid, features: Bytes) -> tuple[Latent, Bytes]:
         """p(z | x00), and the summary that the posterior starts from. `features`: the trunk's outputs for x11."""
