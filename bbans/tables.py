@@ -99,8 +99,37 @@ def exp2_table() -> IntArray:
 def log2_table() -> IntArray:
     """round(2**32 * log2(1 + i / 1024)) for i in 0 .. 1024, int64, read-only."""
     with decimal.localcontext(DECIMAL):
-        scale = (1 << 32) / decimal.Decimal(2).ln()
-        return frozen([rounded(scale * (1 + decimal.Decimal(i) / 1024).ln()) for i in range(1025)])
+        logs = logarithms(2049)
+        scale = (1 << 32) / logs[2]
+        return frozen([rounded(scale * (logs[1024 + i] - logs[1024])) for i in range(1025)])
+
+
+def logarithms(end: int) -> list[decimal.Decimal]:
+    """The natural logarithms of 1 .. end - 1, to nearly the digits of the context; the first entry stands for 0, and is 0 too.
+
+    A hundred times faster than `Decimal.ln` for each: of a product by its factors, and of an odd prime p by its neighbours, which
+    have smaller factors, as ln p = (ln (p - 1) + ln (p + 1)) / 2 + artanh(1 / (2 p**2 - 1)).
+    """
+    logs = [decimal.Decimal(0)] * 2 + [decimal.Decimal(2).ln()] + [decimal.Decimal(0)] * max(end - 3, 0)
+    factors = list(range(end + 1))  # the smallest of each number
+    for prime in range(2, math.isqrt(end) + 1):
+        if factors[prime] == prime:
+            for multiple in range(prime * prime, end + 1, prime):
+                factors[multiple] = min(factors[multiple], prime)
+    tiny = decimal.Decimal(10) ** -decimal.getcontext().prec
+    for number in range(3, end):
+        factor = factors[number]
+        if factor < number:
+            logs[number] = logs[factor] + logs[number // factor]
+            continue
+        above = logs[2] + logs[(number + 1) // 2]
+        term = x = 1 / decimal.Decimal(2 * number * number - 1)
+        logs[number] = (logs[number - 1] + above) / 2
+        power = 1
+        while term > tiny:
+            logs[number] += term / power
+            term, power = term * x * x, power + 2
+    return logs[:end]
 
 
 def rounded(value: decimal.Decimal) -> int:

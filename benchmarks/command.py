@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 
 import click
@@ -16,6 +17,9 @@ COMMANDS = {
     "latents": "What the latents of photo models save: trains three small ones, or takes yours.",
     "coder": "Nanoseconds a symbol of the entropy coder.",
 }
+JSON_SCHEMA = 1
+"""The version of what --json prints: counts up when a key is removed or changes its meaning."""
+
 MODULES = {"crops": "photos32"}  # of commands whose module has the name of a data set
 
 
@@ -63,6 +67,7 @@ def command() -> None:
 @click.option("--sizes", "parts", flag_value="sizes", help="Sizes and bounds without times: for a machine with other work.")
 @click.option("--speeds", "parts", flag_value="speeds", help="Sizes and times without bounds: those of rows in --out are kept.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write JSON, Markdown and plots into this folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each data set, instead of tables.")
 @click.option("--allow-dirty", is_flag=True, help="Write results of a checkout with changes.")
 def run(
     names: tuple[str, ...],
@@ -77,6 +82,7 @@ def run(
     threads: int | None,
     parts: str | None,
     out: Path | None,
+    as_json: bool,
     allow_dirty: bool,
 ) -> None:
     """Measure data sets, by name or path (a folder of pictures, an idx, .npy or .npz file), by all codecs.
@@ -108,7 +114,10 @@ def run(
         names or (datasets.QUICK if quick else datasets.FULL), data, options, lambda line: click.echo(line, err=True)
     ):
         measured += 1
-        click.echo("\n".join(["", *tables.full(results.rows), ""]))
+        if as_json:
+            click.echo(json.dumps({"schema": JSON_SCHEMA, "rows": [rows.to_json(row) for row in results.rows]}))
+        else:
+            click.echo("\n".join(["", *tables.full(results.rows), ""]))
         failed |= any(row.error is not None for row in results.rows)
         if out is not None:
             write(results, out, allow_dirty=True)  # it was asked before

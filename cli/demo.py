@@ -13,26 +13,32 @@ from bbans.errors import VerifyError
 from bbans.images.picture import read_picture
 from bbans.results import ModeName
 
-from . import files, jobs, output
+from . import files, jobs, output, report
 
 SAMPLE = Path(str(importlib.resources.files(__package__))) / "samples" / "valley.png"
 
 
 @click.command("demo")
 @click.argument("inputs", nargs=-1, metavar="[IN...]")
+@report.option
 @jobs.loudness
-def command(inputs: tuple[str, ...], quiet: bool, verbose: int) -> int:
+def command(inputs: tuple[str, ...], as_json: bool, quiet: bool, verbose: int) -> int:
     """Compress and decompress pictures, with the model and without, and show the sizes. Writes no file.
 
     Without IN it takes a sample photo. Times include loading.
     """
     codec = api.Model()  # one for all inputs
-    return jobs.run(inputs or [str(SAMPLE)], lambda source: show(source, codec), effect="", verbose=verbose)
+
+    def work(source: str) -> None:
+        show(source, codec, as_json)
+
+    return jobs.run(inputs or [str(SAMPLE)], work, effect="", verbose=verbose, as_json=as_json)
 
 
-def show(source: str, codec: api.Model) -> None:
+def show(source: str, codec: api.Model, as_json: bool = False) -> None:
     """Print the table of one picture. Raises: VerifyError: another picture came back."""
     data = files.read(source)
+    ways: list[dict[str, object]] = []
     rows = [["", "bytes", "bits/dim", "compress", "decompress", "comes back"]]
     modes: tuple[ModeName, ...] = ("stored", "model")
     for mode in modes:
@@ -49,6 +55,14 @@ def show(source: str, codec: api.Model) -> None:
                 ["raw pixels", str(raw_bytes), f"{8 * raw_bytes / dims:.3f}", "", "", ""],
                 [f"{info.format} file", str(len(data)), f"{8 * len(data) / dims:.3f}", "", "", ""],
             ]
+        ways.append(
+            {
+                **report.info_object(info),
+                "compress_seconds": compressed - began,
+                "decompress_seconds": decompressed - compressed,
+                "comes_back": what_came_back(data, restored.data),
+            }
+        )
         rows.append(
             [
                 f"vaezip --mode {mode} ({output.how(info)})",
@@ -56,9 +70,12 @@ def show(source: str, codec: api.Model) -> None:
                 f"{info.bits_per_dim:.3f}",
                 f"{compressed - began:.2f} s",
                 f"{decompressed - compressed:.2f} s",
-                what_came_back(data, restored.data),
+                str(ways[-1]["comes_back"]),
             ]
         )
+    if as_json:
+        report.line(source, {"status": "done", "ways": ways})
+        return
     click.echo(f"{output.printable(Path(source).name)}: {info.width} x {info.height}, {info.channels} x {info.bit_depth} bits")
     click.echo(output.table(rows))
 

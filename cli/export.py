@@ -8,7 +8,7 @@ import click
 
 from bbans.formats.wire import is_name
 
-from . import files, jobs, output
+from . import files, jobs, output, report
 
 SUFFIX = ".safetensors"
 
@@ -31,8 +31,9 @@ def model_name(out: Path, id: str | None) -> str:
 @click.option("-o", "--out", required=True, metavar="MODEL", type=click.Path(path_type=Path), help=f"Weight file (*{SUFFIX}).")
 @click.option("--id", metavar="NAME", help="Name of the model in files.  [default: MODEL's]")
 @click.option("-f", "--force", is_flag=True, help="Replace an existing file.")
+@report.option
 @jobs.loudness
-def command(checkpoint: Path, out: Path, id: str | None, force: bool, quiet: bool, verbose: int) -> int:
+def command(checkpoint: Path, out: Path, id: str | None, force: bool, as_json: bool, quiet: bool, verbose: int) -> int:
     """Write the weights of a checkpoint (*.ckpt), to try a model while `vaezip train` goes on.
 
     \b
@@ -49,6 +50,8 @@ def command(checkpoint: Path, out: Path, id: str | None, force: bool, quiet: boo
         data = export_checkpoint(checkpoint, name)
         files.write(out, data, like=None, force=force)
         if not quiet:
-            output.note(f"{out}: {len(data)} bytes, model '{name}'")
+            output.note(f"{out}: {output.size(len(data), verbose > 0)}, model '{name}'")
+        if as_json:
+            report.line(source, {"status": "done", "target": str(out), "model": name, "file_bytes": len(data)})
 
-    return jobs.run([str(checkpoint)], work, effect=jobs.NOTHING_WRITTEN, verbose=verbose)
+    return jobs.run([str(checkpoint)], work, effect=jobs.NOTHING_WRITTEN, verbose=verbose, as_json=as_json)

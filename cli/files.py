@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import math
 import os
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from bbans.errors import UnsupportedImageError
-from bbans.files import atomic_write, copy_status, sync_folder, temporary_name, write_whole
+from bbans.files import atomic_write, copy_status, is_temporary, sync_folder, temporary_name, write_whole
 
 from .output import Refused
 from .remote import Remote, is_remote
@@ -33,6 +34,7 @@ SUFFIX = ".vaez"
 ARCHIVE_SUFFIX = ".vaeza"
 PIPE = "-"
 SPOOLED_BYTES = 1 << 26
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
 
 
@@ -221,6 +223,10 @@ def replacing(target: Path, like: os.stat_result | None, force: bool) -> Iterato
             yield file
     except FileExistsError:
         raise Refused(f"{target} exists: use -f to replace it") from None
+    except OSError as error:
+        if error.errno in _FULL or is_temporary(Path(str(error.filename)).name):
+            raise OSError(error.errno, f"{target} cannot be written: {error.strerror}") from error
+        raise
 
 
 @contextlib.contextmanager

@@ -25,6 +25,8 @@ from .output import plural
 def command(inputs: tuple[str, ...], recursive: bool, as_json: bool, quiet: bool, verbose: int) -> int:
     """Show mode, model, sizes and bits/dim of compressed files and archives; with -v, where their bits go.
 
+    What comes back is the same file, byte for byte, or a picture: the same pixels and metadata in a file written anew.
+
     All checksums are verified, but no pixels are decoded. Bits/dim are bits of the file per sub-pixel.
     """
     lines: list[Line] = []
@@ -49,18 +51,19 @@ def command(inputs: tuple[str, ...], recursive: bool, as_json: bool, quiet: bool
     code = jobs.run(sources, show, effect="", verbose=verbose, as_json=as_json)
     code = max([code, *(jobs.fail(*fault, effect="", verbose=verbose, as_json=as_json) for fault in found.faults)])
     if lines and not as_json and not verbose:
-        rows = [["file", "picture", "how", "source", "file", "ratio", "bits/dim"], *map(row, lines)]
+        rows = [["file", "picture", "how", "back", "source", "file", "ratio", "bits/dim"], *map(row, lines)]
         click.echo(output.table(rows if len(lines) == 1 else [*rows, row(total(lines))]))
     return code
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the table. `dims`: sub-pixels of the file, None if they are not known."""
+    """A row of the table. `back`: what comes back. `dims`: sub-pixels of the file, None if they are not known."""
 
     source: str
     picture: str
     how: str
+    back: str
     source_bytes: int
     file_bytes: int
     dims: int | None
@@ -72,6 +75,7 @@ def picture_line(info: Info) -> Line:
         source="",
         picture=f"{info.width}x{info.height}x{info.channels}",
         how=output.how(info),
+        back=info.restores,
         source_bytes=info.source_bytes,
         file_bytes=info.file_bytes,
         dims=info.height * info.width * info.channels,
@@ -84,6 +88,7 @@ def archive_line(contents: archives.Contents) -> Line:
         source="",
         picture=contents.kind,
         how=contents.how,
+        back="array" if contents.index.array else "files",
         source_bytes=contents.index.source_bytes,
         file_bytes=contents.file_bytes,
         dims=contents.dims,
@@ -96,6 +101,7 @@ def row(line: Line) -> list[str]:
         output.printable(line.source),
         line.picture,
         line.how,
+        line.back,
         output.size(line.source_bytes),
         output.size(line.file_bytes),
         output.ratio(line.file_bytes, line.source_bytes),
@@ -109,6 +115,7 @@ def total(lines: list[Line]) -> Line:
         source=f"total of {len(lines)}",
         picture="",
         how=f"{sum(line.by_model for line in lines)} by model",
+        back="",
         source_bytes=sum(line.source_bytes for line in lines),
         file_bytes=sum(line.file_bytes for line in lines),
         dims=None if None in counts else sum(filter(None, counts)),

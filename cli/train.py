@@ -16,7 +16,7 @@ from bbans.training.callbacks import Stopped
 from bbans.training.outputs import Outputs
 from bbans.training.schedule import Schedule
 
-from . import files, jobs, output
+from . import files, jobs, output, report
 from .console import Console, Interruption
 from .export import SUFFIX, model_name
 from .sizes import DEFAULTS, sizes_of
@@ -60,6 +60,7 @@ class TrainOptions:
     device: str
     no_evaluation: bool
     force: bool
+    as_json: bool
     quiet: bool
     verbose: int
 
@@ -156,6 +157,7 @@ class TrainOptions:
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the network runs.")
 @click.option("--no-evaluation", is_flag=True, help="Do not compress real files at the end.")
 @click.option("-f", "--force", is_flag=True, help="Replace existing files.")
+@report.option
 @jobs.loudness
 def command(**options: Any) -> int:
     """Train a model on pictures, for `vaezip compress --model MODEL` or `vaezip pack --model MODEL`.
@@ -184,12 +186,20 @@ def command(**options: Any) -> int:
         except Stopped as stopped:
             if os.environ.get("RANK", "0") == "0":  # of several processes one says it
                 output.error(interrupted(stopped, out))
+                if wanted.as_json:
+                    report.failure(str(out), interrupted(stopped, out), 128 + interruption.number)
             return 128 + interruption.number
         except Exception as error:
             output.error(f"{output.cause(error)}. {left(out)}")
             output.traceback(error if wanted.verbose > 1 else None)
+            if wanted.as_json:
+                report.failure(str(out), output.cause(error), jobs.exit_code(error))
             return jobs.exit_code(error)
-    if rates and not wanted.quiet:
+    if wanted.as_json:
+        if os.environ.get("RANK", "0") == "0":
+            fields = {"model": name, "file_bytes": out.stat().st_size, "rates": [vars(rate) for rate in rates]}
+            report.line(str(out), {"status": "done", "target": str(out), **fields})
+    elif rates and not wanted.quiet:
         click.echo(table(rates))
     return 0
 

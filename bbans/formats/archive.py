@@ -40,7 +40,7 @@ from bbans.formats.entries import (
     unpack_targets,
     unpack_times,
 )
-from bbans.formats.groups import Chunk, Group, GroupMethod, fault_of_group, pack_group, unpack_group
+from bbans.formats.groups import MAX_CHUNK_SAMPLES, Chunk, Group, GroupMethod, fault_of_group, pack_group, unpack_group
 from bbans.formats.names import fault_of_names, most_bytes, pack_names, unpack_names
 from bbans.formats.wire import CRC_BYTES, ByteReader, crc32, newer, pack_varint, take_version
 
@@ -249,6 +249,10 @@ def _fault(archive: Archive) -> str | None:
         (len(archive) > 0, "it holds no image"),
         (array is None or min(array.shape) > 0, "the array has no samples"),
         (array is None or math.prod(array.shape) <= MAX_SAMPLES, f"the array has more than {MAX_SAMPLES} samples"),
+        (
+            array is None or math.prod(array.image_shape) <= MAX_CHUNK_SAMPLES,
+            f"an image of more than {MAX_CHUNK_SAMPLES} samples",
+        ),
         (array is None or not (archive.names or archive.links or archive.times), "an array's images have no names"),
         (array is None or len(archive.groups) == 1, "an array's images are in more than one group"),
         (array is None or all(_fits(group, array) for group in archive.groups), "the images have another shape"),

@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from bbans.errors import ModelError
@@ -214,6 +213,8 @@ def families() -> dict[str, Family]:
 
     Warns of entry points that cannot be used; the rest goes on without them.
     """
+    from importlib import metadata  # it takes a while, and a family of this package needs none
+
     known = dict(FAMILIES)
     for point in metadata.entry_points(group=ENTRY_POINTS):
         try:

@@ -9,6 +9,7 @@ The index comes first in the file, but is known last: until then the bodies are 
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -143,7 +144,11 @@ class _OpenGroup:
 
     def add(self, body: bytes, check: bytes) -> None:
         self.chunks.append(Chunk(len(body), crc32(body), check))
-        self.bodies.write(body)
+        try:
+            self.bodies.write(body)
+        except OSError as error:  # the user knows nothing of this file
+            message = f"the folder for temporary files, {tempfile.gettempdir()}, cannot be written: {error.strerror}"
+            raise OSError(errno.EIO, message) from error
 
 
 @dataclass

@@ -202,6 +202,7 @@ def test_an_index_that_cannot_be(index: bytes, words: str) -> None:
             Archive(ArraySpec("uint8", (3, 1 << 15, 1 << 15)), (), (), 0, (replace(PACKED, count=3, shape=(1 << 15, 1 << 15, 1)),)),
             "samples",
         ),
+        (Archive(ArraySpec("uint8", (2, 1 << 16, 1 << 15)), (), (), 0, (PICTURES,)), "an image of more than"),
         (replace(MIXED, members=(0,) * 7), "not every file"),
         (replace(MIXED, members=(0,) * 8), "more or fewer images"),
         (replace(MIXED, members=(0, 1, 3, 1, 0, 0, 0, 0)), "not there"),

@@ -1,5 +1,6 @@
 """The integer tables: the values that files depend on, and intervals that fit together for every parameter."""
 
+import decimal
 import hashlib
 import math
 
@@ -43,6 +44,15 @@ def test_tables_are_what_they_say():
     assert np.abs(tables.log2_table() - [2**32 * math.log2(1 + i / 1024) for i in range(1025)]).max() < 0.5 + 1e-3
     exps = [65536 * math.exp(-d / 16) for d in range(256)]
     assert np.abs(tables.exp_table() - exps).max() < 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("end", [2, 3, 4, 5, 10, 8192])
+def test_logarithms_by_factors(end):
+    with decimal.localcontext(tables.DECIMAL):
+        logs = tables.logarithms(end)
+        assert len(logs) == end
+        for number in (*range(1, min(end, 300)), *range(max(1, end - 50), end)):
+            assert abs(logs[number] - decimal.Decimal(number).ln()) < decimal.Decimal("1e-36")
 
 
 # The specification, in Python's integers and as slowly as it is written.

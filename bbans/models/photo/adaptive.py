@@ -34,7 +34,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from bbans.tables import DECIMAL, SCALES, frozen, rounded
+from bbans.tables import DECIMAL, SCALES, frozen, logarithms, rounded
 
 ENERGY_CLASSES = 16  # quarter octaves of the neighbours' errors
 
@@ -64,7 +64,8 @@ def adaptive_tables() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.
         spreads = [rounded(1024 * sixteenth ** (i - 48)) for i in range(SCALES)]
         factors = [rounded((1 << 16) * sixteenth ** (_STEP_LIMIT - i)) for i in range(2 * _STEP_LIMIT + 1)]
         quarter = decimal.Decimal(2) ** (decimal.Decimal(1) / 4)
-        logits = [rounded(4096 * (decimal.Decimal(2 * i + 1) / (8191 - 2 * i)).ln()) for i in range(4096)]
+        logs = logarithms(8192)
+        logits = [rounded(4096 * (logs[2 * i + 1] - logs[8191 - 2 * i])) for i in range(4096)]
         edges = [rounded(_ONE * (quarter ** (j - 10) - decimal.Decimal("0.02"))) for j in range(1, ENERGY_CLASSES)]
     classes = np.searchsorted(edges, np.arange(_RESIDUAL_LIMIT + 1), side="right")
     stretches = np.clip(logits, -_LOGIT_LIMIT, _LOGIT_LIMIT)

@@ -1,8 +1,10 @@
 """pack and unpack through pipes and as JSON; vaezip bench with names that are none."""
 
+import errno
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +125,77 @@ def test_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert text.count("wide.npy") == 1 and "int32" in text  # the name once
     with pytest.raises(main.click.UsageError, match="both go to stdout"):
         run("pack", "--json", tmp_path / "a.npy", "-o", "-")
+
+
+def test_a_full_disk_is_that_of_the_target(tmp_path: Path) -> None:
+    """The line begins with the source, and says which file could not be written."""
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (50, 60, 61), np.uint8))
+    done = subprocess.run(
+        [sys.executable, "-m", "vaezip_cli.main", "pack", "a.npy", "-o", "b.vaeza", "--mode", "stored"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    assert done.returncode == 1 and [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+    assert done.stderr == "vaezip: a.npy: b.vaeza cannot be written: File too large. Nothing was written.\n"
+
+
+def test_a_full_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "a.npy", DIGITS)
+
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("bbans.sets.writer.tempfile.SpooledTemporaryFile", lambda size: Full())
+    assert run("pack", tmp_path / "a.npy", "--mode", "stored") == 1
+    assert "the folder for temporary files, " in (text := capfd.readouterr().err) and "a.npy.vaeza" not in text
+
+
+def test_json_of_a_demonstration(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)).save(tmp_path / "a.png")
+    assert run("demo", "--json", tmp_path / "a.png", tmp_path / "none.png") == 1
+    done, failed = map(json.loads, capfd.readouterr().out.splitlines())
+    assert done["status"] == "done" and [way["mode"] for way in done["ways"]] == ["stored", "model"]
+    assert {way["comes_back"] for way in done["ways"]} <= {"the same file", "the same picture"}
+    assert (failed["status"], failed["code"]) == ("failed", 1)
+
+
+def test_json_of_an_export_that_fails(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run("export", "--json", tmp_path / "none.ckpt", "--out", tmp_path / "a.safetensors") == 1
+    assert json.loads(capfd.readouterr().out)["status"] == "failed"
+
+
+def test_json_of_a_training_that_fails(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run("train", "--json", "-q", tmp_path / "nowhere", "--out", tmp_path / "a.safetensors") == 1
+    found = json.loads(capfd.readouterr().out)
+    assert found["status"] == "failed" and found["code"] == 1 and "No such file" in found["error"]
+
+
+def test_json_of_a_benchmark(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    np.save(tmp_path / "tiny.npy", DIGITS)
+    options = ["--codec", "", "--sizes", "--json", "--model", "mnist-bits-paper-1", "--draws", "2"]
+    assert main.run(["bench", str(tmp_path / "tiny.npy"), *options]) == 0
+    [line] = capfd.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert found["schema"] == 1 and {row["dataset"] for row in found["rows"]} == {"tiny"}
+    assert all(row["bits_per_dim"] > 0 for row in found["rows"])
+
+
+def test_list_says_what_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
+    golden = Path(__file__).parents[2] / "data" / "golden"
+    names = ["model.vaez", "jpeg.jpg.vaez", "files.vaeza", "wide.vaeza"]
+    assert run("list", *(golden / name for name in names)) == 0
+    lines = capfd.readouterr().out.splitlines()[1:5]
+    assert [next(word for word in ("picture", "files", "file", "array") if f" {word} " in line) for line in lines] == [
+        "picture",
+        "file",
+        "files",
+        "array",
+    ]
 
 
 @pytest.mark.parametrize("name", ["no-such-set", "missing.json", "/nowhere/at/all"])
