@@ -419,7 +419,8 @@ def make_names(rng: Random) -> bytes:
     links = rng.choice([0, 0, 1, rng.randrange(number + 1)]) if count == number else rng.choice([0, 1, 1 << 20, 1 << 40])
     count, number = max(count - links, 0), max(number - links, 0)
     targets = [_hostile_target(rng) if rng.random() < 0.2 else b"%d.png" % rng.randrange(9) for _ in range(min(links, 3000))]
-    times = b"".join(map(pack_varint, [rng.randrange(1 << 31) for _ in range(number + links)] + [0] * (number + links)))
+    timed = number + len(targets)
+    times = b"".join(map(pack_varint, [rng.randrange(1 << 31) for _ in range(timed)] + [0] * timed))
     about = blob(b"".join(target + b"\0" for target in targets)) + blob(rng.choice([b"", times, edited(rng, times)]))
     groups = rng.choice([1, 1, 1, 2, 500])
     members = [place * groups // max(number, 1) for place in range(number)]
