@@ -208,7 +208,8 @@ class _Writer:
         total = Accounting(0, 0, 0, 0)
         group = _OpenGroup(codec.group(count, chunk, plan.unit, total), samples.members)
         self.groups.append(group)
-        span = chunk * max(1, SPAN_SAMPLES // (chunk * samples.images[0].size))
+        # one by one takes long: the user sees each
+        span = 1 if codec.alone else chunk * max(1, SPAN_SAMPLES // (chunk * samples.images[0].size))
         for start in range(0, count, span):
             stop = min(start + span, count)
             self.progress("packing", start, count)

@@ -218,7 +218,9 @@ def photos(height: int, width: int, *channels: int) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(40, 36, 3), (64, 64)])
 def test_larger_images_of_an_array_go_one_by_one(shape: tuple[int, ...]) -> None:
     array = photos(*shape)
-    file = packed(array)
+    seen = []
+    file = packed(array, progress=lambda *step: seen.append(step))
+    assert seen == [(what, number, 2) for number in range(2) for what in ("packing", "verifying")]
     reader = sets.ArchiveReader(file)
     assert [(group.method, group.chunk) for group in reader.archive.groups] == [(GroupMethod.VAEZ, 1)]
     assert np.array_equal(reader.array(), array) and np.array_equal(reader[1], array[1])
