@@ -8,7 +8,7 @@
 (320, 480, 3)
 
 `bbans.load_model()` gives a model whose `compress` and `decompress` load nothing again; `bbans.pack` and `bbans.open_archive` put
-many images into one file.
+many images into one file, or into the shards of a set.
 
 `import bbans` is cheap: numpy, Pillow and the compiled core are loaded by the first call that needs them, and
 sub-modules (`bbans.codecs`, `bbans.sets`, ...) when they are first named.
@@ -72,10 +72,11 @@ if TYPE_CHECKING:
     from bbans import montecarlo as montecarlo
     from bbans import results as results
     from bbans import sets as sets
+    from bbans import shards as shards
     from bbans import tables as tables
     from bbans.api import Model, compress, decompress, inspect, load_model
     from bbans.results import Info, Restored, Result
-    from bbans.sets import open_archive, pack
+    from bbans.shards import open_archive, pack
 else:
     _HOMES = {
         "compress": "api",
@@ -86,8 +87,8 @@ else:
         "Result": "results",
         "Restored": "results",
         "Info": "results",
-        "pack": "sets",
-        "open_archive": "sets",
+        "pack": "shards",
+        "open_archive": "shards",
     }
 
     def __getattr__(name: str) -> object:

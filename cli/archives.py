@@ -18,7 +18,7 @@ from bbans.formats.words import images_in_words
 from . import files, output
 
 if TYPE_CHECKING:
-    from bbans import sets
+    from bbans import sets, shards
 
 
 TAR = re.compile(r"\.(tar|tar\.(gz|bz2|xz)|tgz|tbz2?|txz)$", re.IGNORECASE)
@@ -53,10 +53,11 @@ def choose(reader: sets.ArchiveReader, wanted: Sequence[str]) -> tuple[list[int]
         return list(range(len(reader))), list(range(len(reader.links)))
     links = {link.name: place for place, link in enumerate(reader.links)}
     places = [links[name] for name in wanted if name in links]
-    return [_number(reader, name) for name in wanted if name not in links], sorted(set(places))
+    return [number(reader, name) for name in wanted if name not in links], sorted(set(places))
 
 
-def _number(reader: sets.ArchiveReader, name: str) -> int:
+def number(reader: sets.ArchiveReader | shards.SetReader, name: str) -> int:
+    """The number of the image that a user means, by name or by number. Raises: Refused."""
     if name in reader:
         return reader.number(name)
     if name.isascii() and name.isdecimal() and int(name) < len(reader):

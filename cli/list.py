@@ -12,7 +12,7 @@ from bbans.accounting import Accounting
 from bbans.formats import archive
 from bbans.results import Info
 
-from . import archives, files, jobs, output, report
+from . import archives, files, jobs, manifests, output, report
 from .inputs import expand
 from .output import plural
 
@@ -32,6 +32,12 @@ def command(inputs: tuple[str, ...], recursive: bool, as_json: bool, quiet: bool
     lines: list[Line] = []
 
     def show(source: str) -> None:
+        if manifests.is_set(source):
+            if as_json:
+                report.line(source, manifests.fields(manifests.read(source)))
+            else:
+                click.echo(manifests.show(source, verbose > 0))
+            return
         data = files.read(source)
         contents = archives.inspect(data) if data.startswith(archive.MAGIC) else inspection.inspect(data)
         if isinstance(contents, archives.Contents):
@@ -46,8 +52,10 @@ def command(inputs: tuple[str, ...], recursive: bool, as_json: bool, quiet: bool
         if isinstance(contents, archives.Contents):
             contents.check()
 
-    found = expand(inputs, recursive=recursive, wanted=lambda name: name.endswith((files.SUFFIX, files.ARCHIVE_SUFFIX)))
-    sources = [item.source for item in found.items if not item.link]
+    of_sets = [] if recursive else list(filter(manifests.is_set, inputs))
+    others = [source for source in inputs if source not in of_sets]
+    found = expand(others, recursive=recursive, wanted=lambda name: name.endswith((files.SUFFIX, files.ARCHIVE_SUFFIX)))
+    sources = [*of_sets, *(item.source for item in found.items if not item.link)]
     code = jobs.run(sources, show, effect="", verbose=verbose, as_json=as_json)
     code = max([code, *(jobs.fail(*fault, effect="", verbose=verbose, as_json=as_json) for fault in found.faults)])
     if lines and not as_json and not verbose:

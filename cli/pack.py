@@ -14,7 +14,7 @@ from bbans.errors import UnsupportedImageError
 from bbans.sets.arrays import split_key
 from bbans.sets.writer import PackMode
 
-from . import archives, files, jobs, output, progress, report
+from . import archives, files, jobs, output, progress, report, shardset
 
 
 @click.command("pack")
@@ -27,7 +27,12 @@ from . import archives, files, jobs, output, progress, report
 )
 @click.option("--mode", type=click.Choice(["auto", "stored"]), default="auto", show_default=True, help="Use models, or none.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Use at most N threads.  [default: all]")
-@click.option("--no-verify", is_flag=True, help="Do not decode and compare.")
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="--no-verify: do not decode and compare. --verify: of sets, also read back what was written, complete shards too.",
+)
+@shardset.options
 @click.option("--no-times", is_flag=True, help="Leave out when files were changed: the same files give the same archive.")
 @click.option("--follow", is_flag=True, help="Pack the files that links lead to, instead of the links.")
 @click.option("-f", "--force", is_flag=True, help="Replace an existing file.")
@@ -41,7 +46,10 @@ def command(
     chunk: int | None,
     mode: PackMode,
     threads: int | None,
-    no_verify: bool,
+    verify: bool | None,
+    shard_size: int | None,
+    shard_count: int | None,
+    where: str | None,
     no_times: bool,
     follow: bool,
     force: bool,
@@ -49,7 +57,7 @@ def command(
     quiet: bool,
     verbose: int,
 ) -> int:
-    """Pack the images of a folder or an array into one file, an archive.
+    """Pack the images of a folder or an array into one file, an archive; or into a folder of archives, a set.
 
     INPUT is a folder; a tar, compressed or not; an array of uint8, uint16 or bool, (N, H, W) or (N, H, W, C), in an .npy or .npz
     file (FILE.npz:KEY for one of several); or an idx file, gzipped or not. A tar or an array may come from stdin, and the archive
@@ -61,11 +69,17 @@ def command(
 
     Times come back, and links stay links; one that leads out of the folder is an error.
 
+    With --shard-size, --shard-count, --on, or an output that ends in / or is a URL, a set is written: shards, each an archive, and
+    a manifest. INPUT may then be a URL, a Zarr array, or tar files (*.tar, train-{0000..0099}.tar), each a shard. Shards are packed
+    at the same time, on this machine or by Dask, and are the same bytes wherever that is. The same command again goes on where it
+    was interrupted, and packs what has changed since.
+
     \b
     Examples:
       vaezip pack t10k-images-idx3-ubyte.gz -o mnist.vaeza
       vaezip pack photos --chunk 64
       tar c photos | vaezip pack - -o photos.vaeza
+      vaezip pack s3://bucket/photos -o s3://bucket/packed/ --shard-size 1GB --on tcp://scheduler:8786
       vaezip pack - -o - < digits.npy > digits.vaeza
     """
     to_stdout = target == files.PIPE or (source == files.PIPE and target is None)
@@ -73,9 +87,32 @@ def command(
         "an empty name for the output": target == "",
         "--mode stored uses no model": mode == "stored" and bool(model or scheme),
         "--json and the result would both go to stdout": as_json and to_stdout,
+        "a set does not go through pipes": (to_stdout or source == files.PIPE) and any((shard_size, shard_count, where)),
     }.items():
         if present:
             raise click.UsageError(problem, click.get_current_context())
+    job = shardset.SetJob(
+        model,
+        scheme,
+        chunk,
+        mode,
+        threads,
+        verify is not False,
+        bool(verify),
+        not no_times,
+        shard_size,
+        shard_count,
+        where,
+        quiet,
+        verbose,
+        as_json,
+    )
+    if source != files.PIPE and target != files.PIPE and shardset.wanted(source, target, job):
+
+        def pack_set(source: str) -> None:
+            shardset.pack(source, target or str(shardset.default_target(source)), job)
+
+        return jobs.run([source], pack_set, effect=shardset.EFFECT, verbose=verbose, as_json=as_json)
     ticker = progress.Ticker(quiet)
 
     def pack(source: str) -> None:
@@ -98,7 +135,7 @@ def command(
                     chunk=chunk,
                     mode=mode,
                     threads=threads,
-                    verify=not no_verify,
+                    verify=verify is not False,
                     times=not no_times,
                     follow=follow,
                     progress=ticker,

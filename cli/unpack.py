@@ -8,20 +8,22 @@ import os
 import sys
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import click
 
-from bbans import sets
+from bbans import sets, shards
 from bbans.errors import BbansError, CorruptDataError
 from bbans.formats.entries import Link
+from bbans.formats.manifest import NAME
 from bbans.formats.words import images_in_words
 from bbans.sets import tar as tars
 from bbans.sets.arrays import write_npy
+from bbans.storage import is_url
 
-from . import archives, files, jobs, output, progress, report
+from . import archives, files, jobs, manifests, output, progress, report, shardset
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def command(
 ) -> int:
     """Unpack an archive: an array to an .npy file, files into a folder.
 
+    Of a set, give its folder, by path or URL: it is unpacked shard by shard.
+
     With names or numbers (from 0), only these images are unpacked, and only their chunks read. Of a damaged archive of files, all
     undamaged files are written, and the others reported, with exit code 3. Of a damaged array nothing is written without --recover.
     To stdout go arrays, a file if it is the only one named, and else files as a tar.
@@ -100,20 +104,33 @@ def command(
     codes = [0]
 
     def unpack(source: str) -> None:
+        if source != files.PIPE and (manifests.is_set(source) or is_url(source)):
+            with shards.open_archive(source, model=model, threads=threads) as opened:
+                if isinstance(opened, shards.SetReader):
+                    report_lost(source, unpack_set(source, opened, [archives.number(opened, name) for name in wanted] or None, job))
+                else:
+                    unpack_one(source, opened)
+            return
         archive: str | BinaryIO = io.BytesIO(files.read(source)) if source == files.PIPE else source
         with sets.open_archive(archive, model=model, threads=threads) as reader:
-            numbers, links = archives.choose(reader, wanted)
-            try:
-                if reader.archive.array is None:
-                    lost = unpack_files(source, reader, sorted(set(numbers)), links, job)
-                else:
-                    lost = unpack_array(source, reader, numbers if wanted else None, job)
-            finally:
-                job.ticker.clear()
-            if reader.surplus_bytes:
-                lost.append(sets.Lost((), CorruptDataError(f"{reader.surplus_bytes} bytes too many after the last chunk")))
-        effect = "Not written" if reader.archive.array is None else "Zeros in their place"
-        for entry in lost:
+            unpack_one(source, reader)
+
+    def unpack_one(source: str, reader: sets.ArchiveReader) -> None:
+        numbers, links = archives.choose(reader, wanted)
+        try:
+            if reader.archive.array is None:
+                lost = unpack_files(source, reader, sorted(set(numbers)), links, job)
+            else:
+                lost = unpack_array(source, reader, numbers if wanted else None, job)
+        finally:
+            job.ticker.clear()
+        if reader.surplus_bytes:
+            lost.append(sets.Lost((), CorruptDataError(f"{reader.surplus_bytes} bytes too many after the last chunk")))
+        report_lost(source, [(reader, lost)])
+
+    def report_lost(source: str, found: Sequence[tuple[sets.ArchiveReader, list[sets.Lost]]]) -> None:
+        for reader, entry in ((reader, entry) for reader, lost in found for entry in lost):
+            effect = "Not written" if reader.archive.array is None else "Zeros in their place"
             place = f"{images_in_words(reader.archive, entry.images)}: " if entry.images else ""
             output.error(f"{source}: {place}{output.cause(entry.error)}{f'. {effect}' if entry.images else ''}.")
             codes.append(jobs.exit_code(entry.error))
@@ -121,6 +138,33 @@ def command(
                 report.failure(source, f"{place}{output.cause(entry.error)}", codes[-1])
 
     return max(jobs.run([source], unpack, effect=jobs.NOTHING_WRITTEN, verbose=verbose, as_json=as_json), *codes)
+
+
+def unpack_set(
+    source: str, reader: shards.SetReader, numbers: Sequence[int] | None, job: UnpackJob
+) -> list[tuple[sets.ArchiveReader, list[sets.Lost]]]:
+    """Write the files of a set shard by shard, or its array. Returns what is lost of each shard."""
+    place = job.place(source.rstrip("/").removesuffix(f"/{NAME}"), ".npy" if reader.is_array else "")
+    if place is not None and is_url(job.target or ""):
+        raise output.Refused("unpack writes to this machine, not to URLs")
+    if reader.is_array:
+        files.check_target(place, source, force=job.force)
+        with files.replacing_or_stdout(place, None, job.force) as file:
+            shape = shardset.write_array(file, reader, numbers)
+        job.say(source, place, f"{reader.manifest.dtype} {shape}", {"dtype": reader.manifest.dtype, "shape": shape})
+        return []
+    if place is None:
+        raise output.Refused("of a set, only an array goes to stdout")
+    quiet = replace(job, target=str(place), quiet=True, as_json=False)
+    lost = []
+    for shard, places in shardset.in_shards(reader, numbers):
+        job.ticker("unpacking", reader.first(shard), len(reader))
+        own = reader.shard(shard)
+        lost.append((own, unpack_files(source, own, range(len(own)) if places is None else places, range(len(own.links)), quiet)))
+    job.ticker.clear()
+    written = (len(reader) if numbers is None else len(set(numbers))) - sum(len(own.images) for _, part in lost for own in part)
+    job.say(source, place, f"{written} file{output.plural(written)}", {"files": written})
+    return lost
 
 
 def unpack_array(source: str, reader: sets.ArchiveReader, numbers: Sequence[int] | None, job: UnpackJob) -> list[sets.Lost]:

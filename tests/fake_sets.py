@@ -73,7 +73,7 @@ class FakePhoto:
     def hash(self) -> bytes:
         return self.weights_hash
 
-    def encode(self, pixels: NDArray[np.uint8]) -> Encoded:
+    def encode(self, pixels: NDArray[np.uint8], effort: int = 5) -> Encoded:
         stream = zlib.compress(pixels.tobytes(), 9)
         return Encoded([stream], Accounting(8 * len(stream), 0, 0, 0))
 

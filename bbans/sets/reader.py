@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
@@ -50,7 +50,7 @@ def open_archive(
     except BaseException:
         file.close()
         raise
-    reader._owned = True
+    reader.on_close(file.close)
     return reader
 
 
@@ -78,7 +78,7 @@ class ArchiveReader:
         self, file: BinaryIO, *, model: str | Path | SetModel | ModelLoader | None = None, threads: int | None = None
     ) -> None:
         self._file = file
-        self._owned = False
+        self._closing: Callable[[], object] = lambda: None
         file.seek(0)
         self.archive, self.head_bytes = read_head(file)
         self.file_bytes = file.seek(0, io.SEEK_END)
@@ -97,8 +97,11 @@ class ArchiveReader:
 
     def close(self) -> None:
         """Close the file, if `open_archive` opened it."""
-        if self._owned:
-            self._file.close()
+        self._closing()
+
+    def on_close(self, closing: Callable[[], object]) -> None:
+        """Have this called by `close`."""
+        self._closing = closing
 
     def __len__(self) -> int:
         """The number of images."""

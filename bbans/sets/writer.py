@@ -66,6 +66,7 @@ def pack(
     verify: bool = True,
     times: bool = True,
     follow: bool = False,
+    any_files: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Packed:
     """Write an archive of images. Inverse: `bbans.sets.open_archive`.
@@ -84,6 +85,7 @@ def pack(
         verify: decode everything and compare.
         times: keep when files were changed last. Without them the same files give the same archive.
         follow: pack the files that symbolic links lead to, instead of the links.
+        any_files: pack a folder without a picture, too.
         progress: called with what is going on, images done, and images in all.
     Raises:
         UnsupportedImageError: not an array of images; files without pictures; a link that leads outside of the folder.
@@ -105,7 +107,7 @@ def pack(
         models = ModelLoader(model, scheme=scheme, threads=threads, stored=mode == "stored")
     with ExitStack() as until:
         images = _images(source, models, progress, times, follow, until)
-        writer = _Writer(images, models, chunk, verify, progress)
+        writer = _Writer(images, models, chunk, verify, any_files, progress)
         until.callback(writer.close)
         return writer.write(until.enter_context(atomic_write(Path(target))) if isinstance(target, str | Path) else target)
 
@@ -157,6 +159,7 @@ class _Writer:
     models: ModelLoader
     chunk: int | None
     verify: bool
+    any_files: bool
     progress: Progress
     groups: list[_OpenGroup] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -253,7 +256,7 @@ class _Writer:
         for group in groups.values():
             group.group = replace(group.group, count=len(group.members))
         kept = [self.source.names[number] for method in groups if not method.pictures for number in members[method]]
-        if len(kept) == len(self.source.names) > 0:
+        if len(kept) == len(self.source.names) > 0 and not self.any_files:
             raise UnsupportedImageError(f"there are no pictures in {self.source.what}")
         if kept:
             self.notes.append(f"not pictures, kept as they are: {first_names(kept)}")

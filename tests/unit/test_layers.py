@@ -21,6 +21,8 @@ LAYERS = [
         "bbans.formats.lzma2",
         "bbans.images.pillow",
         "bbans.images.rows",
+        "bbans.formats.manifest",
+        "bbans.storage",
     },
     {"bbans.ans"}
     | {f"bbans.formats.{name}" for name in ("blob", "container", "groups", "names")}
@@ -46,8 +48,8 @@ LAYERS = [
     {"bbans.vaez"},
     {"bbans.api"},
     {"bbans.sets", "bbans.pillow"},
-    {"bbans.array_chunks"},
-    {"bbans.numcodecs", "bbans.zarr"},
+    {"bbans.array_chunks", "bbans.shards"},
+    {"bbans.datasets", "bbans.fleet", "bbans.numcodecs", "bbans.zarr"},
     {"bbans.training"},
     {"benchmarks"},
     {"cli"},
@@ -136,6 +138,7 @@ def test_torch_is_imported_by_what_trains() -> None:
     trains = ("bbans.training.", "bbans.exact.qat", "bbans.exact.export", "bbans.exact.backends", "bbans.models.losses")
     trains = (
         *trains,
+        "bbans.datasets",
         "bbans.models.blocks",
         "benchmarks.ablation",
         "benchmarks.detail",

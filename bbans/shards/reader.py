@@ -1,0 +1,277 @@
+"""Reading a set of archives: any image by its number or name, by two requests for ranges; many in order, fetched ahead.
+
+::
+
+    manifest           which shard                                         once, when the set is opened
+    index of a shard   where in it                                         one range
+    chunk              the image                                           one range
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, SupportsIndex, cast, overload
+
+import numpy as np
+
+from bbans.errors import BbansError, CorruptDataError, FormatError
+from bbans.formats import manifest
+from bbans.results import Restored
+from bbans.sets.arrays import Images
+from bbans.sets.model import ModelLoader, SetModel
+from bbans.sets.reader import ArchiveReader, Image
+from bbans.storage import Folder, is_url, split
+
+from . import state
+from .ranges import RangeFile
+
+SHARDS_KEPT = 64
+"""Shards whose index stays in memory."""
+FIRST_BYTES = 1 << 16
+"""What is read first of an archive by URL whose index may have any size."""
+
+
+def open_archive(
+    source: str | Path | BinaryIO, *, model: str | Path | SetModel | ModelLoader | None = None, threads: int | None = None
+) -> ArchiveReader | SetReader:
+    """Open an archive, or a set of archives. Inverse: `bbans.pack`.
+
+    Args:
+        source: the path or URL of an archive, of a folder of archives with a manifest, or of its manifest; or an open file, see
+            `bbans.sets.open_archive`.
+        model, threads: see there.
+    Raises: FormatError: not an archive, no manifest, damaged, or of a newer version. ValueError: threads. OSError.
+    """
+    if not isinstance(source, str | Path):
+        return ArchiveReader(source, model=model, threads=threads)
+    url = str(source).removeprefix("file://")
+    folder, name = split(url)
+    if name == manifest.NAME:
+        return SetReader(folder, model=model, threads=threads)
+    if not is_url(url):
+        from bbans.sets import open_archive as open_local
+
+        return (
+            SetReader(Folder(url), model=model, threads=threads)
+            if os.path.isdir(url)
+            else open_local(url, model=model, threads=threads)
+        )
+    if not name.endswith(".vaeza"):
+        return SetReader(Folder(url.rstrip("/")), model=model, threads=threads)
+    pool = ThreadPoolExecutor(1)
+    try:
+        file = RangeFile(folder, name, folder.size(name), FIRST_BYTES, pool)
+        reader = ArchiveReader(cast(BinaryIO, file), model=model, threads=threads)
+    except BaseException:
+        pool.shutdown(wait=False)
+        raise
+    reader.on_close(pool.shutdown)
+    return reader
+
+
+class SetReader:
+    """The images of a set as a sequence: see `ArchiveReader`, whose table of what can be asked for holds here too.
+
+    The index of a shard is kept for the next images of it, of up to `SHARDS_KEPT` shards. Not thread-safe, and not to be used in
+    two processes: give each a reader of its own.
+
+    Args:
+        folder: where the manifest is.
+        model, threads: see `open_archive`.
+    Raises: as `open_archive`.
+    """
+
+    def __init__(
+        self, folder: Folder, *, model: str | Path | SetModel | ModelLoader | None = None, threads: int | None = None
+    ) -> None:
+        found = state.read(folder)
+        if found is None:
+            raise FormatError(f"{folder.url}: there is no {manifest.NAME}: no set of archives, or one that is not complete")
+        self.folder, self.manifest = folder, found
+        self._models = model if isinstance(model, ModelLoader) else ModelLoader(model, threads=threads)
+        self._starts = state.starts([part.images for part in found.parts])
+        self._files: OrderedDict[int, RangeFile] = OrderedDict()
+        self._readers: dict[int, ArchiveReader] = {}
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="vaezip-ahead")
+
+    def __enter__(self) -> SetReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what fetches ahead."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __len__(self) -> int:
+        """The number of images in all shards."""
+        return self._starts[-1]
+
+    @property
+    def is_array(self) -> bool:
+        """Whether an array was packed; else files were."""
+        return self.manifest.shape is not None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all files, in order; empty for an array. Reads the index of every shard, one request each."""
+        return tuple(name for shard in range(len(self.manifest.parts)) for name in self.shard(shard).names)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a file has that name. One request, unless its shard's index is here."""
+        if not isinstance(name, str) or self.is_array:
+            return False
+        place = self._shard_of(name)
+        return place >= 0 and name in self.shard(place)
+
+    def number(self, name: str) -> int:
+        """The number of the file of that name. Raises: KeyError."""
+        place = -1 if self.is_array else self._shard_of(name)
+        if place < 0:
+            raise KeyError(name)
+        return self._starts[place] + self.shard(place).number(name)
+
+    def shard(self, number: int) -> ArchiveReader:
+        """The reader of a shard. Raises: CorruptDataError: it is not the manifest's. OSError."""
+        if number not in self._readers:
+            file = self._file(number)
+            part = self.manifest.parts[number]
+            try:
+                reader = ArchiveReader(cast(BinaryIO, file), model=self._models)
+            except BbansError as error:
+                raise type(error)(f"{part.file}: {error}") from error
+            if len(reader) != part.images:
+                raise CorruptDataError(f"{part.file}: {len(reader)} images, but the manifest says {part.images}")
+            self._readers[number] = reader
+        self._files.move_to_end(number)
+        return self._readers[number]
+
+    @overload
+    def __getitem__(self, key: str) -> Restored: ...
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> Image | Restored: ...
+    @overload
+    def __getitem__(self, key: slice) -> Images | list[Restored]: ...
+    def __getitem__(self, key: str | SupportsIndex | slice) -> Image | Restored | Images | list[Restored]:
+        """An image by its number or name, or some by a slice. Negative numbers count from the end.
+
+        Raises: IndexError, KeyError: there is no such image. CorruptDataError, ModelError: it cannot be had. OSError.
+        """
+        if isinstance(key, slice):
+            return self.many(range(len(self))[key])
+        number = self.number(key) if isinstance(key, str) else operator.index(key)
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"there is no image {number} among {len(self)}")
+        shard, place = self.place(number % len(self))
+        with self._named(shard):
+            return self.shard(shard)[place]
+
+    def __iter__(self) -> Iterator[Image | Restored]:
+        """All images in order, each chunk decoded once, the next blocks and the next shard's index fetched meanwhile."""
+        for shard in range(len(self.manifest.parts)):
+            self._prepare(shard + 1)
+            with self._named(shard):
+                yield from self.shard(shard)
+
+    def many(self, numbers: Sequence[int]) -> Images | list[Restored]:
+        """The images with these numbers, in that order; an array for those of an array. Negative numbers count from the end.
+
+        Raises: as `self[number]`.
+        """
+        checked = []
+        for number in numbers:
+            if not -len(self) <= number < len(self):
+                raise IndexError(f"there is no image {number} among {len(self)}")
+            checked.append(number % len(self))
+        places: dict[int, list[int]] = {}
+        for number in checked:
+            shard, place = self.place(number)
+            places.setdefault(shard, []).append(place)
+        found: dict[int, Restored] = {}
+        images: list[Images] = []
+        order = list(places)
+        for turn, shard in enumerate(order):
+            self._prepare(*order[turn + 1 : turn + 2])
+            with self._named(shard):
+                if self.is_array:
+                    images.append(self.shard(shard).array(places[shard]))
+                else:
+                    files = self._files_of(self.shard(shard), places[shard])
+                    found.update((self.first(shard) + place, file) for place, file in zip(places[shard], files, strict=True))
+        if not self.is_array:
+            return [found[number] for number in checked]
+        shape = self.manifest.shape or ()
+        if not images:
+            return cast(Images, np.zeros((0, *shape[1:]), self.manifest.dtype))
+        rows = [self.first(shard) + place for shard in order for place in places[shard]]
+        joined = np.concatenate(images)
+        return cast(Images, joined if rows == checked else joined[_order(rows, checked)])
+
+    @staticmethod
+    def _files_of(reader: ArchiveReader, places: Sequence[int]) -> list[Restored]:
+        found = dict(reader.files(places))
+        for file in found.values():
+            if isinstance(file, BbansError):
+                raise file
+        return [cast(Restored, found[place]) for place in places]
+
+    def place(self, number: int) -> tuple[int, int]:
+        """The shard of an image, and its number in it."""
+        shard = bisect_right(self._starts, number) - 1
+        return shard, number - self._starts[shard]
+
+    def first(self, shard: int) -> int:
+        """The number of the first image of a shard. Inverse: `place`."""
+        return self._starts[shard]
+
+    def _shard_of(self, name: str) -> int:
+        """The shard that has the name, if any has; -1 if it comes before all."""
+        return bisect_right(self._firsts, os.fsencode(name)) - 1
+
+    @cached_property
+    def _firsts(self) -> list[bytes]:
+        return [os.fsencode(part.first) for part in self.manifest.parts]
+
+    def _file(self, number: int) -> RangeFile:
+        """The file of a shard; the one that was used least goes for it."""
+        if number not in self._files:
+            part = self.manifest.parts[number]
+            self._files[number] = RangeFile(self.folder, part.file, part.file_bytes, part.head_bytes, self._pool)
+            if len(self._files) > SHARDS_KEPT:
+                oldest, _ = self._files.popitem(last=False)
+                self._readers.pop(oldest, None)
+        return self._files[number]
+
+    def _prepare(self, *shards: int) -> list[Future[None]]:
+        """Fetch the indexes of shards that are read next."""
+        return [self._pool.submit(self._file(shard).fetch_head) for shard in shards if shard < len(self.manifest.parts)]
+
+    def _named(self, shard: int) -> _Named:
+        return _Named(self.manifest.parts[shard].file)
+
+
+def _order(rows: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """Where in the rows each wanted number is."""
+    where = {number: place for place, number in enumerate(rows)}
+    return [where[number] for number in wanted]
+
+
+class _Named:
+    """Within this context, the messages of our errors begin with the name of the shard."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, BbansError) and not str(error).startswith(self._name):
+            raise type(error)(f"{self._name}: {error}") from error
