@@ -162,8 +162,8 @@ class TrainOptions:
 def command(**options: Any) -> int:
     """Train a model on pictures, for `vaezip compress --model MODEL` or `vaezip pack --model MODEL`.
 
-    INPUT is a folder of photos. Families for sets of images take images of one size: idx, .npy or .npz files (FILE.npz:KEY), or a
-    folder.
+    INPUT is a folder of photos, or an archive or a set of them. Families for sets of images take images of one size: idx, .npy or
+    .npz files (FILE.npz:KEY), a folder, or an archive.
 
     Beside MODEL are written a checkpoint (.ckpt), a journal (.jsonl) and a curve (.png). After an interruption the same command
     goes on from the checkpoint. --minutes counts from the start to the last checkpoint, also on a busy machine; export and the

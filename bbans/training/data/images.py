@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bbans.errors import TrainingError
 from bbans.sets.arrays import binary_unit, image_shape, is_array, read_byte_array
 from bbans.training.callbacks import Callbacks
+from bbans.training.data.archived import archived_array, is_archived
 from bbans.training.data.pictures import DIGEST_BYTES, Digests, Pixels, digest, read_files
 
 HELD_OUT_MOST = 2000  # at the end each is packed and unpacked
@@ -59,7 +60,7 @@ def read_images(inputs: Sequence[Path], *, omit: Iterable[Path] = (), callbacks:
     """All images of the inputs: arrays in their order, then the pictures of folders in the order of their hashes.
 
     Args:
-        inputs: idx, .npy or .npz files (`bbans.sets.arrays`), picture files, folders of pictures.
+        inputs: idx, .npy or .npz files (`bbans.sets.arrays`), archives and sets, picture files, folders of pictures.
         omit: files that are not read.
     Raises: TrainingError when the images are of more than one shape, or there are none; UnsupportedImageError for arrays that
     are no images; OSError; Stopped.
@@ -69,7 +70,13 @@ def read_images(inputs: Sequence[Path], *, omit: Iterable[Path] = (), callbacks:
     for path in filter(is_array, inputs):
         callbacks.check()
         parts.append((path, image_set(read_byte_array(path))))
-    folders = [path for path in inputs if not is_array(path)]
+    for path in filter(is_archived, inputs):
+        callbacks.check()
+        array = archived_array(path)
+        if array is not None:
+            parts.append((path, image_set(array)))
+    arrays = {path for path, _ in parts}
+    folders = [path for path in inputs if path not in arrays]
     files = read_files(folders, omit=omit, keep_gray=True, callbacks=callbacks)
     pictures = [(path, image_set(pixels[None])) for path, _, pixels in files]
     parts += sorted(pictures, key=lambda picture: picture[1].signature)

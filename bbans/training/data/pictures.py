@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -20,6 +21,7 @@ from bbans.errors import TrainingError, UnsupportedImageError
 from bbans.images.picture import MAX_PIXELS
 from bbans.images.pillow import open_any
 from bbans.training.callbacks import Callbacks
+from bbans.training.data.archived import archived_array, archived_files, is_archived
 
 Pixels = NDArray[np.uint8]
 Digests = NDArray[np.bytes_]
@@ -70,18 +72,33 @@ def read_files(
         callbacks: get a note for each file that cannot be decoded, which is left out.
     Raises: FileNotFoundError when a folder is not there; Stopped.
     """
-    left_out = {path.resolve() for path in omit}
-    paths = [path for path in picture_files(folders) if path.resolve() not in left_out]
-    for number, path in enumerate(paths):
+    for number, (path, total, read) in enumerate(_found(folders, {path.resolve() for path in omit})):
         callbacks.check()
-        callbacks.progress("reading pictures", number, len(paths))
+        callbacks.progress("reading pictures", number, total)
         try:
-            data = path.read_bytes()
-            pixels = _decode(data, keep_gray)
+            data = read()
+            pixels = _colours(data, keep_gray) if isinstance(data, np.ndarray) else _decode(data, keep_gray)
         except (OSError, UnsupportedImageError) as error:
             callbacks.note(f"{path}: {getattr(error, 'strerror', None) or error}. It is left out")
             continue
-        yield path, data, pixels
+        yield path, data.tobytes() if isinstance(data, np.ndarray) else data, pixels
+
+
+def _found(inputs: Sequence[Path], left_out: set[Path]) -> Iterator[tuple[Path, int, Callable[[], bytes | Pixels]]]:
+    """Each picture, how many are known of, and what reads its file or its pixels: of folders, then of archives."""
+    archives = [path for path in inputs if is_archived(path)]
+    paths = [path for path in picture_files([path for path in inputs if path not in archives]) if path.resolve() not in left_out]
+    for path in paths:
+        yield path, len(paths), path.read_bytes
+    count = len(paths)
+    for archive in archives:
+        array = archived_array(archive)
+        for number, image in enumerate(() if array is None else array):
+            yield archive / str(number), count + number + 1, partial(np.asarray, image.view(np.uint8))
+        for name, data in archived_files(archive) if array is None else ():
+            if Path(name).suffix.lower() in SUFFIXES:
+                count += 1
+                yield archive / name, count, partial(bytes, data)
 
 
 def picture_files(folders: Sequence[Path]) -> list[Path]:
@@ -146,3 +163,11 @@ def _decode(data: bytes, keep_gray: bool) -> Pixels:
             raise UnsupportedImageError("more than 8 bits per sample")
         pixels = np.asarray(image.convert("L" if keep_gray and image.mode in ("1", "L") else "RGB"))
     return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _colours(pixels: Pixels, keep_gray: bool) -> Pixels:
+    """The pixels (H, W, C) of an image of an array. Raises: UnsupportedImageError: other than 1 or 3 channels."""
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if pixels.shape[2] not in (1, 3):
+        raise UnsupportedImageError(f"images of {pixels.shape[2]} channels")
+    return pixels if keep_gray or pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
