@@ -1,4 +1,4 @@
-.PHONY: install check lint types test cross fuzz mutants format demo
+.PHONY: install check lint types test cross fuzz mutants format demo docs
 
 install:
 	pip install -e '.[dev]'
@@ -31,3 +31,6 @@ format:
 
 demo:
 	vaezip demo
+
+docs: # pip install -e '.[docs]'; then build/site/index.html
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet -f cli/docs/mkdocs.yml
