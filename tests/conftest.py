@@ -1,6 +1,7 @@
 """Fixtures of more than one module."""
 
 import os
+import signal
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ hypothesis.settings.load_profile("bbans")
 ROOT = Path(__file__).parents[1]
 
 os.environ["BBANS_MODELS"] = str(ROOT / "tests" / "none")  # no test depends on the models of whoever runs it
+
+# nohup, and shells that run something in the background, ignore it, and so would every process from here on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ VAEZIP = [sys.executable, "-m", "vaezip_cli.main"]
 def vaezip(*arguments: object, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "VAEZIP_DEBUG": "", **environment}
     return subprocess.run(
-        [*VAEZIP, *map(str, arguments)], input=stdin, capture_output=True, env=environment, timeout=120, check=False
+        [*VAEZIP, *map(str, arguments)], input=stdin, capture_output=True, env=environment, timeout=600, check=False
     )
 
 
@@ -250,7 +250,7 @@ def test_signals(png: Path, number: signal.Signals, code: int) -> None:
         assert b"img.png.vaez" in process.stderr.readline()
         time.sleep(0.1)
         process.send_signal(number)
-        assert process.wait(timeout=30) == code
+        assert process.wait(timeout=600) == code
         rest = process.stderr.read()
     assert rest.startswith(b"vaezip: ") and rest.count(b"\n") == 1
     assert {path.name for path in png.parent.iterdir()} == {"img.png", "img.png.vaez"}
@@ -281,7 +281,7 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path, sample_png: byt
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(timeout=30) == 1
+        assert process.wait(timeout=600) == 1
 
 
 def test_list(png: Path, packed: Path, tmp_path: Path) -> None:

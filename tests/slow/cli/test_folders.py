@@ -21,7 +21,7 @@ VAEZIP = [sys.executable, "-m", "vaezip_cli.main"]
 
 
 def vaezip(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*VAEZIP, *map(str, arguments)], input=stdin, capture_output=True, timeout=120, check=False, cwd=cwd)
+    return subprocess.run([*VAEZIP, *map(str, arguments)], input=stdin, capture_output=True, timeout=600, check=False, cwd=cwd)
 
 
 def run(*arguments: object) -> int:

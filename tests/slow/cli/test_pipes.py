@@ -22,7 +22,7 @@ DIGITS = np.random.default_rng(0).integers(0, 2, (5, 28, 28), np.uint8)
 
 def vaezip(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "vaezip_cli.main", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=120, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=600, check=False)
 
 
 def run(*arguments: object) -> int:

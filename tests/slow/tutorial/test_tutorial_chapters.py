@@ -94,7 +94,7 @@ def test_a_notebook_runs_in_jupyter(name: str, folder: Path) -> None:
     notebook = nbformat.reads(json.dumps(smaller_notebook(chapters.BY_NAME[name], folder)), as_version=4)
     nbformat.validate(notebook)
     client: Callable[..., Any] = nbclient.NotebookClient
-    done = client(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(HERE.parents[1])}}).execute()
+    done = client(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(HERE.parents[1])}}).execute()
     outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("text/markdown" in output.get("data", {}) for output in outputs)
     assert any("image/png" in output.get("data", {}) for output in outputs)
