@@ -37,7 +37,7 @@ from bbans.images.picture import MAX_PIXELS, Picture
 from bbans.images.rows import FILTERS, Samples, row_bytes
 
 MAX_BYTES = 1 << 32
-"""The most that the header may claim for a file in FILE_LZMA, by default."""
+"""The most that the header may claim for a file in FILE_LZMA."""
 
 STRIP_PX = 1 << 21
 """Pixels of a strip, which is coded alone: libjxl takes about 90 bytes a pixel, libwebp 37."""
@@ -132,12 +132,11 @@ def encode_file(method: StoredMethod, data: bytes, size: Size = (0, 0)) -> bytes
     return data if method == StoredMethod.FILE else lzma2.compress(data)
 
 
-def decode_file(method: StoredMethod, payload: bytes, file_bytes: int, size: Size = (0, 0), *, max_bytes: int = MAX_BYTES) -> bytes:
+def decode_file(method: StoredMethod, payload: bytes, file_bytes: int, size: Size = (0, 0)) -> bytes:
     """The file, of `file_bytes`, of a payload by FILE, FILE_LZMA or JPEG. Inverse: `encode_file`.
 
     Args:
         size: height and width, for JPEG.
-        max_bytes: a file may not claim more; checked before anything is decoded.
     Raises:
         CorruptDataError: the payload is damaged, or of a file of another or a larger size.
     """
@@ -145,8 +144,8 @@ def decode_file(method: StoredMethod, payload: bytes, file_bytes: int, size: Siz
         if len(payload) != file_bytes:
             raise CorruptDataError(f"the stored file has {len(payload)} bytes, but the header says {file_bytes}")
         return payload
-    if file_bytes > max_bytes:
-        raise CorruptDataError(f"the stored file claims {file_bytes} bytes, more than the limit of {max_bytes}")
+    if file_bytes > MAX_BYTES:
+        raise CorruptDataError(f"the stored file claims {file_bytes} bytes, more than the limit of {MAX_BYTES}")
     if method == StoredMethod.JPEG:
         return jpeg.decode(payload, file_bytes, *size)
     return lzma2.decompress(payload, file_bytes)
@@ -182,19 +181,17 @@ def encode_picture(
     return payload.getvalue()
 
 
-def decode_picture(method: StoredMethod, payload: bytes, layout: Layout, *, max_pixels: int = MAX_PIXELS) -> Samples:
+def decode_picture(method: StoredMethod, payload: bytes, layout: Layout) -> Samples:
     """The samples of a payload by WEBP, ROWS_LZMA or JXL. Inverse: `encode_picture`.
 
-    Args:
-        max_pixels: `layout` may not have more; checked before anything is decoded.
     Raises:
         CorruptDataError: the payload is damaged, or of another picture, or the picture is too large.
     """
     height, width, channels = layout.shape
     if channels not in range(1, 5) or layout.bit_depth not in (1, 2, 4, 8, 16):
         raise CorruptDataError(f"the stored picture claims {channels} channels of {layout.bit_depth} bits")
-    if height * width > max_pixels:
-        raise CorruptDataError(f"the stored picture claims {width} x {height} pixels, the limit is {max_pixels}")
+    if height * width > MAX_PIXELS:
+        raise CorruptDataError(f"the stored picture claims {width} x {height} pixels, the limit is {MAX_PIXELS}")
     number = ByteReader(payload, "payload").byte()
     if number not in list(Form):
         raise CorruptDataError(f"the stored picture claims the form {number}, which is not known")

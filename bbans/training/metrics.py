@@ -15,6 +15,7 @@ from bbans.training.data.batches import PixelsAndNoise, uniform
 from bbans.training.data.pictures import Pixels
 
 BATCH = 250  # images at a time
+SIDE_PX = 256
 
 
 def evaluate(model: Quantised, batches: Iterable[PixelsAndNoise], autocast: bool) -> dict[str, float]:
@@ -33,13 +34,13 @@ def evaluate(model: Quantised, batches: Iterable[PixelsAndNoise], autocast: bool
     return {"neg_elbo": (likelihood + kl) / count, "kl": kl / count}
 
 
-def evaluate_photos(model: Quantised, photos: Sequence[Pixels], side: int = 256, autocast: bool = True) -> dict[str, float]:
-    """`evaluate` of the centre crops of photos, as large as the side and the photo allow. The same for the same model."""
+def evaluate_photos(model: Quantised, photos: Sequence[Pixels], autocast: bool) -> dict[str, float]:
+    """`evaluate` of the centre crops of photos, of SIDE_PX or as large as they allow. The same for the same model."""
     config = cast(PictureConfig, model.config)
 
     def crops() -> Iterator[PixelsAndNoise]:
         for index, photo in enumerate(photos):
-            size = 1 << min(side, *photo.shape[:2]).bit_length() - 1
+            size = 1 << min(SIDE_PX, *photo.shape[:2]).bit_length() - 1
             top, left = (photo.shape[0] - size) // 2, (photo.shape[1] - size) // 2
             crop = np.ascontiguousarray(photo[None, top : top + size, left : left + size])
             yield torch.from_numpy(crop), uniform(np.random.default_rng((1, index)), 1, config.noise_size(size))
@@ -47,7 +48,7 @@ def evaluate_photos(model: Quantised, photos: Sequence[Pixels], side: int = 256,
     return evaluate(model, crops(), autocast)
 
 
-def evaluate_images(model: Quantised, pixels: Pixels, autocast: bool = True) -> dict[str, float]:
+def evaluate_images(model: Quantised, pixels: Pixels, autocast: bool) -> dict[str, float]:
     """`evaluate` of images (N, H, W, C). The same for the same model."""
     noise = cast(ImageConfig, model.config).latent_count
 
