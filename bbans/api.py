@@ -206,8 +206,8 @@ def compress(
     same picture and metadata or, where that is how it is kept, the same bytes.
 
     Memory: 200 MB, and about 8 bytes a pixel with the files: 4 bytes for each pixel that headers declare, three times the file.
-    Pixels are at most 2**30, counted before any is decoded, with one frame of an animation at a time. Where a PNG or a WebP is made
-    anew, Pillow takes 8 and libwebp 37 bytes a pixel, libjxl 18 for a JPEG of up to 2**26 pixels. The networks need their own.
+    Pixels are at most 2**30, counted before any is decoded; frames of animations come one at a time. libwebp takes 37 bytes a pixel
+    to write a WebP, libjxl 18 for a JPEG of up to 2**26 pixels. The networks need their own.
 
     Args:
         source: a picture file as a path or as bytes; an array, which is a picture if it is uint8 of shape (H, W), (H, W, 1) or

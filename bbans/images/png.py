@@ -9,10 +9,9 @@ file was written, and no part of the picture.
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +19,9 @@ import numpy.typing as npt
 from bbans._core.rows import unfilter_rows
 from bbans.errors import CorruptDataError, UnsupportedImageError
 from bbans.images import chunks, pngstream
-from bbans.images.pillow import to_image
 from bbans.images.pngfile import (
     COLOUR_TYPES,
+    PIECE_BYTES,
     PngFile,
     assemble,
     check_stream,
@@ -32,7 +31,7 @@ from bbans.images.pngfile import (
     parse,
     parts,
 )
-from bbans.images.rows import Samples, filter_rows, pack, row_bytes, step_bytes, unpack
+from bbans.images.rows import Samples, filter_rows, filtered_pieces, pack, row_bytes, step_bytes, unpack
 
 _WRITING_BYTES = 64
 """The most that a writing may take, or a hundredth of the file."""
@@ -166,15 +165,18 @@ def write(samples: Samples, metadata: bytes, bit_depth: int = 8) -> bytes:
     """
     before, after, colour_type = _checked(samples, metadata, bit_depth)
     header = _header(samples.shape, bit_depth, colour_type)
-    if colour_type in (0, 2) and bit_depth == 8:
-        # Level 3 of zlib-ng, which Pillow ships: on Kodak as small as the usual level 6, in two fifths of the time.
-        file = io.BytesIO()
-        to_image(samples.astype(np.uint8, copy=False)).save(file, "PNG", compress_level=3)
-        return assemble(header, before, parse(file.getvalue(), samples.size).stream, after)
     # Neighbours of palettes and of samples below 8 bits are no prediction.
     filters = 0 if colour_type == 3 or bit_depth < 8 else None
-    rows = filter_rows(pack(samples, bit_depth), step_bytes(samples.shape[2], bit_depth), filters)
-    return assemble(header, before, [zlib.compress(rows.data, 6)], after)
+    rows = filtered_pieces(pack(samples, bit_depth), step_bytes(samples.shape[2], bit_depth), filters)
+    return assemble(header, before, pngstream.cut(_deflated(rows), PIECE_BYTES), after)
+
+
+def _deflated(pieces: Iterable[npt.NDArray[np.uint8]]) -> Iterator[bytes]:
+    """A zlib stream, part by part. At level 3 photos are 2 % larger than at the usual 6, in half of the time."""
+    deflate = zlib.compressobj(3)
+    for piece in pieces:
+        yield deflate.compress(piece.data)
+    yield deflate.flush()
 
 
 def find_writing(data: bytes, samples: Samples, bit_depth: int) -> bytes:

@@ -47,12 +47,12 @@ class Settings:
     def deflated(self, data: Iterable[bytes]) -> Iterator[bytes]:
         """The raw deflate stream of some data, piece by piece. It does not depend on how the data is cut."""
         deflate = zlib.compressobj(self.level, zlib.DEFLATED, -self.window_bits, self.memory, self.strategy)
-        for piece in _cut(data, _PIECE_BYTES):
+        for piece in cut(data, _PIECE_BYTES):
             yield deflate.compress(piece)
         yield deflate.flush()
 
 
-def _cut(data: Iterable[bytes], size: int) -> Iterator[bytes]:
+def cut(data: Iterable[bytes], size: int) -> Iterator[bytes]:
     """The same bytes in pieces of `size`, of which the last may be smaller."""
     left = b""
     for piece in data:
@@ -151,7 +151,7 @@ def stream_of(writing: Writing, rows: Bytes, step: int) -> Iterator[bytes]:
     if not writing.idat_bytes:
         yield b"".join(stream())
         return
-    for number, part in enumerate(_cut(stream(), writing.idat_bytes)):
+    for number, part in enumerate(cut(stream(), writing.idat_bytes)):
         if number == _MAX_IDATS:
             raise CorruptDataError(f"the writing of the PNG is damaged: IDATs of {writing.idat_bytes} bytes")
         yield part
