@@ -23,7 +23,7 @@ from bbans.formats import container, stored, wire
 from bbans.formats.container import Container, Mode, ModelHeader, Section, SectionKind, StoredMethod
 from bbans.formats.forms import Layout
 from bbans.formats.metadata import metadata_of, metadata_section
-from bbans.images import png, webp
+from bbans.images import conversion, png, webp
 from bbans.images.picture import MAX_PIXELS, Picture, probe_picture, read_picture, write_picture
 from bbans.models.photo.geometry import message_count
 from bbans.results import DEFAULT_EFFORT, Damage, ModeName, Recovered, Restored
@@ -96,10 +96,13 @@ def code(source: Source, picture: Picture, codec: PictureCodec, effort: int = DE
     pixels = picture.plain
     if pixels is None:
         raise ValueError(f"picture: 8-bit gray or RGB for a model, not {picture.kind}")
-    encoded = codec.encode(pixels, effort)
-    messages = [Section(SectionKind.MESSAGE, message) for message in encoded.messages]
+    found = conversion.find(pixels) if pixels.shape[2] == 3 else None
+    encoded = codec.encode(pixels if found is None else found.samples, effort)
+    sections = [Section(SectionKind.MESSAGE, message) for message in encoded.messages]
+    if found is not None:
+        sections.append(Section(SectionKind.CONVERSION, found.pack()))
     header = ModelHeader(codec.id, codec.weights_hash, encoded.accounting)
-    return _container(source, Mode.MODEL, int(encoded.accounting.changes_bits > 0), picture, messages, header)
+    return _container(source, Mode.MODEL, int(encoded.accounting.changes_bits > 0), picture, sections, header)
 
 
 def decode(contents: Container, codec: PictureCodec) -> Picture:
@@ -110,6 +113,8 @@ def decode(contents: Container, codec: PictureCodec) -> Picture:
     if contents.channels not in (1, 3) or contents.bit_depth != 8:
         raise CorruptDataError(f"header: no model codes {contents.channels} channels of {contents.bit_depth} bits")
     pixels = codec.decode(contents.bodies(SectionKind.MESSAGE), *_shape(contents))
+    for body in contents.bodies(SectionKind.CONVERSION):
+        pixels = conversion.convert(pixels, body)
     picture = Picture(pixels, contents.format, metadata_of(contents.sections))
     if picture.palette is not None:
         raise CorruptDataError("metadata: a palette beside the samples of a model")
@@ -218,7 +223,12 @@ def recover(contents: Container, bodies: Sequence[tuple[SectionKind, bytes | Non
     messages = [body for kind, body in bodies if kind == SectionKind.MESSAGE]
     if not any(messages) or len(messages) != message_count(contents.height, contents.width):
         raise CorruptDataError("nothing of it can be recovered")
+    conversions = [body for kind, body in bodies if kind == SectionKind.CONVERSION]
+    if None in conversions:
+        raise CorruptDataError("nothing of it can be recovered: the section that says of what it was converted is damaged")
     pixels, damage = codec.recover(messages, *_shape(contents))
+    for body in filter(None, conversions):
+        pixels = conversion.convert(pixels, body)
     around = [(kind, body) for kind, body in bodies if kind in (SectionKind.METADATA, SectionKind.PACKED_METADATA)]
     metadata = metadata_of([Section(kind, body) for kind, body in around if body is not None])
     lost = any(body is None for _, body in around)

@@ -88,13 +88,19 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
         assert method in (0, 1)
         for _ in range(4 + method):
             header.varint()
-    bodies: dict[int, list[bytes]] = {1: [], 2: [], 3: [], 4: [], 5: []}
+    bodies: dict[int, list[bytes]] = {kind: [] for kind in range(1, 7)}
     entries = [(header.u8(), header.varint(), header.take(4)) for _ in range(header.varint())]
     assert header.left == 0 and entries == sorted(entries, key=lambda entry: entry[0])
     for kind, length, crc in entries:
         bodies[kind].append(outer.take(length))
         assert crc32(bodies[kind][-1]) == crc
-    assert outer.left == 0 and len(bodies[5]) <= 1 and len(bodies[1] + bodies[4]) <= 1 and all(bodies[1])
+    assert (
+        outer.left == 0
+        and len(bodies[5]) <= 1
+        and len(bodies[6]) <= (mode == 1)
+        and len(bodies[1] + bodies[4]) <= 1
+        and all(bodies[1])
+    )
     metadata = b"".join(bodies[1])
     for body in bodies[4]:
         packed = Input(body)
@@ -117,6 +123,8 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
         if mode == 1:
             assert channels in (1, 3) and bit_depth == 8
             samples = model(bodies[3], height, width, channels)
+            for body in bodies[6]:
+                samples = converted(samples, Input(body))
         else:
             assert channels in (1, 2, 3, 4) and bit_depth in (1, 2, 4, 8, 16)
             samples = from_payload(method, bodies[2][0], height, width, channels, bit_depth, colours_of(format, channels, metadata))
@@ -137,6 +145,35 @@ def varint(number: int) -> bytes:
         out.append(128 + number % 128)
         number //= 128
     return bytes([*out, number])
+
+
+# Section 4.2
+
+
+def converted(samples: Samples, section: Input) -> Samples:
+    assert samples.shape[2] == 3
+    y = samples[:, :, 1].astype(np.int64)
+    cr, cb = samples[:, :, 0] - y, samples[:, :, 2] - y
+    number = section.u8()
+    if number == 1:
+        red, blue = y + (91881 * cr + 32768) // 65536, y + (116130 * cb + 32768) // 65536
+        green = y + (-46802 * cr - 22554 * cb + 32768) // 65536
+    elif number == 2:
+        u, v, y = cb + 128, cr + 128, 19077 * y // 256
+        red, blue = (y + 26149 * v // 256 - 14234) // 64, (y + 33050 * u // 256 - 17685) // 64
+        green = (y - 6419 * u // 256 - 13320 * v // 256 + 8708) // 64
+    else:
+        assert number == 3
+        red, blue = (13584 * y + 18215 * cr) // 10000, (13584 * y + 22179 * cb) // 10000
+        green = (13584 * y - 5090 * (18215 * cr // 10000) - 1940 * (22179 * cb // 10000) - 1) // 10000
+    pixels = np.stack([red, green, blue], axis=2).clip(0, 255).reshape(-1, 3)
+    while section.left:
+        colour, place = list(section.take(3)), -1
+        for _ in range(section.varint()):
+            place += 1 + section.varint()
+            assert place < len(pixels)
+            pixels[place] = colour
+    return pixels.reshape(samples.shape)
 
 
 # Chapter 3

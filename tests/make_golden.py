@@ -4,7 +4,8 @@ Only for a deliberate change of the format, with a line under "Format" in the CH
 
 photo: ``tiny.safetensors`` is a model with random weights, ``messages.json`` pictures with their messages (base64), and the SHA-256
 of the messages of pictures that are too large to keep, made by ``pinned_picture``. The ``.vaez`` files hold the gray one of the
-pictures, as a PNG with a text, by the model and by each method of the stored fallback.
+pictures, as a PNG with a text, by the model and by each method of the stored fallback; those in ``converted`` what comes of
+``converted_picture`` by each conversion.
 
 stored: a ``.vaez`` file of each of ``kept_kinds``, PNGs of other kinds, by the method and in the form of its name; and files of a
 JPEG and of ``written_png``.
@@ -41,6 +42,7 @@ from bbans.formats import container, stored
 from bbans.formats.container import StoredMethod
 from bbans.formats.forms import Form
 from bbans.images import chunks, pngfile
+from bbans.images.conversion import CONVERSIONS, convert
 from bbans.images.picture import Picture, write_picture
 from bbans.images.rows import filter_rows
 from bbans.images.rows import pack as pack_rows
@@ -168,6 +170,17 @@ def kept_kinds() -> dict[str, tuple[Picture, StoredMethod, Form]]:
     }
 
 
+def converted_picture(number: int) -> NDArray[np.uint8]:
+    """(24, 50, 3), of luma and chroma, but for a line across it; some pixels are clipped."""
+    y, x = np.ogrid[:24, :50]
+    luma = 10 * y + 3 * x % 90 + (x * y) % 7
+    chroma = [np.clip(y + x // 2 - 20, -luma, 255 - luma), 30 - y - x // 3]
+    samples = np.stack([luma + chroma[0], luma, luma + chroma[1]], axis=2).clip(0, 255).astype(np.uint8)
+    pixels = convert(samples, bytes([number]))
+    pixels[11, :25] = 1, 254, 3
+    return pixels
+
+
 def written_png() -> bytes:
     """A PNG by zlib, in several IDATs and with different filters."""
     pixels = pinned_picture(24, 50, 3)
@@ -264,6 +277,10 @@ def write_photo() -> None:
         pictures[name] = {"shape": pixels.shape, "pixels": base64.b64encode(pixels.tobytes()).decode(), "messages": messages}
     for name, data in files(kept_picture(picture(*PICTURES["gray"][:3], kind=PICTURES["gray"][3])), coder).items():
         (FOLDER / f"{name}.vaez").write_bytes(data)
+    for number in CONVERSIONS:
+        picture_ = kept_picture(converted_picture(number))
+        source = vaez.picture_source(write_picture(picture_), picture_)
+        (FOLDER / "converted" / f"{number}.vaez").write_bytes(container.pack(vaez.code(source, picture_, coder)))
     pinned = {name: digest(coder.encode(pinned_picture(*shape)).messages) for name, shape in PINNED.items()}
     (FOLDER / "messages.json").write_text(json.dumps({"pictures": pictures, "pinned": pinned}, indent=1) + "\n")
 

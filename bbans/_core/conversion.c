@@ -5,7 +5,7 @@
  * bits, are rounded down and clipped to a byte. */
 #include "integers.h"
 
-enum { NEUTRAL = 255, CHROMA = 511, REACH = 32 };
+enum { NEUTRAL = 255, CHROMA = 511, REACH = 16 };
 
 /* Shapes: luma (256,), red, green_red, green_blue and blue (CHROMA,), all int32. inverse: shares of R, G and B in the luma, with 16
  * fractional bits, and what to add. */
@@ -83,11 +83,17 @@ INLINE int try_chroma(const Conversion *c, int64_t red, int64_t blue, int64_t ne
     return try_source(c, near, red, blue, rgb, source) || try_source(c, rgb[1], red, blue, rgb, source);
 }
 
-/* The source of a pixel that was not clipped: its luma is about what RGB say. */
-INLINE int find_exact(const Conversion *c, const uint8_t *rgb, uint8_t *source) {
+/* The luma that RGB say, about. */
+INLINE int64_t luma_of(const Conversion *c, const uint8_t *rgb) {
     const int64_t sum = c->inverse[0] * rgb[0] + c->inverse[1] * rgb[1] + c->inverse[2] * rgb[2] + c->inverse[3];
+    return byte_of(shift_right(sum, 16));
+}
+
+/* The source of a pixel that was not clipped. */
+INLINE int find_exact(const Conversion *c, const uint8_t *rgb, uint8_t *source) {
+    const int64_t near = luma_of(c, rgb);
     for (int64_t i = 0; i < 7; i++) {
-        const int64_t luma = shift_right(sum, 16) + (i & 1 ? -((i + 1) >> 1) : i >> 1);
+        const int64_t luma = near + (i & 1 ? -((i + 1) >> 1) : i >> 1);
         if (luma < 0 || luma > 255) continue;
         const int64_t red = first_chroma(c->red, c->luma[luma], rgb[0], c->shift);
         const int64_t blue = first_chroma(c->blue, c->luma[luma], rgb[2], c->shift);
@@ -97,9 +103,8 @@ INLINE int find_exact(const Conversion *c, const uint8_t *rgb, uint8_t *source) 
     return 0;
 }
 
-/* The source of a pixel that was clipped, of which there are many: the one whose chroma is nearest to that of the pixel before. */
-INLINE int find_clipped(const Conversion *c, const uint8_t *rgb, const uint8_t *before, uint8_t *source) {
-    const int64_t luma = before[1], red = before[0] - luma, blue = before[2] - luma;
+/* The source of a pixel that was clipped, of which there are many, with a chroma as near as can be. */
+INLINE int find_near(const Conversion *c, int64_t red, int64_t blue, int64_t luma, const uint8_t *rgb, uint8_t *source) {
     for (int64_t radius = 0; radius <= REACH; radius++) {
         for (int64_t i = -radius; i <= radius; i++) {
             const int64_t step = magnitude(i) == radius ? 1 : 2 * radius; /* the edge of a square */
@@ -111,9 +116,11 @@ INLINE int find_clipped(const Conversion *c, const uint8_t *rgb, const uint8_t *
 }
 
 static int find_source(const Conversion *c, const uint8_t *rgb, const uint8_t *before, uint8_t *source) {
-    if (is_clipped(rgb[0]) || is_clipped(rgb[1]) || is_clipped(rgb[2]))
-        return find_clipped(c, rgb, before, source) || find_exact(c, rgb, source);
-    return find_exact(c, rgb, source);
+    if (!is_clipped(rgb[0]) && !is_clipped(rgb[1]) && !is_clipped(rgb[2])) return find_exact(c, rgb, source);
+    const int64_t last = before[1], near = luma_of(c, rgb);
+    return find_near(c, before[0] - last, before[2] - last, last, rgb, source) ||
+           find_near(c, first_chroma(c->red, c->luma[near], rgb[0], c->shift),
+                     first_chroma(c->blue, c->luma[near], rgb[2], c->shift), near, rgb, source);
 }
 
 /* How many pixels (rows, columns, 3) have no source: their places are in exceptions, which has room for `most`, and what stands in

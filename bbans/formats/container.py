@@ -75,6 +75,7 @@ class SectionKind(IntEnum):
     MESSAGE = 3
     PACKED_METADATA = 4
     PNG_WRITING = 5
+    CONVERSION = 6
 
 
 @dataclass(frozen=True)
@@ -274,6 +275,7 @@ def _fault(container: Container) -> str | None:
         (kinds.count(SectionKind.METADATA) + kinds.count(SectionKind.PACKED_METADATA) <= 1, "metadata twice"),
         (all(container.bodies(SectionKind.METADATA)), "metadata of no bytes"),
         (kinds.count(SectionKind.PNG_WRITING) <= 1, "two writings of a PNG"),
+        (kinds.count(SectionKind.CONVERSION) <= (container.mode == Mode.MODEL), "a conversion too many"),
         (kinds.count(SectionKind.PAYLOAD) == (container.mode == Mode.STORED), "not exactly one payload"),
         ((SectionKind.MESSAGE in kinds) == (container.mode == Mode.MODEL), "messages and mode disagree"),
     ]

@@ -6,12 +6,12 @@ two bits a pixel and more, and the chroma, often of half the resolution, is smoo
 
 ::
 
-    pixels  -find->  (sources, body of a section)  -convert->  pixels
+    pixels  -find, pack->  luma and chroma, body of a section  -convert->  pixels
 
-A source is a pixel of three bytes: in the place of G the luma Y, in those of R and B the luma plus the chroma of red and of blue,
-each less its middle. So sources look like a paler picture, of whose colours models know as much as of RGB. Rounding and clipping are
-those of the programs that everybody uses, to the bit. Pixels that no source gives, as of something written over a photo, are
-exceptions, listed in the section. FORMAT.md, section 2.5, specifies it.
+Luma and chroma are kept as a pixel of three bytes: in the place of G the luma Y, in those of R and B the luma plus the chroma of
+red and of blue, each less its middle. That looks like a paler picture, of which a model of RGB knows as much as of RGB. Rounding
+and clipping are those of the programs that everybody uses, to the bit. Pixels that come of nothing, as of something drawn over a
+photo, are exceptions, listed in the section. FORMAT.md, section 4.2, specifies it.
 
 Sources: JPEG File Interchange Format 1.02, with libjpeg's rounding; libwebp's conversion of BT.601 in video range; Kodak Photo CD's
 PhotoYCC with 8-bit output.
@@ -27,15 +27,14 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from bbans._core.conversion import CHROMA, Tables
+from bbans._core.conversion import CHROMA, Tables, find_sources
 from bbans._core.conversion import convert as convert_sources
-from bbans._core.conversion import find_sources
 from bbans.errors import CorruptDataError
 from bbans.formats.wire import ByteReader, newer, pack_varint
 
 Bytes = npt.NDArray[np.uint8]
 
-_MOST_EXCEPTIONS = 32  # one of so many pixels
+_MOST_EXCEPTIONS = 20  # one of so many pixels
 _SAMPLE_ROWS, _SAMPLE_COLUMNS = 16, 512
 _FEWEST_COLOURS = 24
 """Colours that are no grays, by which a conversion is recognised. By chance they are all of one with a probability of 1/4**24."""
@@ -133,33 +132,61 @@ def _tables(number: int) -> Tables:
     return CONVERSIONS[number].tables()
 
 
-def find(pixels: Bytes) -> tuple[Bytes, bytes] | None:
-    """(sources, body of their section) of pixels (H, W, 3), or None where no conversion made them. Inverse: `convert`."""
+@dataclass(frozen=True)
+class Found:
+    """What pixels (H, W, 3) were converted from.
+
+    Attributes:
+        samples: luma and chroma (H, W, 3).
+        exceptions: the pixels that come of nothing, (N, 4) of number in reading order, R, G and B.
+    """
+
+    conversion: Conversion
+    samples: Bytes
+    exceptions: npt.NDArray[np.int64]
+
+    def pack(self) -> bytes:
+        """The body of a section. Of each colour of exceptions: its three bytes, how many there are, and how many pixels lie before
+        each since the last. Inverse: in `convert`."""
+        by_colour: dict[bytes, list[int]] = {}
+        for place, *colour in self.exceptions.tolist():
+            by_colour.setdefault(bytes(colour), []).append(place)
+        packed = [bytes([self.conversion.number])]
+        for colour, places in by_colour.items():
+            gaps = [place - before - 1 for before, place in zip([-1, *places], places, strict=False)]
+            packed += [colour, pack_varint(len(places)), *map(pack_varint, gaps)]
+        return b"".join(packed)
+
+
+def find(pixels: Bytes) -> Found | None:
+    """What pixels (H, W, 3) were converted from, if that is known. Inverse: `convert`."""
     sample = _sample(pixels)
     if len(_colours(sample)) < _FEWEST_COLOURS:
         return None
-    for number in CONVERSIONS:
+    for number, conversion in CONVERSIONS.items():
         if find_sources(sample, _tables(number), _most(sample)) is None:
             continue
         found = find_sources(np.ascontiguousarray(pixels), _tables(number), _most(pixels))
         if found is not None:
-            sources, exceptions = found
-            return sources, bytes([number]) + _pack_exceptions(pixels.reshape(-1, 3), exceptions)
+            samples, places = found
+            return Found(conversion, samples, np.column_stack([places, pixels.reshape(-1, 3)[places]]))
     return None
 
 
-def convert(sources: Bytes, body: bytes) -> Bytes:
-    """The pixels (H, W, 3) that sources of the same shape give, by the body of their section. Inverse: `find`.
+def convert(samples: Bytes, body: bytes) -> Bytes:
+    """The pixels (H, W, 3) of luma and chroma (H, W, 3), by the body of their section. Inverse: `find`, `Found.pack`.
 
-    Raises: UnsupportedVersionError: a conversion of a newer version. CorruptDataError: exceptions outside the picture.
+    Raises: UnsupportedVersionError: a conversion of a newer version. CorruptDataError: exceptions outside the picture, or no RGB.
     """
     reader = ByteReader(body, "conversion")
     number = reader.byte()
     if number not in CONVERSIONS:
         raise newer("conversion", number)
-    pixels = np.ascontiguousarray(sources).copy()
+    if samples.shape[2] != 3:
+        raise CorruptDataError("conversion: of a picture that is not RGB")
+    pixels: Bytes = np.array(samples, order="C")
     convert_sources(pixels, _tables(number))
-    flat = pixels.reshape(-1, 3)
+    flat = pixels.reshape(-1, 3)  # a view
     while reader.position < len(body):
         colour, place = list(reader.take(3)), -1
         for _ in range(reader.varint()):
@@ -170,30 +197,21 @@ def convert(sources: Bytes, body: bytes) -> Bytes:
     return pixels
 
 
-def _pack_exceptions(pixels: Bytes, places: npt.NDArray[np.int64]) -> bytes:
-    """Of each colour: its three bytes, how many pixels have it, and how many lie before each since the last. Inverse: in `convert`."""
-    by_colour: dict[bytes, list[int]] = {}
-    for place in places.tolist():
-        by_colour.setdefault(pixels[place].tobytes(), []).append(place)
-    packed = []
-    for colour, of_colour in by_colour.items():
-        gaps = [place - before - 1 for before, place in zip([-1, *of_colour], of_colour, strict=False)]
-        packed += [colour, pack_varint(len(of_colour)), *map(pack_varint, gaps)]
-    return b"".join(packed)
-
-
 def _sample(pixels: Bytes) -> Bytes:
     """Some rows of a picture, of large ones the middle of each."""
     rows = np.linspace(0, len(pixels) - 1, min(_SAMPLE_ROWS, len(pixels))).astype(int)
     left = max(0, (pixels.shape[1] - _SAMPLE_COLUMNS) // 2)
-    return np.ascontiguousarray(pixels[rows, left : left + _SAMPLE_COLUMNS])
+    sample: Bytes = np.ascontiguousarray(pixels[rows, left : left + _SAMPLE_COLUMNS])
+    return sample
 
 
 def _colours(pixels: Bytes) -> Bytes:
     """The colours (N, 3) in a picture that are no grays."""
-    colours = np.unique(pixels.reshape(-1, 3), axis=0)
-    return colours[(colours != colours[:, :1]).any(axis=1)]
+    colours: Bytes = np.unique(pixels.reshape(-1, 3), axis=0)
+    coloured: Bytes = colours[(colours != colours[:, :1]).any(axis=1)]
+    return coloured
 
 
 def _most(pixels: Bytes) -> int:
-    return pixels.shape[0] * pixels.shape[1] // _MOST_EXCEPTIONS
+    height, width, _ = pixels.shape
+    return int(height * width) // _MOST_EXCEPTIONS

@@ -17,14 +17,16 @@ import numpy as np
 import pytest
 
 import bbans
-from bbans import models, sets
+from bbans import models, sets, vaez
 from bbans.codecs import Codec
 from bbans.errors import CorruptDataError
 from bbans.exact.backends import BACKENDS
+from bbans.formats import container
 from bbans.formats.archive import read_head
 from bbans.formats.container import SectionKind, StoredMethod, unpack
 from bbans.formats.forms import Form
 from bbans.formats.groups import Group, GroupMethod
+from bbans.images.conversion import CONVERSIONS
 from bbans.images.picture import read_picture, write_picture
 from bbans.models.photo import geometry
 from bbans.models.photo.codec import PhotoCodec
@@ -40,6 +42,7 @@ from tests.make_golden import (
     PINNED,
     TIMES,
     archived,
+    converted_picture,
     digest,
     kept_kinds,
     kept_picture,
@@ -73,6 +76,13 @@ FILES = {
 
 KINDS = "15ba68e06796508b3bf8a7030b424a9aa70bf362d800112d5567dc77229ad088"
 """Of the files of `kept_kinds`, one after another, in the order of their names."""
+
+CONVERTED = {
+    1: "17a15c8f58bd1513adfad53cee77ab81cce909e5088177c4bad68ad57932e68d",
+    2: "63e364176b30d3db929c0228d904e6d258f5bec7c8d26a5abdd5c9f9d06658ee",
+    3: "d29d0d15f82477fd50aff56da5cc26952d4f64cfb594d4ea6ca3e264124dedad",
+}
+"""Of the files in ``converted``."""
 
 WRITING = "2d14b31aad151b75d9be9f604fa2756e5f5f354f1d4ca1b59d128bca602f55f1"
 JPEG = [
@@ -192,6 +202,18 @@ def test_a_png_comes_back_byte_for_byte_where_zlib_is_the_same() -> None:
     assert same or (zlib.ZLIB_RUNTIME_VERSION != zlib.ZLIB_VERSION or "ng" in zlib.ZLIB_RUNTIME_VERSION)
     assert not same or restored.data == source
     assert format_file_decoder.decode(data, no_model).file == (source if same else None)
+
+
+@pytest.mark.parametrize("number", CONVERSIONS)
+def test_converted_pictures_decode_and_are_made_again(coder: PhotoCodec, number: int) -> None:
+    """By the decoder made from the specification too."""
+    data = (FOLDER / "converted" / f"{number}.vaez").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == CONVERTED[number]
+    kept = kept_picture(converted_picture(number))
+    assert read_picture(bbans.decompress(data, model=str(FOLDER / "tiny.safetensors"), threads=1).data) == kept
+    assert container.pack(vaez.code(vaez.picture_source(write_picture(kept), kept), kept, coder)) == data
+    decoded = format_file_decoder.decode(data, Decoder((FOLDER / "tiny.safetensors").read_bytes()).decode)
+    assert np.array_equal(decoded.samples, kept.pixels)
 
 
 def no_model(*_: object) -> NoReturn:

@@ -26,7 +26,7 @@ LAYERS = [
     },
     {"bbans.ans"}
     | {f"bbans.formats.{name}" for name in ("blob", "container", "groups", "names")}
-    | {f"bbans.images.{name}" for name in ("chunks", "frames")},
+    | {f"bbans.images.{name}" for name in ("chunks", "conversion", "frames")},
     {"bbans.codecs", "bbans.formats.entries"}
     | {f"bbans.formats.{name}" for name in ("forms", "jxl", "metadata")}
     | {f"bbans.images.{name}" for name in ("gif", "npy", "pngfile", "raster", "webp")},
