@@ -118,9 +118,10 @@ INLINE int find_near(const Conversion *c, int64_t red, int64_t blue, int64_t lum
 static int find_source(const Conversion *c, const uint8_t *rgb, const uint8_t *before, uint8_t *source) {
     if (!is_clipped(rgb[0]) && !is_clipped(rgb[1]) && !is_clipped(rgb[2])) return find_exact(c, rgb, source);
     const int64_t last = before[1], near = luma_of(c, rgb);
-    return find_near(c, before[0] - last, before[2] - last, last, rgb, source) ||
+    return try_source(c, last, before[0] - last, before[2] - last, rgb, source) ||
            find_near(c, first_chroma(c->red, c->luma[near], rgb[0], c->shift),
-                     first_chroma(c->blue, c->luma[near], rgb[2], c->shift), near, rgb, source);
+                     first_chroma(c->blue, c->luma[near], rgb[2], c->shift), near, rgb, source) ||
+           find_near(c, before[0] - last, before[2] - last, last, rgb, source);
 }
 
 /* How many pixels (rows, columns, 3) have no source: their places are in exceptions, which has room for `most`, and what stands in
