@@ -78,9 +78,9 @@ KINDS = "15ba68e06796508b3bf8a7030b424a9aa70bf362d800112d5567dc77229ad088"
 """Of the files of `kept_kinds`, one after another, in the order of their names."""
 
 CONVERTED = {
-    1: "17a15c8f58bd1513adfad53cee77ab81cce909e5088177c4bad68ad57932e68d",
-    2: "63e364176b30d3db929c0228d904e6d258f5bec7c8d26a5abdd5c9f9d06658ee",
-    3: "d29d0d15f82477fd50aff56da5cc26952d4f64cfb594d4ea6ca3e264124dedad",
+    1: "f5787c8b550994b9fdad88beb0021473e5953df50198da25439ac26132763ac7",
+    2: "40c5bd71281be18771df77e4565d4bcb0a461f78643241798a5d83d786779264",
+    3: "b02bbe4c1876390d0f8e92cbcaa8083e5284fed34804547859cdc568396ce493",
 }
 """Of the files in ``converted``."""
 
