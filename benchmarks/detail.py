@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bbans import models
 from bbans.exact.runtime import cores
+from bbans.images.conversion import samples_of
 from bbans.models.photo.codec import PhotoCodec
 from bbans.models.photo.config import PhotoConfig
 
@@ -182,7 +183,7 @@ def main(
         rows.refuse_dirty([stamp.commit])
     codec = photo_codec(weights, threads)
     for name in names:
-        pictures = datasets.load(name, data).images
+        pictures = [samples_of(pixels) for pixels in datasets.load(name, data).images]
         path = None if out is None else out / f"{PREFIX}{name}.json"
         old = read(path) if path else None
         known = old if old is not None and old.weights == weights.hash.hex() else None

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bbans import models
+from bbans.images.conversion import samples_of
 from bbans.models.elbo import Draws
 from bbans.models.registry import family_of
 from bbans.models.schemes import particles_of
@@ -57,8 +58,10 @@ class Theory:
         if key not in self._draws:
             weights = models.read(model)
             family = family_of(weights)
-            draws = PICTURE_DRAWS if family.any_size else self.draws
-            self._draws[key] = family.draw(family.load_network(weights), self.data.images[:images], draws)
+            draws, wanted = self.draws, self.data.images[:images]
+            if family.any_size:
+                draws, wanted = PICTURE_DRAWS, [samples_of(pixels) for pixels in wanted]
+            self._draws[key] = family.draw(family.load_network(weights), wanted, draws)
         return self._draws[key]
 
     def scatter(self, model: str, scheme: str | None, images: int) -> Scatter:

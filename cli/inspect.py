@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bbans import api, models
 from bbans.errors import ModelError
 from bbans.formats import archive, container
-from bbans.images import conversion
+from bbans.images.conversion import samples_of
 from bbans.images.picture import Picture, write_picture
 from bbans.models.registry import family_of
 from bbans.models.weights import PHOTO
@@ -98,9 +98,7 @@ def heat_map(
     family = family_of(weights)
     if family.name != PHOTO:
         raise ModelError(f"the model '{weights.id}' is of the family {family.name}, which has no heat maps")
-    converted = conversion.find(pixels) if pixels.shape[2] == 3 else None
-    pixels = pixels if converted is None else converted.samples
-    of_pixels, of_latents = pixel_bits(family.load_network(weights, threads=threads), pixels)
+    of_pixels, of_latents = pixel_bits(family.load_network(weights, threads=threads), samples_of(pixels))
     total = of_pixels + of_latents
     highest = max(1.0, float(np.quantile(total, 0.995)))
     return coloured(total / highest), float(of_latents.sum() / total.sum()), highest

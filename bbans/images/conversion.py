@@ -173,6 +173,12 @@ def find(pixels: Bytes) -> Found | None:
     return None
 
 
+def samples_of(pixels: Bytes) -> Bytes:
+    """What a model codes of pixels (H, W, C): luma and chroma where they were converted from these."""
+    found = find(pixels) if pixels.shape[2] == 3 else None
+    return pixels if found is None else found.samples
+
+
 def convert(samples: Bytes, body: bytes) -> Bytes:
     """The pixels (H, W, 3) of luma and chroma (H, W, 3), by the body of their section. Inverse: `find`, `Found.pack`.
 
