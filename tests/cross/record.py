@@ -154,15 +154,20 @@ def code_everything() -> None:
     from bbans import ans, codecs, models, sets
     from bbans.ans import Message
     from bbans.errors import CorruptDataError
+    from bbans.images.conversion import CONVERSIONS, convert
 
     model = bbans.load_model(threads=1)
     calls.clear()  # a model that is loaded checks itself on more than an emulated processor has time for
     arrays.clear()
-    with Image.open(SAMPLE) as picture, io.BytesIO() as file, io.BytesIO() as gray:
+    with Image.open(SAMPLE) as picture, io.BytesIO() as file, io.BytesIO() as gray, io.BytesIO() as converted:
         crop = picture.convert("RGB").crop((200, 120, 264, 168))
         crop.save(file, "PNG")
         crop.crop((0, 0, 41, 37)).convert("L").save(gray, "PNG")
-        for source in (file, gray):
+        for number in CONVERSIONS:
+            convert(np.asarray(crop), bytes([number]))
+        kept = convert(np.asarray(crop.crop((0, 0, 41, 37))), bytes([1]))
+        Image.fromarray(kept).save(converted, "PNG")
+        for source in (file, gray, converted):
             coded = model.compress(source.getvalue(), mode="model", verify=False).data
             assert model.decompress(coded).format == "PNG"
         digits = np.asarray(crop.convert("L").resize((56, 28)), np.uint8).reshape(28, 2, 28).swapaxes(0, 1)

@@ -55,7 +55,7 @@ def vaez_seeds() -> list[tuple[bytes, File, bytes]]:
     """(file, its parts, what it restores) of the golden files that the tiny model decodes."""
     seeds = []
     kinds = [path for path in GOLDEN.glob("kinds/*.vaez") if not path.name.startswith("strips")]  # those take their time
-    for path in sorted([*GOLDEN.glob("*.vaez"), *kinds]):
+    for path in sorted([*GOLDEN.glob("*.vaez"), *GOLDEN.glob("converted/*.vaez"), *kinds]):
         data = path.read_bytes()
         contents = container.unpack(data)
         if contents.model is None or contents.model.id == "tiny":

@@ -19,9 +19,8 @@ from bbans.errors import CorruptDataError, UnsupportedVersionError
 from bbans.formats import container
 from bbans.formats.container import Section, SectionKind
 from bbans.images import conversion
-from bbans.images.conversion import CONVERSIONS, JFIF, PHOTO_CD, WEBP, Conversion
+from bbans.images.conversion import CONVERSIONS, JFIF, WEBP, Conversion
 from bbans.images.picture import Picture, read_picture, write_picture
-from tests.core import refuses_other_arrays
 from tests.format_file_decoder import Input, converted
 from tests.models import codec, picture
 
@@ -170,10 +169,3 @@ def test_containers_that_are_wrong() -> None:
     coded = vaez.code(vaez.picture_source(write_picture(gray), gray), gray, coder)
     with pytest.raises(CorruptDataError, match="not RGB"):
         vaez.decode(replace(coded, sections=(*coded.sections, Section(SectionKind.CONVERSION, b"\x01"))), coder)
-
-
-def test_the_core_refuses_other_arrays() -> None:
-    tables = PHOTO_CD.tables()
-    refuses_other_arrays(lambda x: core.convert(x, tables), (np.zeros((2, 3, 3), np.uint8),))
-    with pytest.raises(ValueError, match="pixels are"):
-        core.find_sources(np.zeros((2, 3, 4), np.uint8), tables, 1)
