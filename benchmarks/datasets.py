@@ -22,6 +22,7 @@ from __future__ import annotations
 import fnmatch
 import gzip
 import hashlib
+import io
 import os
 import pickle
 import tarfile
@@ -101,7 +102,7 @@ class Source:
     """How a named data set is read, given the data folder, and how to get it.
 
     `models`: patterns of the ids of models that were trained on images of this kind. Others code it too, but their bound is no
-    measure of the coder: a frequency has a floor, a float64 mass has none.
+    measure of the coder: a frequency has a floor, a float64 mass has none. `note`: what a reader of its table must know.
     """
 
     title: str
@@ -109,6 +110,7 @@ class Source:
     get: str
     symbols: int = 256
     models: tuple[str, ...] = ()
+    note: str = ""
 
 
 def load(name: str, data: Path | None = None) -> DataSet:
@@ -186,6 +188,13 @@ def _kodak(folder: Path) -> list[Pixels]:
     return pictures
 
 
+def _through_jpeg(pixels: Pixels) -> Pixels:
+    """What comes of pixels (H, W, C) as a JPEG of quality 90 with chroma of half the resolution."""
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "JPEG", quality=90, subsampling=2)
+    return _picture(file)
+
+
 def _check(content: bytes, sha256: str, path: Path) -> None:
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
@@ -200,7 +209,7 @@ def _folder(folder: Path) -> list[Pixels]:
     return [_picture(path) for path in sorted(paths, key=lambda path: path.relative_to(folder).as_posix())]
 
 
-def _picture(path: Path) -> Pixels:
+def _picture(path: Path | io.BytesIO) -> Pixels:
     """Gray stays gray, all else becomes RGB."""
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
@@ -241,9 +250,29 @@ SOURCES = {
     ),
     "photos32": Source("photos32, 32 x 32 crops of validation photos", _photos32, _GET_PHOTOS, models=("photos32-*",)),
     "kodak": Source(
-        "Kodak", _kodak, "Get kodim01.png to kodim24.png of https://r0k.us/graphics/kodak into DIR/kodak.", models=("photo-*",)
+        "Kodak",
+        _kodak,
+        "Get kodim01.png to kodim24.png of https://r0k.us/graphics/kodak into DIR/kodak.",
+        models=("photo-*",),
+        note="All pictures of this set are scans from a Photo CD: RGB made of 8-bit luma, and of chroma of half the resolution. "
+        "vaezip finds that, as in decoded JPEGs and WebPs, and codes luma and chroma; no other codec here looks for it. So its "
+        "gain here is that of pictures with such a past, which the validation photos have not.",
     ),
-    "photos": Source("photos, validation", lambda data: _folder(data / "photos" / "valid"), _GET_PHOTOS, models=("photo-*",)),
+    "photos": Source(
+        "photos, validation",
+        lambda data: _folder(data / "photos" / "valid"),
+        _GET_PHOTOS,
+        models=("photo-*",),
+        note="Downscaled photos, in which nothing is left of the luma and chroma of their JPEGs.",
+    ),
+    "photos-jpeg": Source(
+        "photos, validation, as JPEGs of quality 90 decode",
+        lambda data: [_through_jpeg(pixels) for pixels in _folder(data / "photos" / "valid")],
+        _GET_PHOTOS,
+        models=("photo-*",),
+        note="Pixels of JPEGs that were kept as PNG, as many screenshots, crops and downloads are. The JPEGs themselves, if they "
+        "are still there, are far smaller.",
+    ),
     "samples": Source("sample pictures", _samples, "They ship with the command: install it again.", models=("photo-*",)),
 }
 QUICK = ("fashion-500", "samples")

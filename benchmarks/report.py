@@ -82,11 +82,17 @@ def page(rows: Sequence[Row], folder: Path) -> str:
     starts = dict.fromkeys(start for row in rows if (start := start_up(row)))
     if starts:
         text += [f"Start-up of encoder and decoder, not in the times: {', '.join(starts)}.", ""]
-    text += [tables.TIMES, "", measured_on(rows), "", *by_picture(rows), ""]
+    text += [tables.TIMES, "", measured_on(rows), "", *by_picture(rows), "", *note_of(rows)]
     text += pictures_in_detail(rows, folder)
     for path in drawn(rows, folder):
         text += [f"![{path.stem}]({path.name})", ""]
     return "\n".join(text).rstrip() + "\n"
+
+
+def note_of(rows: Sequence[Row]) -> list[str]:
+    """What a reader of the table must know, and an empty line."""
+    source = SOURCES.get(rows[0].dataset)
+    return [source.note, ""] if source is not None and source.note else []
 
 
 def start_up(row: Row) -> str:
@@ -260,7 +266,7 @@ def readme_block() -> str:
         if not (table := tables.brief(rows)):
             continue
         name, title, shown = rows[0].dataset, title_of(rows), tables.for_readme(rows)
-        text += [f"### {title}, {shown[0].images} images", "", *table, "", *by_picture(rows)]
+        text += [f"### {title}, {shown[0].images} images", "", *table, "", *note_of(rows), *by_picture(rows)]
         if any(row.bound and row.bound.adaptive for row in shown):
             text += ["There is no overhead here: the adaptive stage learns from each picture what the negative ELBO does not know."]
         text += [f"[All rows]({relative}/{name}.md). {weights_of(shown)}{measured_on(shown)}", ""]
