@@ -222,6 +222,11 @@ EXPORT int64_t note_pixels(uint8_t *pixels, const Phase *phase, int32_t *own, in
     return coder.count;
 }
 
+/* For how many intervals of a pixel's colour, and for how many entries of maps, its callers need room. */
+EXPORT int64_t most_intervals(void) { return MOST_INTERVALS; }
+
+EXPORT int64_t map_room(void) { return MAP_ROOM; }
+
 /* The size after pushing what note_pixels noted. */
 EXPORT int64_t push_noted(uint64_t *head, uint32_t *words, int64_t room, int64_t size, const int32_t *starts, const int32_t *freqs,
                           int64_t count) {

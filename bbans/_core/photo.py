@@ -30,9 +30,9 @@ class Phase(Structure):
     _fields_ = fields(FIELDS)
 
 
-_MOST_INTERVALS, _MAP_ROOM = 5, 395_010  # coding.h and mixing.h have them
 _STATE = (U64, U32, Integer, Integer)  # head, words, how many there is room for, how many there are
 _TABLES = ctypes.POINTER(Tables)
+_MOST_INTERVALS, _MAP_ROOM = function("most_intervals")(), function("map_room")()
 _note = function("note_pixels", U8, ctypes.POINTER(Phase), I32, I32, I32, I32, I32, _TABLES)
 _push = function("push_noted", *_STATE, I32, I32, Integer)
 _pop = function("pop_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, I32, _TABLES)
