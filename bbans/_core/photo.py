@@ -32,7 +32,7 @@ class Phase(Structure):
 
 _STATE = (U64, U32, Integer, Integer)  # head, words, how many there is room for, how many there are
 _TABLES = ctypes.POINTER(Tables)
-_MOST_INTERVALS, _MAP_ROOM = function("most_intervals")(), function("map_room")()
+_most_intervals, _map_room = function("most_intervals"), function("map_room")
 _note = function("note_pixels", U8, ctypes.POINTER(Phase), I32, I32, I32, I32, I32, _TABLES)
 _push = function("push_noted", *_STATE, I32, I32, Integer)
 _pop = function("pop_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, I32, _TABLES)
@@ -105,7 +105,7 @@ Noted = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 def note_pixels(pixels: Bytes, strip: Phase, tables: Tables) -> Noted:
     """The intervals of pixels (h, w, 3): several of each. `push_noted` pushes them."""
     _check(pixels, strip)
-    most = _MOST_INTERVALS * int(strip.height * strip.width * strip.colours)
+    most = _most_intervals() * int(strip.height * strip.width * strip.colours)
     starts, freqs = np.empty(most, np.int32), np.empty(most, np.int32)
     count = checked(_note(pixels, ctypes.byref(strip), *_room(strip), starts, freqs, ctypes.byref(tables)))
     return starts[:count], freqs[:count]
@@ -151,4 +151,4 @@ def _check_head(head: npt.NDArray[np.uint64]) -> None:
 def _room(strip: Phase) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Where the walk notes residuals, with zeros around, how large errors are, and the maps of contexts."""
     own = np.zeros(((strip.height + 2) * (strip.width + 4), 3), np.int32)
-    return own, np.full(((strip.height + 1) * (strip.width + 2), 3), 256, np.int32), np.empty(_MAP_ROOM, np.int32)
+    return own, np.full(((strip.height + 1) * (strip.width + 2), 3), 256, np.int32), np.empty(_map_room(), np.int32)
