@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbans.formats import container
-from bbans.formats.container import Container, Mode, SectionKind, StoredMethod
+from bbans.formats.container import Container, ConversionNumber, Mode, SectionKind, StoredMethod
 from bbans.results import Info, RestoresName, SectionInfo
 
 
@@ -40,7 +40,15 @@ def describe(contents: Container, file_bytes: int) -> Info:
         sections=tuple(SectionInfo(section.kind.name.lower(), len(section.body)) for section in contents.sections),
         accounting=None if model is None else model.accounting,
         restores=_restores(contents),
+        conversion=_conversion(contents),
     )
+
+
+def _conversion(contents: Container) -> str | None:
+    for body in contents.bodies(SectionKind.CONVERSION):
+        number = body[0] if body else 0
+        return ConversionNumber(number).name.lower() if number in list(ConversionNumber) else f"unknown ({number})"
+    return None
 
 
 def _restores(contents: Container) -> RestoresName:

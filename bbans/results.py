@@ -62,6 +62,8 @@ class Info:
     accounting: Accounting | None
     restores: RestoresName
     """What comes back: the file, byte for byte (a PNG where zlib is the same), or the picture with its metadata in a new file."""
+    conversion: str | None = None
+    """Of what RGB was made: `jfif`, `webp` or `photo_cd` if a model has coded luma and chroma."""
 
     @property
     def bits_per_dim(self) -> float:

@@ -131,6 +131,7 @@ def total(lines: list[Line]) -> Line:
     )
 
 
+_CONVERSIONS = {"jfif": "a decoded JPEG", "webp": "a decoded WebP", "photo_cd": "a Photo CD"}
 _RESTORES = {"file": "the file, byte for byte", "picture": "the picture and its metadata, in a new file"}
 
 
@@ -142,11 +143,18 @@ def details(info: Info) -> str:
     lines = [
         f"  picture   {info.width} x {info.height}, {info.channels} x {info.bit_depth} bits, {info.format}",
         f"  how       {output.how(info)}" + (f", weights {info.weights_hash}" if info.weights_hash else ""),
+        *(
+            []
+            if info.conversion is None
+            else [f"  pixels    made of luma and chroma: {_CONVERSIONS.get(info.conversion, info.conversion)}"]
+        ),
         f"  sizes     {output.sizes(info, exact=True)}",
         f"  bytes     {', '.join(counts)}",
         f"  restores  {_RESTORES[info.restores]}",
         f"  checks    header and {len(info.sections)} section{plural(len(info.sections))}: whole",
     ]
+    if info.conversion is not None:
+        lines.append(f"  pixels    coded as the luma and chroma of {_CONVERSIONS.get(info.conversion, info.conversion)}")
     if info.accounting is not None:
         lines.append(output.indent(output.table(accounting_rows(info, info.accounting))))
     return "\n".join(lines)

@@ -78,6 +78,14 @@ class SectionKind(IntEnum):
     CONVERSION = 6
 
 
+class ConversionNumber(IntEnum):
+    """How RGB was made of the samples of a model: the first byte of a section. `bbans.images.conversion` has the conversions."""
+
+    JFIF = 1
+    WEBP = 2
+    PHOTO_CD = 3
+
+
 @dataclass(frozen=True)
 class Section:
     """A body and its kind."""

@@ -30,6 +30,7 @@ import numpy.typing as npt
 from bbans._core.conversion import CHROMA, Tables, find_sources
 from bbans._core.conversion import convert as convert_sources
 from bbans.errors import CorruptDataError
+from bbans.formats.container import ConversionNumber
 from bbans.formats.wire import ByteReader, newer, pack_varint
 
 Bytes = npt.NDArray[np.uint8]
@@ -45,13 +46,11 @@ class Conversion:
     """A way to make RGB of luma and chroma: R = (luma[Y] + red[Cr]) >> shift, clipped to a byte, and so on.
 
     Attributes:
-        number: in files.
         luma: of Y in 0 .. 255.
         red, green_red, green_blue, blue: of chroma less its middle, -255 .. 255.
     """
 
-    number: int
-    name: str
+    number: ConversionNumber
     shift: int
     luma: Callable[[int], int]
     red: Callable[[int], int]
@@ -94,8 +93,7 @@ def _up(numerator: int, denominator: int) -> int:
 
 _HALF = 1 << 15
 JFIF = Conversion(
-    number=1,
-    name="JFIF",
+    number=ConversionNumber.JFIF,
     shift=16,
     luma=lambda y: (y << 16) + _HALF,
     red=lambda c: 91881 * c,
@@ -104,8 +102,7 @@ JFIF = Conversion(
     blue=lambda c: 116130 * c,
 )
 WEBP = Conversion(
-    number=2,
-    name="WebP",
+    number=ConversionNumber.WEBP,
     shift=6,
     luma=lambda y: 19077 * y >> 8,
     red=lambda c: (26149 * (c + 128) >> 8) - 14234,
@@ -115,8 +112,7 @@ WEBP = Conversion(
 )
 # R and B that are whole numbers stay, G that is one falls to the number below: so rounded who made the Kodak set.
 PHOTO_CD = Conversion(
-    number=3,
-    name="PhotoCD",
+    number=ConversionNumber.PHOTO_CD,
     shift=20,
     luma=lambda y: _up(13584 * y << 20, 10000),
     red=lambda c: _up(18215 * c << 20, 10000),
@@ -124,7 +120,7 @@ PHOTO_CD = Conversion(
     green_blue=lambda c: (-194 * (22179 * c // 10000) << 20) // 1000,
     blue=lambda c: _up(22179 * c << 20, 10000),
 )
-CONVERSIONS = {conversion.number: conversion for conversion in (JFIF, WEBP, PHOTO_CD)}
+CONVERSIONS: dict[int, Conversion] = {conversion.number: conversion for conversion in (JFIF, WEBP, PHOTO_CD)}
 
 
 @functools.lru_cache(maxsize=len(CONVERSIONS))

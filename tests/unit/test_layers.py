@@ -26,10 +26,10 @@ LAYERS = [
     },
     {"bbans.ans"}
     | {f"bbans.formats.{name}" for name in ("blob", "container", "groups", "names")}
-    | {f"bbans.images.{name}" for name in ("chunks", "conversion", "frames")},
+    | {f"bbans.images.{name}" for name in ("chunks", "frames")},
     {"bbans.codecs", "bbans.formats.entries"}
     | {f"bbans.formats.{name}" for name in ("forms", "jxl", "metadata")}
-    | {f"bbans.images.{name}" for name in ("gif", "npy", "pngfile", "raster", "webp")},
+    | {f"bbans.images.{name}" for name in ("conversion", "gif", "npy", "pngfile", "raster", "webp")},
     {
         "bbans.combinators",
         "bbans.meter",
