@@ -227,8 +227,8 @@ MUTATIONS = (
     _mutation(
         "photo: bits given back are counted without the prior's",
         "bbans/models/photo/codec.py",
-        "likelihood + prior - net, 0)]",
-        "likelihood - net, 0)]",
+        "likelihood + prior + changes - net, 0, changes)]",
+        "likelihood + changes - net, 0, changes)]",
         PHOTO_CODEC,
     ),
     _mutation(
@@ -299,6 +299,27 @@ MUTATIONS = (
         "if version > newest:",
         "if version > newest + 1:",
         CONTAINER,
+    ),
+    _mutation(
+        "formats: a link may lead one folder out of its own",
+        "bbans/formats/entries.py",
+        'climbs > link.name.count("/")',
+        'climbs > link.name.count("/") + 1',
+        ARCHIVE,
+    ),
+    _mutation(
+        "formats: a link may go up after it went down, perhaps through another",
+        "bbans/formats/entries.py",
+        'if ".." in parts[climbs:]:',
+        "if False:",
+        ARCHIVE,
+    ),
+    _mutation(
+        "sets: a tar may end anywhere between its members",
+        "bbans/sets/tar.py",
+        "if tar.fileobj.read(len(_END)) != _END:",
+        "if False:",
+        f"{UNIT}pack_files.py",
     ),
     _mutation(
         "formats: a chunk may hold any number of samples",

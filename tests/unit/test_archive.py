@@ -269,6 +269,8 @@ def test_names_that_lead_elsewhere(names: tuple[str, ...]) -> None:
         ("l", "b/../../x"),
         ("l", "b/.."),  # where b is a link to c/d, this is c
         ("a/l", "../b/../c"),
+        ("a/l", "b/.."),
+        ("a/b/l", "../c/../d"),
         ("l", ""),
         ("l", "a\0b"),
         ("l", "a" * (MAX_PATH_BYTES + 1)),
