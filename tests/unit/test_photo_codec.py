@@ -210,9 +210,9 @@ def test_a_head_runs_once_for_each_z(monkeypatch: pytest.MonkeyPatch, coder: Pho
     runs: list[tuple[int, int]] = []
     head = PhotoNetwork.head
 
-    def counted(network: PhotoNetwork, phase: int, grid: geometry.Grid, features: np.ndarray, z: np.ndarray | None) -> np.ndarray:
+    def counted(network: PhotoNetwork, phase: int, grid: geometry.Grid, *rest: Any) -> np.ndarray:
         runs.append((grid.height, phase))
-        return head(network, phase, grid, features, z)
+        return head(network, phase, grid, *rest)
 
     monkeypatch.setattr(PhotoNetwork, "head", counted)
     pixels = picture(40, 40)
