@@ -18,6 +18,7 @@ PUT, or by the end of its upload in parts, before which there is no object.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -138,17 +139,22 @@ class Folder:
             _send(system, temporary, data)
             system.mv(temporary, file)
 
-    def remove(self, name: str) -> None:
-        """Remove a file, if it is there. Raises: OSError."""
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove files, as far as they are there: of object storage up to a thousand by a request. Raises: OSError."""
         path = self.path
         if path is not None:
-            (path / name).unlink(missing_ok=True)
+            for name in names:
+                (path / name).unlink(missing_ok=True)
             return
-        with _system(self.url, name) as (system, file):
-            try:
-                system.rm_file(file)
-            except FileNotFoundError:
-                return
+        if not names:
+            return
+        with _system(self.url) as (system, root), contextlib.suppress(FileNotFoundError):
+            files = [f"{root}/{name}" for name in names]
+            if set(root).isdisjoint("*?["):  # which `rm` would take for a pattern
+                system.rm(files)
+            else:
+                for file in files:
+                    system.rm_file(file)
 
     def size(self, name: str) -> int:
         """Of a file, in bytes. Raises: OSError."""

@@ -28,20 +28,15 @@ EFFECT = "Complete shards stay, and the same command goes on from there."
 """How the line of an error ends."""
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]  # click of Python 3.10 has no arguments
-    """Bytes, such as 250MB or 1GiB."""
-
-    name = "size"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(value))
-        unit = UNITS.get(found[2].lower()) if found else None
-        size = int(float(found[1]) * unit) if found and unit else 0
-        if size < 1:
-            self.fail(f"{value!r} is no size, such as 250MB or 1GiB", param, ctx)
-        return size
+def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Bytes, of such as 250MB or 1GiB. Raises: BadParameter."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", value)
+    count = int(float(found[1]) * UNITS.get(found[2].lower(), 0)) if found else 0
+    if count < 1:
+        raise click.BadParameter(f"{value!r} is no size, such as 250MB or 1GiB", ctx, param)
+    return count
 
 
 def options(function: output.Function) -> output.Function:
@@ -58,7 +53,7 @@ def options(function: output.Function) -> output.Function:
         ),
         click.option(
             "--shard-size",
-            type=Size(),
+            callback=size,
             metavar="SIZE",
             help=f"Write a folder of archives, each of at most so much of the source.  [default: {SHARD_BYTES // 10**6}MB]",
         ),

@@ -9,6 +9,9 @@ from bbans.files import remove_stale
 from bbans.formats.manifest import NAME, Manifest, Part, shard_number
 from bbans.storage import Folder
 
+AT_ONCE = 1000
+"""Lines that storage is asked for at the same time."""
+
 
 def read(folder: Folder) -> Manifest | None:
     """The manifest of a folder; None if there is none. Raises: FormatError, OSError."""
@@ -25,11 +28,13 @@ def done(folder: Folder, names: Iterable[str]) -> list[Part]:
         names: of all files in the folder.
     """
     present = set(names)
+    lines = [name for name in sorted(present) if shard_number(name) is not None and name.removesuffix(".json") in present]
+    lines = [name for name in lines if name.endswith(".json")]
     parts = []
-    for name in sorted(present):
-        if shard_number(name) is not None and name.endswith(".json") and name.removesuffix(".json") in present:
+    for start in range(0, len(lines), AT_ONCE):
+        for line in folder.read_many(lines[start : start + AT_ONCE]):
             try:
-                parts.append(Part.from_json(folder.read(name)))
+                parts.append(Part.from_json(line))
             except CorruptDataError:
                 continue
     return parts
@@ -41,9 +46,7 @@ def finish(folder: Folder, manifest: Manifest) -> None:
     keep = {part.file for part in manifest.parts}
     if folder.path is not None:
         remove_stale(folder.path)
-    for name in folder.names():
-        if shard_number(name) is not None and name not in keep:
-            folder.remove(name)
+    folder.remove([name for name in folder.names() if shard_number(name) is not None and name not in keep])
 
 
 def starts(counts: Sequence[int]) -> list[int]:

@@ -103,8 +103,11 @@ def test_folders_are_alike(folder: Folder, tmp_path: Path) -> None:
     old = found[1].stamp
     folder.write(names[1], b"now")
     assert {entry.name: entry for entry in folder.find()}[names[1]].stamp != old
-    folder.remove("other")
-    folder.remove("other")
+    folder.write("third", b"3")
+    folder.remove(["other", "third"])
+    folder.remove(["other"])
+    folder.remove([])
+    assert "third" not in folder.names()
     for missing in (lambda: folder.read("other"), lambda: folder.read_many(["other"]), lambda: folder.size("other")):
         with pytest.raises(FileNotFoundError):
             missing()
