@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -30,6 +31,9 @@ from bbans import inspection, vaez
 from bbans.errors import CorruptDataError, ModelMissingError
 from bbans.formats import container
 from bbans.formats.container import Container, ModelHeader
+from bbans.images.picture import MAX_PIXELS
+from bbans.images.strip import Dropped
+from bbans.images.strip import strip as without_metadata
 from bbans.inputs import CompressedLike, PictureLike, compressed_file, named, picture_file
 from bbans.models.photo.geometry import is_thin
 from bbans.results import DEFAULT_EFFORT, EFFORTS, Info, ModeName, Recovered, Restored, Result, StrPath
@@ -47,6 +51,9 @@ graphics and screenshots are so, photos never; the model would take many times a
 CLEARLY_SMALLER = 0.85
 """In mode auto, the file of the model is taken at once if it is at most this share of a fast WebP (and of the source). A careful
 WebP, or LZMA, is 0 to 10 % smaller than the fast WebP on photos, and takes ten times as long."""
+
+SMALL_PX = 1 << 12
+"""In mode auto, pictures of up to so many pixels are always stored as well: on some LZMA is 10 % smaller than all else."""
 
 
 class Model:
@@ -93,6 +100,7 @@ class Model:
         *,
         mode: Literal["auto", "model"] = "auto",
         effort: int = DEFAULT_EFFORT,
+        strip: bool = False,
         verify: bool = True,
     ) -> Result:
         """As `bbans.compress` with this model."""
@@ -100,11 +108,11 @@ class Model:
             raise ValueError(f"mode: auto or model for a model, not {mode!r}")
         _check_effort(effort)
         with named(source):
-            file = picture_file(source)
+            file, dropped = _file(source, strip)
             result, codec = self._compress(file, mode, effort)
             if verify:
                 vaez.verify(result.data, file, codec)
-            return result
+            return replace(result, dropped=dropped)
 
     def _compress(self, file: bytes, mode: Literal["auto", "model"], effort: int) -> tuple[Result, PictureCodec | None]:
         """The result, not verified, and the codec that it needs. The pixels end here: verification decodes them anew."""
@@ -198,6 +206,7 @@ def compress(
     model: StrPath | Model | None = None,
     threads: int | None = None,
     device: str | None = None,
+    strip: bool = False,
     verify: bool = True,
 ) -> Result:
     """A compressed file of a picture. Inverse: `decompress`.
@@ -222,6 +231,8 @@ def compress(
         model: id of an installed model, path of a weight file, or a `Model`; None is the default model.
         threads: the most to use; None is as many as there are cores. The bytes depend neither on it nor on `device`.
         device: cpu or cuda; None is cpu.
+        strip: leave out the metadata of a PNG, WebP or JPEG: ICC profile, Exif, XMP, texts and all else that pixels do not need.
+            `dropped` of the result says what. The file without it is what comes back.
         verify: decompress the result and compare before it is returned.
     Raises:
         UnsupportedImageError: not a picture, or one of which this mode would lose something; says what.
@@ -238,12 +249,12 @@ def compress(
         if model is not None:
             raise ValueError("model: mode stored uses none")
         with named(source):
-            data = picture_file(source)
+            data, dropped = _file(source, strip)
             result = _stored(data)
             if verify:
                 vaez.verify(result.data, data, None)
-            return result
-    return _model(model, threads, device).compress(source, mode=mode, effort=effort, verify=verify)
+            return replace(result, dropped=dropped)
+    return _model(model, threads, device).compress(source, mode=mode, effort=effort, strip=strip, verify=verify)
 
 
 def decompress(
@@ -301,10 +312,17 @@ def _smallest(source: Source, picture: Picture, codec: PictureCodec, mode: Liter
     contents = vaez.code(source, picture, codec, effort)
     if mode == "auto":
         coded_bytes = len(container.pack(contents))
-        if coded_bytes > CLEARLY_SMALLER * vaez.fast_bytes(source, picture):
+        small = source.height * source.width <= SMALL_PX
+        if small or coded_bytes > CLEARLY_SMALLER * vaez.fast_bytes(source, picture):
             stored = vaez.store(source)
             contents = stored if len(container.pack(stored)) <= coded_bytes else contents
     return contents
+
+
+def _file(source: PictureLike, strip: bool) -> tuple[bytes, Dropped]:
+    """The bytes of a picture file, and what was left out."""
+    file = picture_file(source)
+    return without_metadata(file, MAX_PIXELS) if strip else (file, ())
 
 
 def _stored(file: bytes) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbans.formats import container
-from bbans.formats.container import Container, ConversionNumber, Mode, SectionKind, StoredMethod
+from bbans.formats.container import TO_THE_BYTE, Container, ConversionNumber, Mode, SectionKind, StoredMethod
 from bbans.results import Info, RestoresName, SectionInfo
 
 
@@ -54,7 +54,7 @@ def _conversion(contents: Container) -> str | None:
 def _restores(contents: Container) -> RestoresName:
     """Whether a file comes back to the byte: it is kept, its format has one file for a picture, or how it was written is known."""
     keeps_file = contents.mode == Mode.STORED and contents.method in list(StoredMethod) and StoredMethod(contents.method).keeps_file
-    known = contents.format in ("BMP", "PPM", "PGM", "NPY") or contents.bodies(SectionKind.PNG_WRITING)
+    known = contents.format in TO_THE_BYTE or contents.bodies(SectionKind.PNG_WRITING)
     return "file" if keeps_file or known else "picture"
 
 

@@ -66,7 +66,7 @@ class VaezImageFile(ImageFile.ImageFile):
             self._data = self.fp.read()
             contents = container.unpack(self._data)
             self._loaded = False
-            if contents.mode == Mode.STORED and _keeps_file(contents):  # only the file itself can tell its mode
+            if not _tells_mode(contents):
                 self._show(self._decoded())
             else:
                 self._show(_pixel(contents))
@@ -127,14 +127,19 @@ class VaezImageFile(ImageFile.ImageFile):
         self.info, self.palette = inner.info, inner.palette
 
 
-def _keeps_file(contents: Container) -> bool:
-    return contents.method not in list(StoredMethod) or StoredMethod(contents.method).keeps_file
+def _tells_mode(contents: Container) -> bool:
+    """Whether the mode of the image is known without its file."""
+    if contents.mode == Mode.STORED and (contents.method not in list(StoredMethod) or StoredMethod(contents.method).keeps_file):
+        return False
+    if contents.format in ("PNG", "WEBP", "QOI"):
+        return True
+    return contents.bit_depth == 8 and (contents.channels == 3 or (contents.channels == 1 and contents.format in ("PGM", "NPY")))
 
 
 def _pixel(contents: Container) -> Image.Image:
     """A picture of one pixel of the same kind, with the same metadata: it has the mode and `Image.info` of the whole one."""
     if contents.format not in ("PNG", "WEBP"):  # of others the metadata is a header, with the size
-        return Image.new("L" if contents.channels == 1 else "RGB", (1, 1))
+        return Image.new({1: "L", 3: "RGB", 4: "RGBA"}[contents.channels], (1, 1))
     pixel = np.zeros((1, 1, contents.channels), np.uint8 if contents.bit_depth <= 8 else np.uint16)
     file = write_picture(Picture(pixel, contents.format, metadata_of(contents.sections), contents.bit_depth))
     with Image.open(io.BytesIO(file)) as image:

@@ -73,11 +73,15 @@ class Info:
 
 @dataclass(frozen=True)
 class Result:
-    """A compressed file. `note` is for the user, where something may surprise."""
+    """A compressed file. `note` is for the user, where something may surprise.
+
+    `dropped`: with `strip`, the names of the metadata that was left out, and its bytes in the source.
+    """
 
     data: bytes
     info: Info
     note: str | None = None
+    dropped: tuple[tuple[str, int], ...] = ()
 
     def save(self, path: StrPath) -> None:
         """Write the compressed file, all of it or nothing, and replace an old one. Raises: OSError."""
@@ -149,6 +153,8 @@ class Recovered:
     format: str
     damage: tuple[Damage, ...]
     metadata_lost: bool
+    altered: bool = False
+    """No part of the file is damaged, and yet this is not the picture that was compressed: its content check fails."""
 
 
 def _save(data: bytes, path: StrPath) -> None:

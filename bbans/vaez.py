@@ -24,7 +24,7 @@ from bbans.formats.container import Container, Mode, ModelHeader, Section, Secti
 from bbans.formats.forms import Layout
 from bbans.formats.metadata import metadata_of, metadata_section
 from bbans.images import conversion, png, webp
-from bbans.images.picture import MAX_PIXELS, Picture, probe_picture, read_picture, write_picture
+from bbans.images.picture import MAX_PIXELS, Picture, is_source, probe_picture, read_picture, write_picture
 from bbans.models.photo.geometry import message_count
 from bbans.results import DEFAULT_EFFORT, Damage, ModeName, Recovered, Restored
 
@@ -34,7 +34,12 @@ if TYPE_CHECKING:
 
 OTHER_ZLIB = "the same pixels and metadata in another file, as the zlib of this machine writes other bytes"
 
+OTHER_STRIPS = "the same pixels and tags in another file, as the libraries of this machine compress strips to other bytes"
+
 _DIGEST_ROWS = 256
+
+_REWRITTEN = 1.01
+"""The size of a PNG that is written anew, to that of its source."""
 
 
 @runtime_checkable
@@ -67,7 +72,7 @@ def read_source(data: bytes, mode: ModeName) -> tuple[Source, str | None]:
     Raises: UnsupportedImageError: not a picture, or not one that this mode takes.
     """
     try:
-        picture = read_picture(data, any_png=mode != "model")
+        picture = read_picture(data, any_kind=mode != "model")
         note = None if mode == "stored" or picture.plain is not None else f"{picture.kind}: stored without the model"
         return picture_source(data, picture, find_writing=True), note
     except UnsupportedImageError:
@@ -197,7 +202,8 @@ def restore(contents: Container, codec: PictureCodec | None) -> Restored:
     if isinstance(content, bytes):
         return Restored(content, contents.format)
     if writing is None:
-        return Restored(write_picture(content), contents.format)
+        file = write_picture(content, int(contents.source_bytes * _REWRITTEN))
+        return Restored(file, contents.format, None if is_source(content, file) else OTHER_STRIPS)
     file, same = png.rewrite(content.pixels, content.metadata, content.bit_depth, writing)
     return Restored(file, contents.format, None if same else OTHER_ZLIB)
 
@@ -234,7 +240,9 @@ def recover(contents: Container, bodies: Sequence[tuple[SectionKind, bytes | Non
     lost = any(body is None for _, body in around)
     # The metadata of other formats is their header: without it the picture is a PNG.
     format = "PNG" if lost and contents.format not in ("PNG", "WEBP") else contents.format
-    return Recovered(write_picture(Picture(pixels, format, metadata)), format, tuple(damage), lost)
+    picture = Picture(pixels, format, metadata)
+    altered = not damage and not lost and content_check(picture) != contents.content_check
+    return Recovered(write_picture(picture), format, tuple(damage), lost, altered)
 
 
 def verify(data: bytes, file: bytes, codec: PictureCodec | None) -> None:
@@ -251,7 +259,7 @@ def verify(data: bytes, file: bytes, codec: PictureCodec | None) -> None:
             del contents  # as large as the file; and the pixels are larger
             restored = write_picture(content)
             del content
-            same = restored == file or content_check(read_picture(restored, any_png=True)) == check
+            same = restored == file or content_check(read_picture(restored, any_kind=True)) == check
     except (FormatError, UnsupportedImageError) as error:
         raise VerifyError(f"what was compressed cannot be decompressed: {error}") from error
     if not same:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 from bbans import api
 from bbans.errors import ModelError, UnsupportedImageError
 from bbans.formats import archive, container
+from bbans.images.strip import FORMATS as STRIPPED
 from bbans.results import DEFAULT_EFFORT, EFFORTS, ModeName, Result
 
 from . import batch, files, inputs, jobs, output, report
@@ -35,13 +37,16 @@ from .remote import Remote
     help="Of the model: less is quicker, more is smaller.",
 )
 @click.option("--model", metavar="ID|FILE", help="Use this installed model or weight file.  [default: the best one]")
+@click.option("--strip", is_flag=True, help="Drop the metadata of PNG, WebP and JPEG files, and say what it was.")
 @click.option("--no-verify", is_flag=True, help="Write without decompressing and comparing first.")
-def command(inputs: tuple[str, ...], mode: ModeName, effort: int, model: str | None, no_verify: bool, **options: Any) -> int:
+def command(
+    inputs: tuple[str, ...], mode: ModeName, effort: int, model: str | None, strip: bool, no_verify: bool, **options: Any
+) -> int:
     """Compress pictures: IN becomes IN.vaez, and IN is kept.
 
-    The result is decompressed and compared before it is written. Pictures of 8-bit RGB and gray (PNG, lossless WebP, BMP, PPM,
-    PGM, NPY) come back with the same pixels and metadata, all others as the same file. With -r the pictures in folders are
-    compressed; --output-dir gets the same folders and links.
+    The result is decompressed and compared before it is written. Lossless WebP files and some PNG files come back with the same
+    pixels and metadata, all others as the same file. With -r the pictures in folders are compressed; --output-dir gets the same
+    folders and links.
 
     Memory: about 8 bytes a pixel and 200 MB to read a picture (20 bytes for WebP), 37 bytes a pixel to store it, and what the model
     needs. Files are compressed several at a time, but no more than 134 megapixels.
@@ -85,13 +90,30 @@ def command(inputs: tuple[str, ...], mode: ModeName, effort: int, model: str | N
         with budget.hold(pixels):
             began = time.perf_counter()
             try:
-                result = api.compress(data, mode=mode, effort=effort, model=codec, verify=not no_verify)
+                result = api.compress(data, mode=mode, effort=effort, model=codec, strip=strip, verify=not no_verify)
             except ModelError as error:
                 raise output.hinted(error, "is not for pictures", "vaezip pack uses it") from error
             seconds = time.perf_counter() - began
-        return _product(item, target, result, model, seconds, job, status)
+        product = _product(item, target, result, model, seconds, job, status)
+        if not strip:
+            return product
+        return replace(
+            product,
+            notes=[*product.notes, _dropped(result)],
+            fields={**product.fields, "dropped": dict(result.dropped)},
+            source_bytes=len(data),
+        )
 
     return batch.run(found, compress, job, at_once=at_once, effect=jobs.NOTHING_WRITTEN, smaller=True)
+
+
+def _dropped(result: Result) -> str:
+    """What --strip left out, for a person."""
+    if result.dropped:
+        return "dropped: " + ", ".join(f"{name} {output.size(count)}" for name, count in result.dropped)
+    if result.info.format in STRIPPED:
+        return "there was no metadata to drop"
+    return f"nothing was dropped: --strip knows no metadata of {result.info.format}"
 
 
 def _pictures(sources: tuple[str, ...], job: jobs.Job) -> inputs.Found:

@@ -60,7 +60,12 @@ def command(inputs: tuple[str, ...], model: str | None, recover: bool, exact_fil
             return batch.Product(f"{item.source}: would be decompressed {place}", fields={"target": target and str(target)})
         with budget.hold(info.width * info.height):
             began = time.perf_counter()
-            restored = codec.decompress(data)
+            try:
+                restored = codec.decompress(data)
+            except CorruptDataError:  # all checks of its parts hold
+                if not recover:
+                    raise
+                return _recovered(item, data, codec, job)
             seconds = time.perf_counter() - began
         if exact_file and restored.note:
             raise UnsupportedImageError(f"{item.source}: {restored.note}")
@@ -87,9 +92,16 @@ def _recovered(item: Item, data: bytes, codec: api.Model, job: jobs.Job) -> batc
     _check_pixels(contents.width, contents.height, job.max_pixels)
     recovered = codec.recover(data)
     target = job.target(item, files.restored_name(Path(item.source), recovered.format))
-    lines = [str(damage) for damage in recovered.damage] or ["all pixels are there"]
+    altered = "no part of the file is damaged, but this is not the picture that was compressed: its content check failed"
+    whole = altered if recovered.altered else "all pixels are there"
+    lines = [str(damage) for damage in recovered.damage] or [whole]
     notes = [f"damaged: {line}" for line in [*lines, *(["the metadata is lost"] if recovered.metadata_lost else [])]]
-    fields = {"target": target and str(target), "damage": [vars(damage) for damage in recovered.damage], "code": 3}
+    fields = {
+        "target": target and str(target),
+        "damage": [vars(damage) for damage in recovered.damage],
+        "altered": recovered.altered,
+        "code": 3,
+    }
     line = f"{target or 'stdout'}: {output.size(len(recovered.data), job.verbose > 0)}, {recovered.format}, not whole"
     return batch.Product(
         line, target, recovered.data, fields, notes, None, len(data), len(recovered.data), code=jobs.CORRUPT, status_word="damaged"

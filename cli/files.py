@@ -123,7 +123,7 @@ def picture_suffixes() -> set[str]:
     from bbans.images.pillow import NOT_TRIED
 
     known = Image.registered_extensions()
-    return {suffix for suffix, format in known.items() if format in Image.OPEN and format not in NOT_TRIED} | {".npy"}
+    return {suffix for suffix, format in known.items() if format in Image.OPEN and format not in NOT_TRIED} | {".npy", ".pam"}
 
 
 def remove(source: str, status: os.stat_result | None, target: Path) -> str | None:

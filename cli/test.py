@@ -96,7 +96,7 @@ def compare(restored: bytes, original: Path | None) -> str | None:
     if data == restored:
         return f"the same file as {original}"
     try:
-        same = read_picture(restored, any_png=True) == read_picture(data, any_png=True, decoded=True)
+        same = read_picture(restored, any_kind=True) == read_picture(data, any_kind=True, decoded=True)
     except UnsupportedImageError:
         same = False
     if not same:

@@ -133,6 +133,12 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
         sizes = b"".join(map(varint, [height, width, channels, *depth, len(metadata)]))
         content = varint(len(name)) + name + sizes + metadata + samples.astype("<u2" if bit_depth == 16 else "u1").tobytes()
     assert hashlib.blake2b(content, digest_size=8).digest() == check
+    if samples is not None and format not in ("PNG", "WEBP"):
+        if format == "TIFF" and metadata[0] & 8:
+            file = tiff_file(samples, bit_depth, metadata)
+        else:
+            file = qoi_file(samples, metadata) if format == "QOI" else raster_file(format, samples, bit_depth, metadata)
+        assert file is None or len(file) == source_bytes
     if bodies[5]:
         assert format == "PNG" and samples is not None
         file = written(bodies[5][0], samples, bit_depth, metadata)
@@ -300,6 +306,110 @@ def from_rows(rows: bytes, height: int, width: int, channels: int, depth: int) -
         above = row
     bits = np.unpackbits(np.frombuffer(out, np.uint8)).reshape(height, -1)[:, : width * channels * depth]
     return (bits.reshape(height, width, channels, depth) << np.arange(depth)[::-1]).sum(3)
+
+
+def raster_file(format: str, samples: Samples, bit_depth: int, metadata: bytes) -> bytes:
+    """Section 4.3."""
+    height, width, channels = samples.shape
+    if metadata:
+        reader = Input(metadata)
+        order, padding = reader.u8(), reader.u8()
+        before = reader.take(reader.varint())
+        after = reader.take(reader.left)
+    elif format == "NPY":
+        sides = (height, width) if channels == 1 else (height, width, channels)
+        kind = "|u1" if bit_depth == 8 else "<u2"
+        text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {sides}, }}"
+        before = bytes.fromhex("93 4E 55 4D 50 59 01 00 76 00") + text.encode() + b" " * (117 - len(text)) + b"\n"
+        order, padding, after = 0 if bit_depth == 8 else 4, 0, b""
+    else:
+        before = b"P%d\n%d %d\n%d\n" % ({"PPM": 6, "PGM": 5}[format], width, height, 2**bit_depth - 1)
+        order, padding, after = 0, 0, b""
+    assert padding <= 3 and order <= 7
+    rows = []
+    for y in range(height)[:: -1 if order % 2 else 1]:
+        row = samples[y].astype(np.int64)
+        if order & 2 and channels > 2:
+            row = row[:, [2, 1, 0, *range(3, channels)]]
+        if bit_depth == 16:
+            rows.append(row.astype("<u2" if order & 4 else ">u2").tobytes())
+        else:
+            rows.append(np.packbits(row.reshape(-1, 1) >> np.arange(bit_depth)[::-1] & 1).tobytes())
+        rows.append(bytes(padding))
+    return before + b"".join(rows) + after
+
+
+def tiff_file(samples: Samples, bit_depth: int, metadata: bytes) -> bytes | None:
+    """Section 4.4. None if the libraries here are others."""
+    reader = Input(metadata)
+    order, (coder, level), predictor, digest, rows = (
+        reader.u8(),
+        divmod(reader.u8(), 16),
+        reader.u8(),
+        reader.take(8),
+        reader.varint(),
+    )
+    assert order in (8, 12) and predictor in (1, 2) and rows >= 1
+    lengths, height = [reader.varint()], len(samples)
+    for _ in range(0, height, rows):
+        reader.varint()
+        lengths.append(reader.varint())
+    parts = [reader.take(length) for length in lengths[:-1]]
+    values = samples.astype(np.int64)
+    if predictor == 2:
+        values[:, 1:] -= samples[:, :-1]
+    plain = raster_file("TIFF", values % (1 << bit_depth), bit_depth, bytes([order - 8, 0, 0]))
+    row = len(plain) // height
+    out = b""
+    for part, top in zip(parts, range(0, height, rows), strict=True):
+        strip = plain[top * row : (top + rows) * row]
+        if coder == 1:
+            strip = zlib.compress(strip, level)
+        elif coder == 2:
+            strip = imagecodecs.deflate_encode(strip, level=level, raw=False)
+        else:
+            inside = io.BytesIO()
+            image = Image.frombytes("L", (row, len(strip) // row), strip)
+            image.save(inside, "TIFF", compression={3: "tiff_lzw", 4: "packbits"}[coder], tiffinfo={278: height})
+            with Image.open(inside) as again:
+                start, size = again.tag_v2[273][0], again.tag_v2[279][0]
+            strip = inside.getvalue()[start : start + size]
+        out += part + strip
+    out += reader.take(reader.left)
+    return out if hashlib.blake2b(out, digest_size=8).digest() == digest else None
+
+
+def qoi_file(samples: Samples, metadata: bytes) -> bytes:
+    """The encoder of the QOI specification, version 1.0."""
+    height, width, channels = samples.shape
+    out = bytearray(b"qoif" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([channels]) + (metadata or b"\0"))
+    seen, last, run = [(0, 0, 0, 0)] * 64, (0, 0, 0, 255), 0
+    pixels = [(*map(int, pixel), 255)[:4] for pixel in samples.reshape(-1, channels)]
+    for number, pixel in enumerate(pixels):
+        if pixel == last:
+            run += 1
+            if run == 62 or number == len(pixels) - 1:
+                out.append(0xC0 | run - 1)
+                run = 0
+            continue
+        if run:
+            out.append(0xC0 | run - 1)
+            run = 0
+        r, g, b, a = pixel
+        place = (3 * r + 5 * g + 7 * b + 11 * a) % 64
+        dr, dg, db = ((new - old + 128) % 256 - 128 for new, old in zip(pixel[:3], last[:3], strict=True))
+        if seen[place] == pixel:
+            out.append(place)
+        elif a != last[3]:
+            out += bytes([0xFF, *pixel])
+        elif min(dr, dg, db) >= -2 and max(dr, dg, db) <= 1:
+            out.append(0x40 | dr + 2 << 4 | dg + 2 << 2 | db + 2)
+        elif -32 <= dg <= 31 and min(dr - dg, db - dg) >= -8 and max(dr - dg, db - dg) <= 7:
+            out += bytes([0x80 | dg + 32, dr - dg + 8 << 4 | db - dg + 8])
+        else:
+            out += bytes([0xFE, r, g, b])
+        seen[place] = last = pixel
+    return bytes(out) + bytes(7) + b"\1"
 
 
 def written(writing: bytes, samples: Samples, bit_depth: int, metadata: bytes) -> bytes | None:

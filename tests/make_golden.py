@@ -29,6 +29,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ from bbans.formats.container import StoredMethod
 from bbans.formats.forms import Form
 from bbans.images import chunks, pngfile
 from bbans.images.conversion import CONVERSIONS, convert
-from bbans.images.picture import Picture, write_picture
+from bbans.images.picture import Picture, read_picture, write_picture
 from bbans.images.rows import filter_rows
 from bbans.images.rows import pack as pack_rows
 from bbans.models.config import ImageConfig, to_json
@@ -181,6 +182,30 @@ def converted_picture(number: int) -> NDArray[np.uint8]:
     return pixels
 
 
+def kept_rasters() -> dict[str, bytes]:
+    """By file name: files of formats that come back byte for byte, by integers alone."""
+    pixels = pinned_picture(7, 21, 4)
+    wide = pixels.astype(np.uint16) * 200 + 7
+    bits = np.packbits(pixels[..., 0] >> 5 & 1, axis=1)
+    bmp = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 90, 0, 0, 62, 40, 21, 7, 1, 1, 0, 28, 0, 0, 2, 2) + b"\0\0\0\0\xff\xff\xff\0"
+    tags = {256: 21, 257: 7, 258: 16, 259: 1, 262: 1, 273: 8, 277: 1, 279: 294}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    tiff = b"II*\0" + (302).to_bytes(4, "little") + wide[..., 0].astype("<u2").tobytes() + b"\x08\0" + directory + bytes(4)
+    npy = io.BytesIO()
+    np.save(npy, wide[..., :2])
+    lzw = io.BytesIO()
+    Image.fromarray(pixels[..., :3]).save(lzw, "TIFF", compression="tiff_lzw", tiffinfo={317: 2, 278: 3})
+    return {
+        "bmp": bmp + np.pad(bits, ((0, 0), (0, 1))).tobytes(),
+        "npy": npy.getvalue(),
+        "pam": b"P7\nWIDTH 21\nHEIGHT 7\nDEPTH 3\nMAXVAL 65535\nENDHDR\n" + wide[..., :3].astype(">u2").tobytes(),
+        "qoi": imagecodecs.qoi_encode(pixels // 9 * 9),
+        "tga": struct.pack("<BBBHHBHHHHBB", 3, 0, 2, 0, 0, 0, 0, 0, 21, 7, 32, 8) + b"sea" + pixels[..., [2, 1, 0, 3]].tobytes(),
+        "tiff": tiff + b"a tail",
+        "tiff-lzw": lzw.getvalue(),
+    }
+
+
 def written_png() -> bytes:
     """A PNG by zlib, in several IDATs and with different filters."""
     pixels = pinned_picture(24, 50, 3)
@@ -295,6 +320,11 @@ def write_sets() -> None:
 def write_stored() -> None:
     for name, kind in kept_kinds().items():
         (FOLDER / "kinds" / f"{name}.vaez").write_bytes(kept_file(*kind))
+    for name, data in kept_rasters().items():
+        picture = read_picture(data, any_kind=True)
+        source = vaez.picture_source(data, picture)
+        made = vaez.stored_container(source, StoredMethod.ROWS_LZMA, stored.encode_picture(StoredMethod.ROWS_LZMA, picture))
+        (FOLDER / "kinds" / f"{name}.vaez").write_bytes(container.pack(made))
     (FOLDER / "writing.png.vaez").write_bytes(bbans.compress(written_png(), mode="stored").data)
     file = io.BytesIO()
     with Image.open(FOLDER / "photo-2.png") as photo:

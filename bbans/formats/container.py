@@ -51,6 +51,10 @@ class Mode(IntEnum):
     MODEL = 1
 
 
+TO_THE_BYTE = frozenset({"BMP", "PBM", "PGM", "PPM", "PAM", "TGA", "TIFF", "NPY", "QOI"})
+"""Formats in which samples and metadata make one file, the one that was compressed."""
+
+
 class StoredMethod(IntEnum):
     """How a payload is stored. Of methods of equal size the first wins."""
 

@@ -1,11 +1,10 @@
-"""NPY: numpy's file of one array. Of 8-bit samples (H, W), (H, W, 1) or (H, W, 3) it is a picture; the metadata is the header.
+"""NPY: numpy's file of one array. Of samples (H, W) or (H, W, C) of 8 or 16 bits, C in 1..4, it is a picture.
 
 ::
 
     93 "NUMPY" | version, 2 bytes | header length, u16 (u32 from version 2 on), little-endian | header | elements
 
-The header is a Python literal of dtype, order and shape, filled up with spaces and ended by a line feed. The metadata is empty
-where the header is the one that numpy writes for (H, W) or (H, W, 3): see `plain_header`.
+The header is a Python literal of dtype, order and shape, filled up with spaces and ended by a line feed.
 
 Source: NEP 1, A Simple File Format for NumPy Arrays.
 """
@@ -17,10 +16,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from bbans.errors import CorruptDataError, UnsupportedImageError
-from bbans.images.pillow import check_size
+from bbans.errors import UnsupportedImageError
+from bbans.images.raster import LITTLE_ENDIAN, Raster
 
 SIGNATURE = b"\x93NUMPY"
 
@@ -39,9 +37,9 @@ class Header:
 
     @property
     def is_picture(self) -> bool:
-        """Whether its elements are the samples of a gray or RGB picture, row by row."""
-        shaped = len(self.shape) == 2 or (len(self.shape) == 3 and self.shape[2] in (1, 3))
-        return self.dtype == np.uint8 and shaped and not self.fortran
+        """Whether its elements are the samples of a picture of 8 or 16 bits, row by row."""
+        shaped = len(self.shape) == 2 or (len(self.shape) == 3 and self.shape[2] <= 4)
+        return self.dtype.kind == "u" and self.dtype.itemsize <= 2 and shaped and not self.fortran
 
     @property
     def kind(self) -> str:
@@ -89,43 +87,23 @@ def _parse_header(data: bytes) -> Header:
         raise UnsupportedImageError("the NPY is damaged: its header cannot be read") from None
 
 
-def read(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
-    """Pixels (H, W, C), C in {1, 3}, and metadata of a picture as an array.
-
-    Raises:
-        UnsupportedImageError: damaged, or an array of other elements, shapes or order.
-    """
+def locate(data: bytes) -> Raster:
+    """The raster of an array. Raises: UnsupportedImageError: damaged, or an array of other elements, shapes or order."""
     header = parse(data)
     if not header.is_picture:
-        raise UnsupportedImageError(f"{header.kind} is not a picture (uint8 (H, W), (H, W, 1) and (H, W, 3) are)")
-    height, width, *channels = header.shape
-    check_size(width, height, max_pixels)
-    pixels = np.frombuffer(data, np.uint8, offset=header.start).reshape(height, width, *(channels or [1])).copy()
-    metadata = data[: header.start]
-    return pixels, b"" if metadata == _plain_header_of(pixels) else metadata
+        raise UnsupportedImageError(f"{header.kind} is not a picture (uint8 and uint16 (H, W) and (H, W, 1) to (H, W, 4) are)")
+    height, width, channels = (*header.shape, 1)[:3]
+    depth = 8 * header.dtype.itemsize
+    return Raster(height, width, channels, depth, header.start, LITTLE_ENDIAN * (depth == 16 and header.dtype == "<u2"))
 
 
-def write(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
-    """The NPY of `pixels` (H, W, C): the inverse of `read`, byte for byte.
-
-    Raises:
-        CorruptDataError: the metadata is not the header of such an array.
-    """
-    start = metadata or _plain_header_of(pixels)
-    try:
-        header = _parse_header(start)
-    except UnsupportedImageError as error:
-        raise CorruptDataError(f"the metadata is not a header: {error}") from error
-    if not header.is_picture or header.start != len(start) or (*header.shape, 1)[:3] != pixels.shape:
-        raise CorruptDataError("the metadata is the header of another array")
-    return b"".join([start, np.ascontiguousarray(pixels).data])
+def plain(shape: tuple[int, ...], bit_depth: int) -> tuple[int, bytes]:
+    """The order and the header that numpy writes for samples (H, W, C), of an array (H, W) if C is 1."""
+    shape = shape[:2] if shape[2] == 1 else shape
+    return (0, plain_header(shape)) if bit_depth == 8 else (LITTLE_ENDIAN, plain_header(shape, "<u2"))
 
 
-def plain_header(shape: tuple[int, ...]) -> bytes:
-    """The 128 bytes that numpy writes before 8-bit samples of that shape, (H, W) or (H, W, C)."""
-    fields = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+def plain_header(shape: tuple[int, ...], descr: str = "|u1") -> bytes:
+    """The 128 bytes that numpy writes before samples of that shape, (H, W) or (H, W, C)."""
+    fields = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
     return SIGNATURE + b"\1\0" + (118).to_bytes(2, "little") + fields.encode().ljust(117) + b"\n"
-
-
-def _plain_header_of(pixels: npt.NDArray[np.uint8]) -> bytes:
-    return plain_header(pixels.shape[:2] if pixels.shape[2] == 1 else pixels.shape)

@@ -103,7 +103,7 @@ def file_to_image(data: bytes) -> Image.Image:
     """
     if data.startswith(npy.SIGNATURE):
         array = file_to_array(data)
-        if not npy.parse(data).is_picture:
-            raise UnsupportedImageError(f"{npy.parse(data).kind} is not a picture")
+        if not npy.parse(data).is_picture or (array.dtype != np.uint8 and array.shape[2:] not in ((), (1,))):
+            raise UnsupportedImageError(f"{npy.parse(data).kind} is not a picture of Pillow's")
         return Image.fromarray(array.reshape(array.shape[:2]) if array.shape[2:] == (1,) else array)
     return load_any(data, MAX_PIXELS)

@@ -5,13 +5,13 @@
     file bytes --read--> Picture(pixels, format, metadata) --write--> file bytes       pixels and metadata come back
     file bytes --probe-> PictureInfo                                                   the file itself can be stored
 
-`read_picture` takes the pictures that the networks code: still, of 8-bit gray or RGB, in PNG, lossless WebP, BMP, PPM, PGM or
-NPY (numpy's file of an array); and if it may, a PNG of any depth, with alpha or a palette. For any other it raises an error that
-says what would be lost; nothing is ever converted.
+`read_picture` takes the pictures that the networks code: still, of 8-bit gray or RGB, in PNG, lossless WebP, QOI, TIFF, or
+without compression (BMP, TGA, PBM, PGM, PPM, PAM and NPY, numpy's file of an array); and if it may, those of any depth, with alpha
+or a palette. For any other it raises an error that says what would be lost; nothing is ever converted.
 `probe_picture` tells whether a file is a whole picture of any kind that is known.
 
-The interlacing, filters and compression level of a PNG are not metadata: they come back as the encoder sets them. BMP, PPM, PGM
-and NPY come back byte for byte.
+The interlacing, filters and compression level of a PNG are not metadata: they come back as the encoder sets them. All but PNG and
+WebP come back byte for byte.
 
 Memory: decoding takes about 8 bytes a pixel (20 for WebP where there is no imagecodecs), for no more pixels than the headers
 declare; see `MAX_PIXELS`.
@@ -33,7 +33,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
-from bbans.images import apng, chunks, gif, npy, png, pngfile, raster, webp
+from bbans.images import apng, chunks, gif, headers, npy, png, pngfile, qoi, raster, tiff, tiffstrips, webp
 from bbans.images.frames import Animation
 from bbans.images.pillow import check_size, open_any, to_pixels
 from bbans.images.rows import Samples
@@ -43,16 +43,25 @@ MAX_PIXELS = 1 << 30
 
 _Reader = Callable[[bytes, int], tuple[npt.NDArray[np.uint8], bytes]]
 _Writer = Callable[[npt.NDArray[np.uint8], bytes], bytes]
-_FORMATS: dict[str, tuple[_Reader, _Writer, tuple[int, ...]]] = {
-    "PNG": (png.read, png.write, (1, 2, 3, 4)),
+_CODED: dict[str, tuple[_Reader, _Writer, tuple[int, ...]]] = {
+    "PNG": (png.read, png.write, (1, 3)),
     "PNG1": (png.read_bilevel, png.write_bilevel, (1,)),
-    "WEBP": (webp.read, webp.write, (3,)),
-    "BMP": (raster.read_bmp, raster.write_bmp, (3,)),
-    "PPM": (raster.read_pnm, raster.write_pnm, (3,)),
-    "PGM": (raster.read_pnm, raster.write_pnm, (1,)),
-    "NPY": (npy.read, npy.write, (1, 3)),
+    "WEBP": (webp.read, webp.write, (3, 4)),
+    "QOI": (qoi.read, qoi.write, (3, 4)),
 }
-"""format: (reader, writer, possible numbers of channels)"""
+"""Formats of 8 bits that compress (a PNG has other depths and channels too): (reader, writer, possible numbers of channels)"""
+
+_RASTERS: dict[str, tuple[raster.Locate, raster.Plain | None]] = {
+    "BMP": (headers.bmp, None),
+    "PBM": (headers.pbm, None),
+    "PGM": (headers.pgm, headers.plain_pnm),
+    "PPM": (headers.ppm, headers.plain_pnm),
+    "PAM": (headers.pam, None),
+    "TGA": (headers.tga, None),
+    "TIFF": (tiff.locate, None),
+    "NPY": (npy.locate, npy.plain),
+}
+"""Formats without compression: see `bbans.images.raster`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +71,11 @@ class Picture:
     pixels: Samples
     """Shape (H, W, C): C = 1 for gray or a palette's indices, 2 with alpha, 3 for RGB, 4 with alpha; uint16 for 16 bits."""
     format: str
-    """PNG, WEBP, BMP, PPM, PGM or NPY; PNG1 is a PNG of 1-bit gray, whose pixels are 0 and 1."""
+    """PNG, WEBP, QOI, or one of those without compression; PNG1 is a PNG of 1-bit gray, whose pixels are 0 and 1."""
     metadata: bytes = b""
-    """The other chunks of a PNG or WebP (`bbans.images.chunks`); the header of other formats."""
+    """The other chunks of a PNG or WebP (`bbans.images.chunks`); what other files have around their samples."""
     bit_depth: int = 8
-    """Of a sample. Only a PNG has other depths."""
+    """Of a sample."""
 
     @property
     def palette(self) -> npt.NDArray[np.uint8] | None:
@@ -112,7 +121,7 @@ class PictureInfo:
 
 
 def read_picture(
-    data: bytes, *, max_pixels: int = MAX_PIXELS, decoded: bool = False, bilevel: bool = False, any_png: bool = False
+    data: bytes, *, max_pixels: int = MAX_PIXELS, decoded: bool = False, bilevel: bool = False, any_kind: bool = False
 ) -> Picture:
     """The picture in a file's bytes. Inverse: `write_picture`.
 
@@ -121,56 +130,84 @@ def read_picture(
         decoded: take a JPEG too, as a PNG of the pixels that the libjpeg of this machine decodes, with its ICC profile, Exif
             and XMP. The caller has to warn the user: neither the JPEG file nor its other markers come back.
         bilevel: take a PNG of 1-bit gray too, as a picture of the format PNG1.
-        any_png: take every still PNG: of 1 to 16 bits, with alpha or a palette.
+        any_kind: take samples of 1 to 16 bits, with alpha or of a palette too.
     Raises:
         UnsupportedImageError: not a whole picture, or one that pixels and metadata do not keep exactly; says what is lost.
     """
     name = _detect(data)
-    if name == "PNG" and any_png:
+    if name == "PNG" and any_kind:
         samples, bit_depth, metadata = png.read_any(data, max_pixels)
         return Picture(samples, name, metadata, bit_depth)
     if name == "PNG" and bilevel and png.is_bilevel(data):
         name = "PNG1"
-    if name:
-        pixels, metadata = _FORMATS[name][0](data, max_pixels)
-        return Picture(pixels, name, metadata)
-    with open_any(data, max_pixels) as image:
-        name = str(image.format)
-    if name == "JPEG" and decoded:
+    if not name:
+        with open_any(data, max_pixels) as image:
+            name = str(image.format)
+    if name in _CODED:
+        pixels, metadata = _CODED[name][0](data, max_pixels)
+        picture = Picture(pixels, name, metadata)
+    elif name in _RASTERS:
+        if name == "TIFF" and tiff.parse(data).one(tiff.COMPRESSION) != 1:
+            samples, bit_depth, metadata = tiffstrips.read(data, max_pixels)
+        else:
+            samples, bit_depth, metadata = raster.read(name, data, *_RASTERS[name], max_pixels)
+        picture = Picture(samples, name, metadata, bit_depth)
+    elif name == "JPEG" and decoded:
         return _read_jpeg(data, max_pixels)
-    raise UnsupportedImageError(f"{name} is not supported (only its decoded pixels would be kept)")
+    else:
+        raise UnsupportedImageError(f"{name} is not supported (only its decoded pixels would be kept)")
+    if not any_kind and name != "PNG1" and picture.plain is None:
+        lost = "some bits of its samples" if picture.bit_depth != 8 else "its alpha channel"
+        raise UnsupportedImageError(f"{picture.kind} is not supported ({lost} would be lost)")
+    return picture
 
 
-def write_picture(picture: Picture) -> bytes:
+def write_picture(picture: Picture, at_most: int | None = None) -> bytes:
     """The file of a picture: the same format, pixels and metadata. Inverse: `read_picture`.
 
+    Args:
+        at_most: of a PNG, the bytes that it should not exceed; see `png.write`.
     Raises:
         CorruptDataError: the parts do not belong together. Those of a file that was read always do.
     """
-    if picture.format not in _FORMATS:
+    if picture.format not in _CODED and picture.format not in _RASTERS:
         raise CorruptDataError(f"the picture format {picture.format!r} is not known")
-    _, writer, channels = _FORMATS[picture.format]
     pixels, bit_depth = picture.pixels, picture.bit_depth
-    any_png = picture.format == "PNG"
-    dtype = np.uint16 if bit_depth == 16 and any_png else np.uint8
+    is_png, is_raster = picture.format == "PNG", picture.format in _RASTERS
+    channels = (1, 2, 3, 4) if is_png or is_raster else _CODED[picture.format][2]
+    dtype = np.uint16 if bit_depth == 16 and (is_png or is_raster) else np.uint8
     if pixels.dtype != dtype or pixels.ndim != 3 or pixels.shape[2] not in channels or not pixels.size:
         raise CorruptDataError(f"no {picture.format} has pixels of shape {pixels.shape} and type {pixels.dtype}")
-    if any_png:
-        return png.write(pixels, picture.metadata, bit_depth)
+    if is_png:
+        return png.write(pixels, picture.metadata, bit_depth, at_most)
+    if picture.format == "TIFF" and picture.metadata[:1] and picture.metadata[0] & tiffstrips.PACKED:
+        return tiffstrips.write(pixels, picture.metadata, bit_depth)
+    if is_raster:
+        return raster.write(pixels, picture.metadata, bit_depth, *_RASTERS[picture.format])
     if bit_depth != 8:
         raise CorruptDataError(f"no {picture.format} has {bit_depth} bits")
-    return writer(pixels.astype(np.uint8, copy=False), picture.metadata)
+    return _CODED[picture.format][1](pixels.astype(np.uint8, copy=False), picture.metadata)
+
+
+def is_source(picture: Picture, file: bytes) -> bool:
+    """Whether the file that was written of a picture is the one that was read, unless that is of a PNG or a WebP."""
+    packed = picture.format == "TIFF" and picture.metadata[0] & tiffstrips.PACKED
+    return not packed or tiffstrips.is_source(file, picture.metadata)
 
 
 def _detect(data: bytes) -> str:
-    """The format in `_FORMATS` that the first bytes tell, or an empty string."""
+    """The format that the first bytes tell, if it is one of those that are read here, or an empty string."""
     if data.startswith(pngfile.SIGNATURE):
         return "PNG"
     if webp.is_webp(data):
         return "WEBP"
     if data.startswith(npy.SIGNATURE):
         return "NPY"
-    return {b"P6": "PPM", b"P5": "PGM", b"BM": "BMP"}.get(data[:2], "")
+    if data.startswith(tiff.SIGNATURES):
+        return "TIFF"
+    if data.startswith(qoi.SIGNATURE):
+        return "QOI"
+    return {b"P7": "PAM", b"P6": "PPM", b"P5": "PGM", b"P4": "PBM", b"BM": "BMP"}.get(data[:2], "")
 
 
 def _read_jpeg(data: bytes, max_pixels: int) -> Picture:
@@ -270,5 +307,5 @@ def bit_depth_of(image: Image.Image, data: bytes) -> int:
     if tags and 258 in tags:  # BitsPerSample of a TIFF
         return int(max(tags[258]))
     if data[:2] in (b"P5", b"P6"):
-        return raster.pnm_maximum(data).bit_length()
+        return headers.pnm_maximum(data).bit_length()
     return {"1": 1, "I": 32, "F": 32}.get(image.mode, 16 if image.mode.startswith("I;16") else 8)

@@ -31,6 +31,7 @@ from bbans.images.pngfile import (
     parse,
     parts,
 )
+from bbans.images.pngfilters import LARGE_BYTES, smallest_stream
 from bbans.images.rows import Samples, filter_rows, filtered_pieces, pack, row_bytes, step_bytes, unpack
 
 _WRITING_BYTES = 64
@@ -155,11 +156,13 @@ def palette(metadata: bytes) -> npt.NDArray[np.uint8] | None:
     return np.concatenate([colours, alpha], axis=1)
 
 
-def write(samples: Samples, metadata: bytes, bit_depth: int = 8) -> bytes:
+def write(samples: Samples, metadata: bytes, bit_depth: int = 8, at_most: int | None = None) -> bytes:
     """The PNG file of `samples` (H, W, C) with the chunks of `metadata`: the inverse of `read` and `read_any`.
 
     C is 1 for gray or, where the metadata has a PLTE, a palette; 2 with alpha; 3 for RGB; 4 with alpha.
 
+    Args:
+        at_most: bytes of the file; more work is done to reach them, if it can be. None writes it quickly.
     Raises:
         CorruptDataError: there is no such PNG.
     """
@@ -167,13 +170,26 @@ def write(samples: Samples, metadata: bytes, bit_depth: int = 8) -> bytes:
     header = _header(samples.shape, bit_depth, colour_type)
     # Neighbours of palettes and of samples below 8 bits are no prediction.
     filters = 0 if colour_type == 3 or bit_depth < 8 else None
-    rows = filtered_pieces(pack(samples, bit_depth), step_bytes(samples.shape[2], bit_depth), filters)
-    return assemble(header, before, pngstream.cut(_deflated(rows), PIECE_BYTES), after)
+    rows, step = pack(samples, bit_depth), step_bytes(samples.shape[2], bit_depth)
+
+    def by_zlib(level: int) -> bytes:
+        return assemble(header, before, pngstream.cut(_deflated(filtered_pieces(rows, step, filters), level), PIECE_BYTES), after)
+
+    quick = by_zlib(3)
+    if at_most is None or len(quick) <= at_most:
+        return quick
+    if rows.size > LARGE_BYTES:  # what follows takes memory
+        small = by_zlib(9)
+    else:
+        around = len(assemble(header, before, [b""], after))
+        stream = smallest_stream(rows, step, at_most - around)
+        small = quick if stream is None else assemble(header, before, [stream], after)
+    return min(small, quick, key=len)
 
 
-def _deflated(pieces: Iterable[npt.NDArray[np.uint8]]) -> Iterator[bytes]:
+def _deflated(pieces: Iterable[npt.NDArray[np.uint8]], level: int) -> Iterator[bytes]:
     """A zlib stream, part by part. At level 3 photos are 2 % larger than at the usual 6, in half of the time."""
-    deflate = zlib.compressobj(3)
+    deflate = zlib.compressobj(level)
     for piece in pieces:
         yield deflate.compress(piece.data)
     yield deflate.flush()

@@ -1,136 +1,151 @@
-"""BMP, PPM and PGM: a header, then the samples. The metadata is the header, so a file comes back byte for byte.
+"""Files that hold their samples as they are: a few bytes, rows of samples, a few bytes. They come back byte for byte.
 
 ::
 
-    header | rows of samples                 PPM, PGM: R G B or gray, top row first
-                                             BMP:      B G R, padded with zeros to 4 bytes, most often bottom row first
+    file = before | rows | after                       row = samples of the pixels, padding of zeros
+    metadata = u8 order | u8 padding | varint length of before | before | after           b"" for a plain header
 
-Only 24-bit BMP without compression, and binary PPM and PGM with the maximum 255. A file that is more than its header and
-its rows is refused.
-
-Source: Netpbm's ppm(5) and pgm(5); Microsoft's BITMAPFILEHEADER and BITMAPINFOHEADER.
+Samples of fewer than 8 bits are packed, the first in the highest bits, and rows are filled up to whole bytes. A function for each
+format says where a file has its rows (`Raster`). What is before and after them, such as sizes, a palette or tags, is only carried.
 """
 
 from __future__ import annotations
 
-import re
-import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
+from bbans.formats.wire import ByteReader, pack_varint
 from bbans.images.pillow import check_size
+from bbans.images.rows import Bytes, Samples, pack, row_bytes, unpack
 
-_PNM_HEADER = re.compile(rb"P([56])" + rb"(?:\s|#[^\r\n]*[\r\n])+([0-9]{1,9})" * 3 + rb"\s")
+BOTTOM_UP = 1
+"""Of an order: the bottom row is first."""
+REVERSED = 2
+"""Of an order: blue, green, red, and then alpha."""
+LITTLE_ENDIAN = 4
+"""Of an order: samples of 16 bits have their low byte first."""
 
-_BMP_HEADER_BYTES = (40, 52, 56, 64, 108, 124)
-"""Sizes of the second header: BITMAPINFOHEADER and its successors."""
+_MAX_PADDING = 3
+
+MAX_AROUND_BYTES = 1 << 12
+"""A file may have so many bytes around its rows, and a quarter of these. Else it is more than a picture, and kept as it is."""
 
 
-def read_pnm(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
-    """Pixels (H, W, C) and metadata of a binary PPM (C = 3) or PGM (C = 1).
+@dataclass(frozen=True)
+class Raster:
+    """Where a file has its rows, and how they are laid out."""
+
+    height: int
+    width: int
+    channels: int
+    bit_depth: int
+    start: int
+    """Where the first row begins."""
+    order: int = 0
+    padding: int = 0
+    """Zeros after each row."""
+
+    @property
+    def row_bytes(self) -> int:
+        """The size of a row with its padding."""
+        return row_bytes(self.width, self.channels, self.bit_depth) + self.padding
+
+    @property
+    def end(self) -> int:
+        """Where the last row ends."""
+        return self.start + self.height * self.row_bytes
+
+
+Locate: TypeAlias = Callable[[bytes], Raster]
+"""The raster in a file of some format; raises UnsupportedImageError where it is broken, or its samples are not plain rows."""
+
+Plain: TypeAlias = Callable[[tuple[int, ...], int], tuple[int, bytes]]
+"""(order, header) of the plainest file of samples (H, W, C) and some bit depth."""
+
+
+def read(format: str, data: bytes, locate: Locate, plain: Plain | None, max_pixels: int) -> tuple[Samples, int, bytes]:
+    """Samples (H, W, C), their bits and metadata of a file. Inverse: `write`.
 
     Raises:
-        UnsupportedImageError: broken, too short or too long for its samples, or a maximum other than 255.
+        UnsupportedImageError: as `locate`; cut short; or with more around its rows than metadata should be.
     """
-    width, height, channels, maximum, start = _pnm_header(data)
-    if maximum != 255:
-        raise UnsupportedImageError(f"{_pnm_name(channels)} with the maximum {maximum} is not supported (only 255)")
-    check_size(width, height, max_pixels)
-    _check_length(_pnm_name(channels), len(data), start + width * height * channels)
-    pixels = np.frombuffer(data, dtype=np.uint8, offset=start).reshape(height, width, channels).copy()
-    header = data[:start]
-    return pixels, b"" if header == _default_pnm_header(pixels) else header
+    raster = locate(data)
+    check_size(raster.width, raster.height, max_pixels)
+    if len(data) < raster.end:
+        raise UnsupportedImageError(f"the {format} is cut short ({len(data)} of {raster.end} bytes)")
+    around = len(data) - (raster.end - raster.start)
+    if around > MAX_AROUND_BYTES + (raster.end - raster.start) // 4:
+        raise UnsupportedImageError(f"{format} with {around} bytes beside its picture is not supported")
+    rows = np.frombuffer(data, np.uint8, raster.end - raster.start, raster.start).reshape(raster.height, raster.row_bytes)
+    samples = _samples(rows, raster)
+    if (raster.padding or raster.row_bytes * 8 != raster.width * raster.channels * raster.bit_depth) and (
+        _rows(samples, raster) != rows
+    ).any():
+        raise UnsupportedImageError(f"{format} is not supported (bits between its rows would be lost)")
+    before, after = data[: raster.start], data[raster.end :]
+    if plain and not after and not raster.padding and (raster.order, before) == plain(samples.shape, raster.bit_depth):
+        return samples, raster.bit_depth, b""
+    metadata = bytes([raster.order, raster.padding]) + pack_varint(len(before)) + before + after
+    return samples, raster.bit_depth, metadata
 
 
-def write_pnm(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
-    """The PPM or PGM file of `pixels` (H, W, C): the inverse of `read_pnm`, byte for byte.
+def write(samples: Samples, metadata: bytes, bit_depth: int, locate: Locate, plain: Plain | None) -> bytes:
+    """The file of `samples` (H, W, C): the inverse of `read`, byte for byte.
 
     Raises:
-        CorruptDataError: the metadata is not the header of such a file.
+        CorruptDataError: the metadata is not what such a file has around its rows.
     """
-    header = metadata or _default_pnm_header(pixels)
+    height, width, channels = samples.shape
+    if metadata:
+        reader = ByteReader(metadata, "metadata")
+        order, padding, length = reader.byte(), reader.byte(), reader.varint()
+        before, after = reader.take(length), reader.take(len(metadata) - reader.position)
+    elif plain:
+        (order, before), after, padding = plain(samples.shape, bit_depth), b"", 0
+    else:
+        raise CorruptDataError("the metadata is missing")
+    raster = Raster(height, width, channels, bit_depth, len(before), order, padding)
+    if padding > _MAX_PADDING or int(samples.max()) >> bit_depth:
+        raise CorruptDataError("the metadata is of another picture, or damaged")
+    file = b"".join([before, _rows(samples, raster).data, after])
     try:
-        width, height, channels, maximum, start = _pnm_header(header)
+        found = locate(file)
     except UnsupportedImageError as error:
-        raise CorruptDataError(f"the metadata is not a header: {error}") from error
-    if ((height, width, channels), maximum, start) != (pixels.shape, 255, len(header)):
-        raise CorruptDataError("the metadata is the header of another picture")
-    return header + pixels.tobytes()
+        raise CorruptDataError(f"the metadata is not that of such a file: {error}") from error
+    if found != raster:
+        raise CorruptDataError("the metadata is that of another picture")
+    return file
 
 
-def pnm_maximum(data: bytes) -> int:
-    """The largest sample that the header of a binary PPM or PGM allows."""
-    return _pnm_header(data)[3]
+def _samples(rows: Bytes, raster: Raster) -> Samples:
+    """The samples (H, W, C) of rows (H, B). Inverse: `_rows`."""
+    packed = rows[:, : raster.row_bytes - raster.padding]
+    if raster.order & LITTLE_ENDIAN and raster.bit_depth == 16:
+        packed = _swapped(packed)
+    samples = unpack(packed, raster.width, raster.channels, raster.bit_depth)
+    arranged: Samples = _arranged(samples, raster).copy()
+    return arranged
 
 
-def _pnm_header(data: bytes) -> tuple[int, int, int, int, int]:
-    """Width, height, channels, largest sample, and where the samples start."""
-    match = _PNM_HEADER.match(data)
-    if not match:
-        raise UnsupportedImageError("the PPM or PGM is broken: no complete header")
-    width, height, maximum = (int(match[i]) for i in (2, 3, 4))
-    return width, height, 3 if match[1] == b"6" else 1, maximum, match.end()
+def _rows(samples: Samples, raster: Raster) -> Bytes:
+    """The rows (H, B) of samples (H, W, C). Inverse: `_samples`."""
+    arranged: Samples = np.ascontiguousarray(_arranged(samples, raster))  # type: ignore[assignment]
+    packed = pack(arranged, raster.bit_depth)
+    if raster.order & LITTLE_ENDIAN and raster.bit_depth == 16:
+        packed = _swapped(packed)
+    return np.ascontiguousarray(np.pad(packed, ((0, 0), (0, raster.padding))) if raster.padding else packed)
 
 
-def _default_pnm_header(pixels: npt.NDArray[np.uint8]) -> bytes:
-    height, width, channels = pixels.shape
-    return b"P%d\n%d %d\n255\n" % (6 if channels == 3 else 5, width, height)
+def _arranged(samples: Samples, raster: Raster) -> Samples:
+    """Samples in the order of the file from those of a picture, and the inverse."""
+    if raster.order & BOTTOM_UP:
+        samples = samples[::-1]
+    return samples[:, :, [2, 1, 0, 3][: raster.channels]] if raster.order & REVERSED and raster.channels >= 3 else samples
 
 
-def _pnm_name(channels: int) -> str:
-    return "PPM" if channels == 3 else "PGM"
-
-
-def read_bmp(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], bytes]:
-    """Pixels (H, W, 3) and metadata of a 24-bit BMP without compression.
-
-    Raises:
-        UnsupportedImageError: broken, another kind of BMP, or too short or too long for its rows.
-    """
-    width, height, start, bottom_up = _bmp_header(data)
-    check_size(width, height, max_pixels)
-    row_bytes = -(-width * 3 // 4) * 4
-    _check_length("BMP", len(data), start + height * row_bytes)
-    rows = np.frombuffer(data, dtype=np.uint8, offset=start).reshape(height, row_bytes)
-    if rows[:, width * 3 :].any():
-        raise UnsupportedImageError("BMP is not supported (bytes between its rows would be lost)")
-    pixels = rows[:: -1 if bottom_up else 1, : width * 3].reshape(height, width, 3)[:, :, ::-1]
-    return pixels.copy(), data[:start]
-
-
-def write_bmp(pixels: npt.NDArray[np.uint8], metadata: bytes) -> bytes:
-    """The BMP file of `pixels` (H, W, 3): the inverse of `read_bmp`, byte for byte.
-
-    Raises:
-        CorruptDataError: the metadata is not the header of a BMP of that size.
-    """
-    try:
-        width, height, start, bottom_up = _bmp_header(metadata)
-    except UnsupportedImageError as error:
-        raise CorruptDataError(f"the metadata is not a header: {error}") from error
-    if (height, width, 3) != pixels.shape or start != len(metadata):
-        raise CorruptDataError("the metadata is the header of another picture")
-    rows = np.zeros((height, -(-width * 3 // 4) * 4), dtype=np.uint8)
-    rows[:: -1 if bottom_up else 1, : width * 3] = pixels[:, :, ::-1].reshape(height, width * 3)
-    return metadata + rows.tobytes()
-
-
-def _bmp_header(data: bytes) -> tuple[int, int, int, bool]:
-    """Width, height, where the rows start, and whether the bottom row is first."""
-    if len(data) < 54:
-        raise UnsupportedImageError("the BMP is cut short in its header")
-    start, header_bytes, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", data, 10)
-    if data[:2] != b"BM" or header_bytes not in _BMP_HEADER_BYTES or start < 14 + header_bytes or width < 1:
-        raise UnsupportedImageError("BMP with this header is not supported")
-    if bits != 24 or compression:
-        raise UnsupportedImageError(f"{bits}-bit BMP{' with compression' * bool(compression)} is not supported")
-    return width, abs(height), start, height > 0
-
-
-def _check_length(name: str, size: int, expected: int) -> None:
-    if size < expected:
-        raise UnsupportedImageError(f"the {name} is cut short ({size} of {expected} bytes)")
-    if size > expected:
-        raise UnsupportedImageError(f"{name} is not supported ({size - expected} bytes after its end would be lost)")
+def _swapped(packed: Bytes) -> Bytes:
+    return packed.reshape(len(packed), -1, 2)[:, :, ::-1].reshape(len(packed), -1)

@@ -113,7 +113,7 @@ KEPT_WITHOUT_MODEL = {
 KEPT_AS_FILES = {
     "JPEG": save(NOISE[..., :3], "JPEG"),
     "GIF": save(NOISE[..., 0], "GIF"),
-    "TIFF": save(NOISE[..., :3], "TIFF"),
+    "TIFF": save(NOISE[..., :3].astype(np.float32)[..., 0], "TIFF"),
     "lossy WebP": save(NOISE[..., :3], "WEBP"),
 }
 
@@ -175,7 +175,7 @@ def test_pngs_that_no_model_codes_are_stored(fake_models: FakeModels, name: str,
     assert (result.info.mode, result.info.format, fake_models.loads) == ("stored", "PNG", 0)
     assert len(result.data) <= len(data) + 64
     restored = api.decompress(result.data).data
-    assert read_picture(restored, any_png=True) == read_picture(data, any_png=True)
+    assert read_picture(restored, any_kind=True) == read_picture(data, any_kind=True)
     assert (result.note is None) == (mode == "stored")
     assert mode == "stored" or (result.note is not None and result.note.endswith("PNG: stored without the model"))
 
@@ -229,7 +229,18 @@ def test_auto_spares_the_fallback_when_the_model_is_far_ahead(
 ) -> None:
     monkeypatch.setattr(vaez.stored, "encode", None)  # whoever calls it fails
     monkeypatch.setattr(api, "CLEARLY_SMALLER", 100.0)
+    monkeypatch.setattr(api, "SMALL_PX", 0)
     assert api.compress(tiny_png).info.mode == "model"
+
+
+def test_auto_stores_small_pictures_as_well(fake: FakeCodec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However far ahead of a fast WebP the model is."""
+    y, x, c = np.ogrid[:64, :64, :3]
+    pixels = (y * y // 9 + 3 * x + c * x * y // 20).astype(np.uint8)
+    monkeypatch.setattr(api, "CLEARLY_SMALLER", 100.0)
+    monkeypatch.setattr(api, "FLAT", 0)
+    small, larger = api.compress(save(pixels, "PNG")), api.compress(save(np.tile(pixels, (2, 1, 1)), "PNG"))
+    assert (small.info.mode, larger.info.mode) == ("stored", "model")
 
 
 @pytest.mark.parametrize("size", [(1, 600), (600, 1), (7, 129)])
@@ -255,7 +266,7 @@ def test_verification_finds_a_wrong_decoder(fake: FakeCodec, tiny_png: bytes, fa
 
 def test_verification_finds_a_wrong_writer(fake: FakeCodec, tiny_png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vaez.png, "find_writing", lambda *_: b"")
-    monkeypatch.setattr(vaez, "write_picture", lambda picture: save(picture.pixels, "PNG"))  # loses the text
+    monkeypatch.setattr(vaez, "write_picture", lambda picture, *_: save(picture.pixels, "PNG"))  # loses the text
     with pytest.raises(VerifyError, match="another picture"):
         api.compress(tiny_png, mode="model")
 
@@ -511,6 +522,7 @@ INPUTS = {
     "gray with an axis": NOISE[..., :1],
     "RGB": NOISE[..., :3],
     "RGBA": NOISE,
+    "uint16": NOISE[..., 0].astype(np.uint16) * 200,
     "float32": NOISE[..., 0].astype(np.float32),
     "bool": NOISE[..., 0] > 99,
 }
@@ -530,6 +542,10 @@ def test_arrays_there_and_back(fake: FakeCodec, name: str) -> None:
         assert result.note is None and result.info.mode == "model"
         assert np.array_equal(model.decompress(result).array(), array)
         assert (result.info.metadata_bytes > 0) == (name == "gray with an axis")
+    elif name in ("RGBA", "uint16"):
+        assert "NPY: stored without the model" in str(model.compress(array).note)
+        with pytest.raises(UnsupportedImageError, match=r"would be lost"):
+            model.compress(array, mode="model")
     else:
         assert model.compress(array).note == f"{array.dtype} array {array.shape}: stored byte for byte, without the model"
         with pytest.raises(UnsupportedImageError, match="is not a picture"):

@@ -70,5 +70,5 @@ def test_pngs_of_pillow(mode: str, size: tuple[int, int]) -> None:
         image = Image.fromarray(samples.squeeze(2) if shape[2] == 1 else samples)
     file = io.BytesIO()
     image.save(file, "PNG")
-    picture = read_picture(file.getvalue(), any_png=True)
+    picture = read_picture(file.getvalue(), any_kind=True)
     assert np.array_equal(picture.pixels, samples) and pngfile.parse(file.getvalue(), 1 << 20).bit_depth == picture.bit_depth

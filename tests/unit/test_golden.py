@@ -46,6 +46,7 @@ from tests.make_golden import (
     digest,
     kept_kinds,
     kept_picture,
+    kept_rasters,
     pinned_picture,
     written_png,
 )
@@ -171,7 +172,7 @@ def test_every_kind_of_png_decodes(name: str) -> None:
     data, (picture, method, form) = (FOLDER / "kinds" / f"{name}.vaez").read_bytes(), kept_kinds()[name]
     contents = unpack(data)
     assert (contents.method, contents.bodies(SectionKind.PAYLOAD)[0][0]) == (method, form)
-    assert read_picture(bbans.decompress(data).data, any_png=True) == picture
+    assert read_picture(bbans.decompress(data).data, any_kind=True) == picture
     decoded = format_file_decoder.decode(data, no_model)
     assert (decoded.method, decoded.format, decoded.bit_depth, decoded.metadata) == (
         method,
@@ -180,6 +181,16 @@ def test_every_kind_of_png_decodes(name: str) -> None:
         picture.metadata,
     )
     assert decoded.samples is not None and np.array_equal(decoded.samples, picture.pixels)
+
+
+@pytest.mark.parametrize("name", kept_rasters())
+def test_files_without_compression_come_back_byte_for_byte(name: str) -> None:
+    """By the decoder made from the specification too."""
+    data, source = (FOLDER / "kinds" / f"{name}.vaez").read_bytes(), kept_rasters()[name]
+    assert bbans.inspect(data).restores == "file"
+    assert bbans.decompress(data).data == source
+    decoded = format_file_decoder.decode(data, no_model)
+    assert decoded.samples is not None and decoded.file == source
 
 
 def test_a_jpeg_comes_back_byte_for_byte() -> None:

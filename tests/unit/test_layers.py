@@ -26,16 +26,18 @@ LAYERS = [
     },
     {"bbans.ans"}
     | {f"bbans.formats.{name}" for name in ("blob", "container", "groups", "names")}
-    | {f"bbans.images.{name}" for name in ("chunks", "frames")},
+    | {f"bbans.images.{name}" for name in ("chunks", "frames", "pngfilters", "qoi", "raster")},
     {"bbans.codecs", "bbans.formats.entries"}
     | {f"bbans.formats.{name}" for name in ("forms", "jxl", "metadata")}
-    | {f"bbans.images.{name}" for name in ("conversion", "gif", "npy", "pngfile", "raster", "webp")},
+    | {f"bbans.images.{name}" for name in ("conversion", "gif", "headers", "npy", "pngfile", "tiff", "webp")},
     {
         "bbans.combinators",
         "bbans.meter",
         "bbans.formats.jpeg",
         "bbans.formats.archive",
         "bbans.images.apng",
+        "bbans.images.strip",
+        "bbans.images.tiffstrips",
         "bbans.images.pngstream",
     },
     {"bbans.images.png", "bbans.formats.words"},

@@ -136,6 +136,7 @@ def test_models_are_loaded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(models, "load_set", count_set)
     monkeypatch.setattr(models, "load", count)
     monkeypatch.setattr(api, "CLEARLY_SMALLER", 1000)
+    monkeypatch.setattr(api, "SMALL_PX", 0)
     monkeypatch.setattr("bbans.sets.lzma.LzmaCodec.cost_bits", lambda *_: (1e9, 0.0))
     for name in ("large.png", "larger.png"):
         Image.fromarray(np.zeros((len(name), 9), np.uint8)).save(folder / name)

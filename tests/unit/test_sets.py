@@ -547,6 +547,7 @@ def test_damage_in_a_folder(folder: Path) -> None:
 
 def test_pictures_by_the_photo_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_png: bytes) -> None:
     monkeypatch.setattr(api, "CLEARLY_SMALLER", 1000)
+    monkeypatch.setattr(api, "SMALL_PX", 0)
     (tmp_path / "a.png").write_bytes(tiny_png)
     file, done = packed(tmp_path)
     assert api.inspect(file.getvalue()[-done.archive.size :]).model == "photo-0"

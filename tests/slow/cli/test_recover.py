@@ -1,5 +1,6 @@
 """What is left of damaged pictures: `PhotoCodec.recover`, `Model.recover` and `vaezip decompress --recover`."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -103,6 +104,26 @@ def test_the_command_writes_what_is_good(photo: bytes, tmp_path: Path, capfd: py
     for data in (damaged(photo, *messages), photo[:20], bbans.compress(original, mode="stored").data[:-1], b"no file of ours"):
         packed.write_bytes(data)
         assert run("--recover") == 3 and not target.exists()
+
+
+def test_a_file_that_was_signed_again_is_not_called_whole(photo: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its parts hold, but what they decode to is not what was compressed."""
+    contents = container.unpack(photo)
+    signed = container.pack(dataclasses.replace(contents, content_check=bytes(8)))
+    recovered = bbans.load_model().recover(signed)
+    assert recovered.altered and recovered.damage == () and not recovered.metadata_lost
+    assert not bbans.load_model().recover(photo).altered
+
+    packed, target = tmp_path / "a.png.vaez", tmp_path / "a.png"
+    packed.write_bytes(signed)
+    assert main.group.main(["decompress", str(packed)], standalone_mode=False) == 3 and not target.exists()
+    capfd.readouterr()
+    assert main.group.main(["decompress", "--recover", "--json", str(packed)], standalone_mode=False) == 3
+    out, err = capfd.readouterr()
+    assert "not the picture that was compressed" in err and "all pixels are there" not in err
+    found = json.loads(out.splitlines()[-1])
+    assert (found["altered"], found["code"], found["status"]) == (True, 3, "damaged")
+    assert target.read_bytes() == recovered.data
 
 
 def test_metadata_that_is_a_header(tmp_path: Path) -> None:

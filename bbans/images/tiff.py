@@ -1,0 +1,101 @@
+"""Where a TIFF has its samples, if they are strips without compression, one after another.
+
+::
+
+    II 2A 00 | offset of the first directory | { count | entries of 12 bytes | offset of the next } | strips        or MM 00 2A
+
+Samples are what the file has: 0 may be white, and those of a palette are indices. Other pages, tags and thumbnails are around them.
+
+Source: Adobe, TIFF Revision 6.0, sections 2, 3, 8.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from bbans.errors import UnsupportedImageError
+from bbans.images.raster import LITTLE_ENDIAN, Raster
+
+SIGNATURES = (b"II*\0", b"MM\0*")
+
+_TYPES = {1: "B", 3: "H", 4: "I"}
+COMPRESSION, OFFSETS, SIZES, ROWS, PREDICTOR = 259, 273, 279, 278, 317
+"""Tags of strips."""
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _FILL_ORDER, _CHANNELS, _PLANAR, _SAMPLE_FORMAT = 256, 257, 258, 262, 266, 277, 284, 339
+_DEFAULTS = {tag: (1,) for tag in (_BITS, COMPRESSION, _FILL_ORDER, _CHANNELS, _PLANAR, _SAMPLE_FORMAT, PREDICTOR)}
+_PHOTOMETRICS = (0, 1, 2, 3, 5, 8)
+"""Gray from white or from black, RGB, palette, CMYK, Lab. Of YCbCr there may be fewer samples of colour."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """The first page of a TIFF."""
+
+    tags: dict[int, tuple[int, ...]]
+    little_endian: bool
+    places: dict[int, tuple[int, str]]
+    """Of each tag, where its values are, and how `struct` spells them."""
+
+    def one(self, tag: int) -> int:
+        """The value of a tag, the same for all samples. Raises: UnsupportedImageError: there is none, or there are others."""
+        values = self.tags.get(tag) or _DEFAULTS.get(tag)
+        if not values or any(value != values[0] for value in values):
+            raise UnsupportedImageError(f"TIFF with this tag {tag} is not supported")
+        return values[0]
+
+
+def locate(data: bytes) -> Raster:
+    """The raster of a TIFF's first page."""
+    page = parse(data)
+    if page.one(COMPRESSION) != 1:
+        raise UnsupportedImageError(f"TIFF with the compression {page.one(COMPRESSION)} is not supported")
+    raster, offsets, sizes = layout(page)
+    if sum(sizes) != raster.height * raster.row_bytes:
+        raise UnsupportedImageError("TIFF with strips that are not its picture is not supported")
+    if any(start + size != following for start, size, following in zip(offsets, sizes, offsets[1:], strict=False)):
+        raise UnsupportedImageError("TIFF with strips that do not follow one another is not supported")
+    return raster
+
+
+def layout(page: Page) -> tuple[Raster, tuple[int, ...], tuple[int, ...]]:
+    """The raster that a page's samples make, if strips follow one another; and where its strips are, and their sizes.
+
+    Raises: UnsupportedImageError: samples of another kind, or no strips.
+    """
+    height, width, channels, bit_depth = (page.one(tag) for tag in (_HEIGHT, _WIDTH, _CHANNELS, _BITS))
+    if (
+        bit_depth not in (1, 2, 4, 8, 16)
+        or not 1 <= channels <= 4
+        or page.one(_PHOTOMETRIC) not in _PHOTOMETRICS
+        or (page.one(_FILL_ORDER), page.one(_PLANAR), page.one(_SAMPLE_FORMAT)) != (1, 1, 1)
+    ):
+        raise UnsupportedImageError("TIFF of this kind is not supported")
+    offsets, sizes = page.tags.get(OFFSETS, ()), page.tags.get(SIZES, ())
+    if not offsets or len(offsets) != len(sizes):
+        raise UnsupportedImageError("TIFF without strips is not supported")
+    order = LITTLE_ENDIAN * (page.little_endian and bit_depth == 16)
+    return Raster(height, width, channels, bit_depth, offsets[0], order), offsets, sizes
+
+
+def parse(data: bytes) -> Page:
+    """The first page of a TIFF. Raises: UnsupportedImageError: broken, or its tags are of unknown types."""
+    if data[:4] not in SIGNATURES:
+        raise UnsupportedImageError("not a TIFF: its signature is missing")
+    end = "<" if data[:2] == b"II" else ">"
+    try:
+        (start,) = struct.unpack_from(end + "I", data, 4)
+        (count,) = struct.unpack_from(end + "H", data, start)
+        tags: dict[int, tuple[int, ...]] = {}
+        places: dict[int, tuple[int, str]] = {}
+        for at in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, number = struct.unpack_from(end + "HHI", data, at)
+            code = _TYPES.get(kind)
+            if code is None or tag in tags:
+                continue
+            spelling = f"{end}{number}{code}" if number <= len(data) else "error"
+            place = at + 8 if struct.calcsize(spelling) <= 4 else struct.unpack_from(end + "I", data, at + 8)[0]
+            tags[tag], places[tag] = struct.unpack_from(spelling, data, place), (place, spelling)
+    except struct.error as error:
+        raise UnsupportedImageError(f"the TIFF is broken: its directory cannot be read ({error})") from error
+    return Page(tags, end == "<", places)
