@@ -10,7 +10,7 @@ from pathlib import Path
 from .coding import CHAINS, POINTS, PRECISION
 from .figures import by_dataset, name_of, title_of
 from .flow import Flow
-from .markdown import Results, Row, coded, number, table
+from .markdown import Results, Row, coded, number, signed, table
 from .measuring import ACTIVE_VARIANCE, CODED_DRAWS, IWAE_PARTICLES, NLL_PARTICLES
 from .model import FREE_BITS, LatentModel
 from .objectives import Wasserstein
@@ -150,7 +150,7 @@ def _measured(rows: Sequence[Row]) -> str:
         "as coded": partial(number, key="coded_bound_bits"),
         "code length": coded,
         "initial": partial(number, key="initial_bits", form="d"),
-        "beyond": lambda row: f"{beyond(row):+.3f} ± {row['beyond_error']:.3f}",
+        "beyond": lambda row: f"{signed(beyond(row))} ± {row['beyond_error']:.3f}",
     }
     lines = [[show(row) for show in columns.values()] for row in rows]
     for row in PUBLISHED:

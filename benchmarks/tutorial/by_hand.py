@@ -39,7 +39,7 @@ message, x = codec.pop(message)
 print(int(x), int(message.head[0]) % 2**30)
 """
 """The same with the library; a test runs it. Its head is at least 2**31, so 5 * 2**32 lies on top of the twelve bits. Every step
-below divides that without a rest and leaves a multiple of 2**30, so the last 30 bits of the head are the states of this module."""
+below divides that without remainder and leaves a multiple of 2**30, so the last 30 bits of the head are the states here."""
 
 
 def push(state: int, symbol: int, freqs: Freqs) -> int:

@@ -107,7 +107,7 @@ def _checkerboard(xs: Floats, ys: Floats) -> Floats:
 
 # 2 spirals: arms of one and a half turns, blurred
 
-_SPIRAL_STD = 0.0125
+SPIRAL_STD = 0.0125
 
 
 def _arm(u: Floats) -> Floats:
@@ -118,7 +118,7 @@ def _arm(u: Floats) -> Floats:
 
 def _sample_spirals(rng: np.random.Generator, n: int) -> Floats:
     sign = 2 * rng.integers(0, 2, (n, 1)) - 1
-    return sign * _arm(rng.random(n)) + _SPIRAL_STD * rng.standard_normal((n, 2))
+    return sign * _arm(rng.random(n)) + SPIRAL_STD * rng.standard_normal((n, 2))
 
 
 def _spirals(xs: Floats, ys: Floats, nodes: int = 400) -> Floats:
@@ -131,8 +131,8 @@ def _spirals(xs: Floats, ys: Floats, nodes: int = 400) -> Floats:
     arm, weight = _arm(root**2), weight * root / 2  # half an arm's share: du = 2 root d(root), on an interval of half the length
     total = np.zeros((len(xs), len(ys)))
     for points in (arm, -arm):
-        columns = weight * normal_density(xs[:, None] - points[:, 0], _SPIRAL_STD)
-        total += columns @ normal_density(ys[:, None] - points[:, 1], _SPIRAL_STD).T
+        columns = weight * normal_density(xs[:, None] - points[:, 0], SPIRAL_STD)
+        total += columns @ normal_density(ys[:, None] - points[:, 1], SPIRAL_STD).T
     return total
 
 

@@ -152,6 +152,20 @@ def particles(results: Results, path: Path) -> None:
         axes_of_data[0].legend(fontsize=7)
 
 
+def trained_with(results: Results, path: Path) -> None:
+    """Models that were trained with K draws and are coded with K: lines are the bounds as coded, dots are code lengths."""
+    grouped = by_dataset([row for row in results["rows"] if row["entry"].startswith("iwae-")])
+    with panels(1, len(grouped), path, (3.4, 3.4)) as [axes_of_data]:
+        for axes, (name, of_data) in zip(axes_of_data, grouped.items(), strict=True):
+            counts = [row["particles"] for row in of_data]
+            axes.plot(counts, [row["coded_bound_bits"] for row in of_data], "-", color=COLOURS[0], linewidth=0.8)
+            lengths, errors = [row["code_length_bits"] for row in of_data], [row["beyond_error"] for row in of_data]
+            axes.errorbar(counts, lengths, errors, fmt="o", color=COLOURS[0], markersize=4)
+            axes.set(xlabel="draws K, in training and in the code", title=title_of(name))
+            log_ticks(axes, counts)
+        axes_of_data[0].set_ylabel("code length, bits per point")
+
+
 def gradients(results: Results, path: Path) -> None:
     """Section 5.1: the gradient of both losses by what the decoder says, against how far errors have fallen."""
     rows = results["gradients"]
@@ -229,9 +243,10 @@ def clean(results: Results, path: Path) -> None:
 
 def name_of(row: Row) -> str:
     """What tells a row from the others of its data set."""
-    several = row["entry"] in ("iwae", "particles")
+    several = row["entry"] == "particles" or row["entry"].startswith("iwae")
     coded = f", coded with {row['particles']}" if several else ""
-    return f"{row['model']}{coded}" + (f" ({row['steps']} steps)" if row["entry"] == "typical-short" else "")
+    short = row["entry"] == "typical-short" or row["entry"].startswith("iwae-")
+    return f"{row['model']}{coded}" + (f" ({row['steps']} steps)" if short else "")
 
 
 def by_dataset(rows: Sequence[Row]) -> dict[str, list[Mapping[str, Any]]]:

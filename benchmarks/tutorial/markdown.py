@@ -26,6 +26,11 @@ def number(row: Row, key: str, form: str = ".3f") -> str:
     return "" if value is None else format(value, form)
 
 
+def signed(value: float, digits: int = 3) -> str:
+    """With its sign; what rounds to zero is +0."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
 def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 

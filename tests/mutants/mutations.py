@@ -252,6 +252,41 @@ MUTATIONS = (
         " + 2, 2);",
         CORE_PHOTO,
     ),
+    _mutation(
+        "photo: least squares never forget",
+        "bbans/_core/least_squares.h",
+        "squares->sums[i] -= shift_right(squares->sums[i], FORGET_BITS)",
+        "squares->sums[i] -= 0 * shift_right(squares->sums[i], FORGET_BITS)",
+        CORE_PHOTO,
+    ),
+    _mutation(
+        "photo: least squares have no ridge",
+        "bbans/_core/least_squares.h",
+        "(sums[i] >> 14) + RIDGE",
+        "(sums[i] >> 14)",
+        CORE_PHOTO,
+    ),
+    _mutation(
+        "photo: decisions are mixed by one set of weights",
+        "bbans/_core/mixing.h",
+        "shift_right(by_node + by_class, 1)",
+        "by_node",
+        CORE_PHOTO,
+    ),
+    _mutation(
+        "photo: weights of decisions learn in the wrong direction",
+        "bbans/_core/mixing.h",
+        "weights[i] + shift_right(scaled * inputs[i]",
+        "weights[i] - shift_right(scaled * inputs[i]",
+        CORE_PHOTO,
+    ),
+    _mutation(
+        "photo: decisions find all contexts at the same place",
+        "bbans/_core/mixing.h",
+        "(CONTEXT_OFFSETS[i] + contexts[i])",
+        "contexts[i]",
+        CORE_PHOTO,
+    ),
     # Exact networks
     _mutation("exact: halves are rounded up", "bbans/exact/network.py", "some = (exponents > 0)", "some = (exponents < 0)", EXACT),
     _mutation(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .. import figures
 from ..channel import SIGMA, channel
 from ..experiments import CELLS_IN_STD, linear_vae
 from ..figures import by_dataset, title_of
 from ..flow import Flow, NearDeterministic
-from ..markdown import Results, bits, by_model, coded, number, rows_of, table
+from ..markdown import Results, Row, bits, by_model, coded, number, rows_of, table
 from ..model import LatentModel
 from ..pictures import noisy_channel
 from ..posteriors import ImportanceWeighted
+from ..rows import TRAINED_WITH
 from .base import Chapter, picture, plot
 from .models import compared
 
 PAIRS = ("typical", "iwae")
+FAMILY = tuple(f"iwae-{draws}" for draws in TRAINED_WITH)
 
 
 def _particles(results: Results) -> str:
@@ -43,19 +47,35 @@ def _iwae(results: Results) -> str:
     trained_with = {"typical": 1, "iwae": ImportanceWeighted().particles}
     pairs = [row for row in rows_of(results, *trained_with) if row["particles"] == trained_with[row["entry"]]]
     columns = {
-        "trained with": lambda row: str(row["particles"]),
+        "trained and coded with": lambda row: str(row["particles"]),
         "bound": lambda row: number(row, "neg_elbo_bits" if row["particles"] == 1 else "iwae_bits"),
         "NLL": bits("nll_bits"),
         "code length": coded,
     }
+    family = rows_of(results, *FAMILY)
+    unused = [row for row in family if row["active_latents"] == 1]
+    sizes = [[title_of(row["dataset"]), *(show(row) for show in columns.values())] for row in family]
     return "\n\n".join(
         [
             "One model, trained with 10 draws and coded with K:",
             table(("data set", *(f"K = {count}" for count in counts)), lines),
-            "Two models, each coded with as many draws as it was trained with:",
+            "A model for each K, trained with K draws and coded with K:",
+            table(("data set", *columns), sizes),
+            f"All of these by the loss above, for {family[0]['steps']} steps of {ImportanceWeighted.batch} points, without free "
+            f"bits; code lengths are of {family[0]['points']} points.{_collapsed(unused)}",
+            "Two that were trained for longer, the VAE with free bits:",
             by_model({"rows": pairs}, tuple(trained_with), columns),
         ]
     )
+
+
+def _collapsed(rows: Sequence[Row]) -> str:
+    """What to say of models with a latent that is not used."""
+    grouped = by_dataset(rows).items()
+    names = ", ".join(
+        f"{title_of(name)} with K = {' and '.join(str(row['particles']) for row in of_data)}" for name, of_data in grouped
+    )
+    return f" For {names} one of the two latents is not used: free bits are there to prevent that." if rows else ""
 
 
 def _iwae_answer(results: Results) -> str:
@@ -144,11 +164,14 @@ CHAPTERS = (
         "coded with as many.",
         r"\text{loss} = -E \log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}",
         (ImportanceWeighted.loss, LatentModel.bound),
-        (compared("iwae", PAIRS),),
+        (
+            plot("trained_with", "trained with K draws and coded with K", figures.trained_with),
+            compared("iwae", PAIRS),
+        ),
         _iwae,
         "What does the model that was trained with 10 draws take with one?",
         _iwae_answer,
-        entries=PAIRS,
+        entries=(*FAMILY, *PAIRS),
         parts=("entropies",),
     ),
     Chapter(

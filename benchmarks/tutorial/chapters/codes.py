@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .. import by_hand, coding, experiments, figures, jensen, mixture
-from ..data import Data
+from ..data import SPIRAL_STD, Data
 from ..figures import title_of
-from ..markdown import Results, number, table
+from ..markdown import Results, number, signed, table
 from .base import Chapter, plot
 
 FLAT = 0.02  # bits: a code length that is as near to that on the finest grid is flat; draws of latents are half of it
@@ -26,7 +26,8 @@ def _steps(results: Results) -> str:
             f"give z = 1 and {lengths[1]:.3f} bits. Their mean is {by_hand.neg_elbo():.3f} bits, which is -ELBO; -log2 p(x) is "
             f"{by_hand.nll():.3f}. The receiver ends with x and with the twelve bits that were there before.",
             "The same in ten lines with `bbans`, which print 7011, then 0 and 2921. Its head is at least 2^31, so 5 x 2^32 lies on "
-            "top of the twelve bits. Each step divides that without a rest, and the last 30 bits of the head are the states above.",
+            "top of the twelve bits. Each step divides that without remainder, and the last 30 bits of the head are the states "
+            "above.",
             f"```python\n{by_hand.WITH_BBANS.strip()}\n```",
         ]
     )
@@ -55,7 +56,7 @@ def _mixtures(results: Results) -> str:
     lines = [
         [
             *(str(row["components"]), number(row, "entropy_bits"), number(row, "nll_bits")),
-            *(number(row, "code_length_bits"), f"{row['code_length_bits'] - row['entropy_bits']:+.3f}"),
+            *(number(row, "code_length_bits"), signed(row["code_length_bits"] - row["entropy_bits"])),
         ]
         for row in results["mixtures"]
     ]
@@ -186,8 +187,7 @@ CHAPTERS = (
         lambda results: (
             f"Within {FLAT} bits of the finest grid from n = {_flat_from(results)} on, for "
             f"{title_of(results['accuracy'][0]['dataset'])}. A cell is then {2.0 ** -_flat_from(results):.4f} wide, and the finest "
-            f"thing that there is to show, the blur of the arms, has "
-            "a standard deviation of 0.0125."
+            f"thing that there is to show, the blur of the arms, has a standard deviation of {SPIRAL_STD:g}."
         ),
         parts=("accuracy",),
     ),

@@ -119,7 +119,9 @@ CHAPTERS = (
             _vae(results)
             + "\n\nWith four times the steps the code is shorter: models of other chapters train for 6000 steps where "
             f"nothing else is said, and compare with the VAE of 6000. The loss does not charge the first {FREE_BITS} bits of each "
-            "latent (free bits, as in the tutorial); -ELBO and code length here charge everything."
+            "latent (free bits, as in the tutorial). Where the KL term is sampled (chapters on posteriors and priors), it does not "
+            f"charge the first {2 * FREE_BITS} bits of the mean over a batch, and IWAE, flow and codes in two parts have no free "
+            "bits. -ELBO and code length here charge everything."
         ),
         "NLL is below -ELBO. Can a code take only the NLL?",
         lambda results: (

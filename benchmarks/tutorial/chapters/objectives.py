@@ -9,7 +9,7 @@ from ..coding import CHAINS, dithered
 from ..deterministic import TwoPart, VectorQuantised
 from ..figures import title_of
 from ..likelihoods import log_mse, plain_mse
-from ..markdown import Results, bits, by_model, coded, number, rows_of, table
+from ..markdown import Results, bits, by_model, coded, number, rows_of, signed, table
 from ..objectives import BetaVAE, Wasserstein, mmd, sliced_w1
 from ..pictures import blur
 from .base import Chapter, picture, plot
@@ -24,7 +24,7 @@ def _mse(results: Results) -> str:
     gaussian = {row["dataset"]: row["gaussian_bits"] for row in results["entropies"]}
     columns = {
         "code length": coded,
-        "less one Gaussian's": lambda row: f"{row['code_length_bits'] - gaussian[row['dataset']]:+.3f}",
+        "less one Gaussian's": lambda row: signed(row["code_length_bits"] - gaussian[row["dataset"]]),
     }
     falls = [
         [str(row["factor"]), number(row, "mse_gradient", ".4f"), number(row, "log_mse_gradient", ".2f")]
@@ -44,9 +44,9 @@ def _mse_answer(results: Results) -> str:
     read = [row["code_length_bits"] - gaussian[row["dataset"]] for row in rows_of(results, "mse") if row["reading"]]
     return (
         f"As trained it takes {min(trained):.1f} to {max(trained):.1f} bits more than one Gaussian, as a variance of 1/2 is absurd "
-        f"for points a few hundredths apart. The same networks with the variance that fits take {min(read):+.3f} to "
-        f"{max(read):+.3f} bits "
-        "more: beside such a likelihood the KL term leaves latents no more than their free bits, and they say next to nothing."
+        f"for points a few hundredths apart. The same networks with the variance that fits take {signed(min(read))} to "
+        f"{signed(max(read))} bits more: beside such a likelihood the KL term leaves latents no more than their free "
+        "bits, and they say next to nothing."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click.testing
 import pytest
 
+from benchmarks.plots import pyplot
 from benchmarks.tutorial import chapters, notebooks, page, table
 from benchmarks.tutorial.__main__ import HERE, RESULTS, main
 from benchmarks.tutorial.chapters import BY_NAME, CHAPTERS, Chapter
@@ -71,6 +72,7 @@ def test_a_chapter_runs_by_its_notebook(chapter: Chapter, folder: Path, monkeypa
     shown: list[Any] = []
     stand_in: Any = ModuleType("IPython.display")
     stand_in.Image, stand_in.Markdown, stand_in.display = Path, str, shown.append
+    pyplot().close(pyplot().figure())  # the first time, it looks into IPython
     monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", stand_in)
     scope: dict[str, Any] = {}
