@@ -34,6 +34,7 @@ from bbans.shards.write import plan as plan_tasks
 from bbans.storage import Folder
 
 from . import machine
+from .rows import dump
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "fleet.json"
@@ -217,10 +218,9 @@ def command() -> None:
 def measure_command(images: int, shard_images: int, workers: int, out: Path) -> None:
     """Pack crops by one process, then by a cluster, and compare."""
     measured = measure(images, workers, shard_images)
-    out.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    click.echo(
-        json.dumps({key: measured[key] for key in ("images", "shards", "speed_up", "engine_share", "task_overhead_seconds")})
-    )
+    dump(out, measured)
+    shown = ("images", "shards", "speed_up", "engine_share", "task_overhead_seconds")
+    click.echo(", ".join(f"{key}: {measured[key]}" for key in shown))
 
 
 @command.command("plan")
