@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 
 import click
@@ -115,7 +114,7 @@ def run(
     ):
         measured += 1
         if as_json:
-            click.echo(json.dumps({"schema": JSON_SCHEMA, "rows": [rows.to_json(row) for row in results.rows]}))
+            click.echo(rows.in_a_line({"schema": JSON_SCHEMA, "rows": [rows.to_json(row) for row in results.rows]}))
         else:
             click.echo("\n".join(["", *tables.full(results.rows), ""]))
         failed |= any(row.error is not None for row in results.rows)

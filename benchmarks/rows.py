@@ -206,6 +206,11 @@ def dump(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
     path.write_text("\n ".join([begin, ",\n ".join(items)]) + f"\n{end}\n")
 
 
+def in_a_line(value: Mapping[str, Any]) -> str:
+    """JSON in one line. Raises: ValueError for NaN and infinity."""
+    return json.dumps(value, allow_nan=False)
+
+
 def read(path: Path) -> list[Row]:
     """The rows of a table; none where there is no file."""
     return [from_json(Row, row) for row in json.loads(path.read_text())] if path.exists() else []
