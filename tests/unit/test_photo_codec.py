@@ -302,7 +302,7 @@ def test_a_size_of_more_messages_costs_nothing(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize(
-    "change", [lambda m: [*m[:1], m[1] + b"?", *m[2:]], lambda m: [bytes([0x40 | m[0][0]]) + m[0][1:], *m[1:]]]
+    "change", [lambda m: [*m[:1], m[1] + b"?", *m[2:]], lambda m: [bytes([0x20 | m[0][0]]) + m[0][1:], *m[1:]]]
 )
 def test_no_network_runs_on_what_is_no_message(
     monkeypatch: pytest.MonkeyPatch, coder: PhotoCodec, two_regions: tuple[np.ndarray, list[bytes]], change: Change
