@@ -201,12 +201,13 @@ def _run(folder: Path, command: Command, prepare: Callable[[], None] | None = No
 
 
 def _write(folder: Path, files: Files) -> None:
-    """Make the folder hold just these files."""
+    """Make the folder hold just these files, all of one time, which archives keep."""
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
+        os.utime(folder / name, (1_000_000_000, 1_000_000_000))
 
 
 def _read(folder: Path, temporary: bool = True) -> Files:

@@ -253,7 +253,8 @@ def test_list(array: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     code, out, _ = vaezip(capsys, "list", "--json", "set.vaeza", "photos.vaeza", "e.vaez")
     first, second, third = map(json.loads, out.splitlines())
     assert first["groups"][0]["chunks"] == 3 and first["shape"] == [20, 4, 5] and first["lost"] == []
-    assert first["groups"][0]["accounting"].keys() == {"likelihood_bits", "prior_bits", "posterior_bits", "initial_bits"}
+    kinds = ("likelihood", "prior", "posterior", "initial", "changes")
+    assert first["groups"][0]["accounting"].keys() == {f"{kind}_bits" for kind in kinds}
     assert second["names"] == sorted(files_of(folder)) and len(second["members"]) == 6
     assert [entry["schema"] for entry in (first, second, third)] == [1, 1, 1] and third["mode"] == "stored"
 

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from vaezip_cli import main, train
 from vaezip_cli.console import Console
+from vaezip_cli.output import size
 from vaezip_cli.sizes import sizes_of
 
 from bbans import api, models
@@ -125,7 +126,7 @@ def test_files_of_the_new_model(trained: Trained, tmp_path: Path) -> None:
 def test_export_of_a_checkpoint(trained: Trained, tmp_path: Path) -> None:
     out = tmp_path / "mine-0.safetensors"
     done = vaezip("export", trained.out.with_suffix(".ckpt"), "--out", out, "--id", "mine-1")
-    assert (done.returncode, done.stderr) == (0, f"vaezip: {out}: {len(out.read_bytes())} bytes, model 'mine-1'\n")
+    assert (done.returncode, done.stderr) == (0, f"vaezip: {out}: {size(len(out.read_bytes()))}, model 'mine-1'\n")
     assert out.read_bytes() == trained.out.read_bytes()
 
 
