@@ -5,7 +5,7 @@
  * bits, are rounded down and clipped to a byte. */
 #include "integers.h"
 
-enum { NEUTRAL = 255, CHROMA = 511, REACH = 16 };
+enum { NEUTRAL = 255, CHROMA = 511, REACH = 16, FAILED_BITS = 10, FAILED = 1 << FAILED_BITS };
 
 /* Shapes: luma (256,), red, green_red, green_blue and blue (CHROMA,), all int32. inverse: shares of R, G and B in the luma, with 16
  * fractional bits, and what to add. */
@@ -124,16 +124,27 @@ static int find_source(const Conversion *c, const uint8_t *rgb, const uint8_t *b
            find_near(c, before[0] - last, before[2] - last, last, rgb, source);
 }
 
+/* A pixel and the source before it as one number. */
+INLINE uint64_t key_of(const uint8_t *rgb, const uint8_t *before) {
+    uint64_t key = 1;
+    for (int i = 0; i < 3; i++) key = key << 16 | (uint64_t)rgb[i] << 8 | before[i];
+    return key;
+}
+
 /* How many pixels (rows, columns, 3) have no source: their places are in exceptions, which has room for `most`, and what stands in
  * sources for them is that of the pixel before. Stops after `most`. */
 EXPORT int64_t find_sources(const uint8_t *pixels, int64_t rows, int64_t columns, const Conversion *conversion, uint8_t *sources,
                             int64_t *exceptions, int64_t most) {
     static const uint8_t gray[3] = {128, 128, 128};
+    uint64_t failed[FAILED] = {0}; /* keys that were looked for in vain, which takes long, and is often asked again */
     int64_t count = 0;
     for (int64_t i = 0; i < rows * columns; i++) {
         const int64_t before = i % columns ? i - 1 : i - columns;
         const uint8_t *beside = before < 0 ? gray : sources + 3 * before;
-        if (find_source(conversion, pixels + 3 * i, beside, sources + 3 * i)) continue;
+        const uint64_t key = key_of(pixels + 3 * i, beside);
+        uint64_t *known = &failed[(key * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - FAILED_BITS)];
+        if (*known != key && find_source(conversion, pixels + 3 * i, beside, sources + 3 * i)) continue;
+        *known = key;
         if (count == most) return count + 1;
         exceptions[count++] = i;
         for (int channel = 0; channel < 3; channel++) sources[3 * i + channel] = beside[channel];
