@@ -33,6 +33,7 @@ POSITIONS = 1 << 17
 LEAST_POSITIONS = 1 << 15
 """Where a level has fewer, changes cost more than they save."""
 
+_PIECE = 64  # positions multiplied at once: so few that BLAS takes one thread, as several would mostly wait for each other
 _RATE = 0.3  # of Adam, in steps of the changes, falling to 0 over the last 70 %
 _MOMENTS = 0.9, 0.99
 
@@ -61,14 +62,9 @@ def tune(level: Level, colours: int, effort: int) -> Changes:
         return {}
     found: dict[int, IntArray] = {}
     z = level.posterior.mode() if level.has_latents else None  # x11 and x01 will have others, that are about as good
-    level.features(2)
-
-    def work(phase: int) -> None:
-        if 0 not in level.size(phase):
-            found[phase] = _tune_phase(level, phase, z, colours, plan)
-
-    level.network.in_parallel(work, range(3))
-    return {phase: changes for phase, changes in sorted(found.items()) if changes.any()}
+    for phase in (phase for phase in range(3) if 0 not in level.size(phase)):
+        found[phase] = _tune_phase(level, phase, z, colours, plan)
+    return {phase: changes for phase, changes in found.items() if changes.any()}
 
 
 def _tune_phase(level: Level, phase: int, z: Bytes | None, colours: int, plan: Plan) -> IntArray:
@@ -98,8 +94,11 @@ def _tune_phase(level: Level, phase: int, z: Bytes | None, colours: int, plan: P
     for step in range(plan.steps):
         batch = rng.integers(0, len(inputs), plan.batch)
         x = inputs[batch].astype(np.float32)
-        slopes = gradient(x @ (start + steps * np.rint(changes)).T, centres[batch], targets[batch], colours)
-        slope = (slopes.T @ x) * (steps / plan.batch) + price * np.sign(changes)
+        pieces = x.reshape(-1, _PIECE, x.shape[1])
+        outputs = (pieces @ (start + steps * np.rint(changes)).T).reshape(len(x), -1)
+        slopes = gradient(outputs, centres[batch], targets[batch], colours)
+        by_piece = slopes.reshape(-1, _PIECE, slopes.shape[1]).swapaxes(1, 2) @ pieces
+        slope = by_piece.sum(0) * (steps / plan.batch) + price * np.sign(changes)
         first += (1 - _MOMENTS[0]) * (slope - first)
         second += (1 - _MOMENTS[1]) * (slope * slope - second)
         mean, square = first / (1 - _MOMENTS[0] ** (step + 1)), second / (1 - _MOMENTS[1] ** (step + 1))
