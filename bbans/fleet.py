@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 from bbans.exact.runtime import cores
-from bbans.formats import manifest
 from bbans.formats.manifest import Manifest, Part, shard_name
 from bbans.sets.writer import PackMode
 from bbans.shards import state
@@ -169,10 +168,7 @@ def _graph_of_blocks(array: Any, target: str, options: PackOptions, read_back: b
     from dask import delayed
 
     rows = rows_of(array, "array", max(array.chunks[0]), "")
-    folder = Folder(target)
-    names = set(folder.names())
-    old = state.read(folder) if manifest.NAME in names else None
-    kept = {part.source: part for part in (*(old.parts if old else ()), *state.done(folder, names)) if part.file in names}
+    _, kept = state.earlier(Folder(target))
     parts = []
     for number, (start, stop) in enumerate(spans(rows, shard_bytes, shard_images)):
         name = shard_name(number)

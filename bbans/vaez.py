@@ -101,7 +101,7 @@ def code(source: Source, picture: Picture, codec: PictureCodec, effort: int = DE
     pixels = picture.plain
     if pixels is None:
         raise ValueError(f"picture: 8-bit gray or RGB for a model, not {picture.kind}")
-    found = conversion.find(pixels) if pixels.shape[2] == 3 else None
+    found = conversion.find(pixels)
     encoded = codec.encode(pixels if found is None else found.samples, effort)
     sections = [Section(SectionKind.MESSAGE, message) for message in encoded.messages]
     if found is not None:

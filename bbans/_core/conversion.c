@@ -27,10 +27,10 @@ INLINE int gives(const Conversion *c, int64_t luma, int64_t red, int64_t blue, c
            byte_of(shift_right(y + c->green_red[red] + c->green_blue[blue], shift)) == rgb[1];
 }
 
-/* The first chroma for which luma and table together reach a byte. The table does not fall. */
-INLINE int64_t first_chroma(const int32_t *table, int64_t luma, int64_t byte, int64_t shift) {
-    const int64_t target = byte * ((int64_t)1 << shift) - luma;
-    int64_t low = 0, high = CHROMA - 1;
+/* The first place up to `last` in a table, which does not fall, where it and what is added reach a byte. */
+INLINE int64_t first_reaching(const int32_t *table, int64_t last, int64_t added, int64_t byte, int64_t shift) {
+    const int64_t target = byte * ((int64_t)1 << shift) - added;
+    int64_t low = 0, high = last;
     while (low < high) {
         const int64_t middle = (low + high) >> 1;
         if (table[middle] >= target)
@@ -38,7 +38,12 @@ INLINE int64_t first_chroma(const int32_t *table, int64_t luma, int64_t byte, in
         else
             low = middle + 1;
     }
-    return low - NEUTRAL;
+    return low;
+}
+
+/* The first chroma that with a luma's share reaches a byte. */
+INLINE int64_t first_chroma(const int32_t *table, int64_t luma, int64_t byte, int64_t shift) {
+    return first_reaching(table, CHROMA - 1, luma, byte, shift) - NEUTRAL;
 }
 
 INLINE int is_source(int64_t luma, int64_t red, int64_t blue) {
@@ -54,20 +59,6 @@ INLINE int try_source(const Conversion *c, int64_t luma, int64_t red, int64_t bl
     return 1;
 }
 
-/* The first luma for which it and what chroma adds reach a byte. */
-INLINE int64_t first_luma(const int32_t *table, int64_t added, int64_t byte, int64_t shift) {
-    const int64_t target = byte * ((int64_t)1 << shift) - added;
-    int64_t low = 0, high = 255;
-    while (low < high) {
-        const int64_t middle = (low + high) >> 1;
-        if (table[middle] >= target)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
-}
-
 INLINE int is_clipped(uint8_t byte) { return byte == 0 || byte == 255; }
 
 /* The source with a chroma, if it has one: its luma is what a byte that was not clipped says, else about that of the pixel before. */
@@ -77,7 +68,7 @@ INLINE int try_chroma(const Conversion *c, int64_t red, int64_t blue, int64_t ne
     for (int i = 0; i < 3; i++) {
         const int channel = (i + 1) % 3; /* G first */
         if (is_clipped(rgb[channel])) continue;
-        const int64_t luma = first_luma(c->luma, added[channel], rgb[channel], c->shift);
+        const int64_t luma = first_reaching(c->luma, 255, added[channel], rgb[channel], c->shift);
         return try_source(c, luma, red, blue, rgb, source) || try_source(c, luma + 1, red, blue, rgb, source);
     }
     return try_source(c, near, red, blue, rgb, source) || try_source(c, rgb[1], red, blue, rgb, source);

@@ -155,7 +155,9 @@ class Found:
 
 
 def find(pixels: Bytes) -> Found | None:
-    """What pixels (H, W, 3) were converted from, if that is known. Inverse: `convert`."""
+    """What pixels (H, W, C) were converted from, if they are RGB and that is known. Inverse: `convert`."""
+    if pixels.shape[2] != 3:
+        return None
     sample = _sample(pixels)
     if len(_colours(sample)) < _FEWEST_COLOURS:
         return None
@@ -171,7 +173,7 @@ def find(pixels: Bytes) -> Found | None:
 
 def samples_of(pixels: Bytes) -> Bytes:
     """What a model codes of pixels (H, W, C): luma and chroma where they were converted from these."""
-    found = find(pixels) if pixels.shape[2] == 3 else None
+    found = find(pixels)
     return pixels if found is None else found.samples
 
 

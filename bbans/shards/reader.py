@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, SupportsIndex, cast, overload
 
@@ -96,7 +97,7 @@ class SetReader:
             raise FormatError(f"{folder.url}: there is no {manifest.NAME}: no set of archives, or one that is not complete")
         self.folder, self.manifest = folder, found
         self._models = model if isinstance(model, ModelLoader) else ModelLoader(model, threads=threads)
-        self._starts = state.starts([part.images for part in found.parts])
+        self._starts = list(accumulate((part.images for part in found.parts), initial=0))
         self._files: OrderedDict[int, RangeFile] = OrderedDict()
         self._readers: dict[int, ArchiveReader] = {}
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vaezip-ahead")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from bbans.errors import CorruptDataError
 from bbans.files import remove_stale
@@ -28,8 +28,8 @@ def done(folder: Folder, names: Iterable[str]) -> list[Part]:
         names: of all files in the folder.
     """
     present = set(names)
-    lines = [name for name in sorted(present) if shard_number(name) is not None and name.removesuffix(".json") in present]
-    lines = [name for name in lines if name.endswith(".json")]
+    lines = [name for name in sorted(present) if name.endswith(".json") and name.removesuffix(".json") in present]
+    lines = [name for name in lines if shard_number(name) is not None]
     parts = []
     for start in range(0, len(lines), AT_ONCE):
         for line in folder.read_many(lines[start : start + AT_ONCE]):
@@ -40,6 +40,17 @@ def done(folder: Folder, names: Iterable[str]) -> list[Part]:
     return parts
 
 
+def earlier(folder: Folder) -> tuple[list[Part], dict[str, Part]]:
+    """The shards that earlier jobs wrote, by manifest and lines; and those of them that are there, by what they are made of.
+
+    Raises: FormatError, OSError.
+    """
+    names = set(folder.names())
+    old = read(folder) if NAME in names else None
+    parts = [*(old.parts if old else ()), *done(folder, names)]
+    return parts, {part.source: part for part in parts if part.file in names}
+
+
 def finish(folder: Folder, manifest: Manifest) -> None:
     """Write the manifest, then remove the lines of single shards, shards that are not in it, and what dead workers left."""
     folder.write(NAME, manifest.pack())
@@ -47,11 +58,3 @@ def finish(folder: Folder, manifest: Manifest) -> None:
     if folder.path is not None:
         remove_stale(folder.path)
     folder.remove([name for name in folder.names() if shard_number(name) is not None and name not in keep])
-
-
-def starts(counts: Sequence[int]) -> list[int]:
-    """The number of the first image of each shard, and the number of all images."""
-    ends = [0]
-    for count in counts:
-        ends.append(ends[-1] + count)
-    return ends

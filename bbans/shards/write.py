@@ -148,11 +148,7 @@ class Planned:
 
 def plan(source: ShardSource, target: str, options: PackOptions, read_back: bool = False) -> Iterator[Planned]:
     """The tasks of a source in order. Names of shards that an old manifest has are not given again: its readers still need them."""
-    folder = Folder(target)
-    names = set(folder.names())
-    old = state.read(folder) if manifest.NAME in names else None
-    parts = [*(old.parts if old else ()), *state.done(folder, names)]
-    kept = {part.source: part for part in parts if part.file in names}
+    parts, kept = state.earlier(Folder(target))
     taken = {part.file for part in parts}
     numbers = count(max([source.shards, *((manifest.shard_number(name) or 0) + 1 for name in taken)]))
     for position, work in enumerate(source.works):
