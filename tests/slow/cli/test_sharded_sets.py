@@ -156,12 +156,10 @@ def test_ctrl_c_ends_all_processes_and_says_so_in_a_line(folder: Path) -> None:
     while job.poll() is None and len(list(Path("set").glob("*.json"))) < 3:
         time.sleep(0.01)
     os.killpg(job.pid, signal.SIGINT)
+    # All its processes hold this pipe, so it ends with the last of them. (Whether the process group is gone says less: where
+    # nobody waits for orphans, as in many containers, a dead process stays in it.)
     _, errors = job.communicate()
     assert job.returncode == 130 and errors.strip() == "vaezip: interrupted. The file at hand was not written."
-    with pytest.raises(ProcessLookupError):
-        while True:  # until the last of its processes is gone
-            os.killpg(job.pid, 0)
-            time.sleep(0.05)
 
 
 def test_an_error_of_a_worker_is_a_line(folder: Path) -> None:
