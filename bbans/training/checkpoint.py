@@ -94,7 +94,8 @@ def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
         if isinstance(there, dict) and isinstance(here, dict):
             for key in sorted(there.keys() | here.keys()):
                 if there.get(key) != here.get(key):
-                    lines.append(f"{key} {there.get(key)} there, {here.get(key)} here")
+                    all_of_them = ", in all processes together" if key == "batch" else ""
+                    lines.append(f"{key} {there.get(key)} there, {here.get(key)} here{all_of_them}")
         elif there != here:
             lines.append(words.get(name, f"{name} {there} there, {here} here"))
     return lines

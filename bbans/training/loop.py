@@ -69,8 +69,8 @@ def train(
         start: weights to start from, of the same config.
         journal: gets a row for every report, and others about the run.
         clock: seconds; the time limit counts from `began` on, to the last checkpoint.
-    Raises: Stopped; TrainingError for a checkpoint of another run, or when nothing can be learned; CorruptDataError for a broken
-    checkpoint; OSError when one cannot be written.
+    Raises: Stopped; TrainingError for a checkpoint of another run, when nothing can be learned, or when another process is gone;
+    CorruptDataError for a broken checkpoint; OSError when one cannot be written.
     """
     run = _Run(
         task,
@@ -148,13 +148,17 @@ class _Run:
                 rate, kl_weight = schedule.rate_at(trainer.step, budget.share), schedule.kl_weight_at(budget.share)
                 signals, began = self._signals(), self.clock()
                 x, noise = next(batches)
-                stop, *told = trainer.advance(x, noise, quantised=quantised, rate=rate, kl_weight=kl_weight, signals=signals)
+                stop, abandoned, *told = trainer.advance(
+                    x, noise, quantised=quantised, rate=rate, kl_weight=kl_weight, signals=signals
+                )
                 self.pace.add_step(quantised, self.clock() - began)
                 if budget.advance(trainer.step, told):
                     self._report(quantised, rate, kl_weight)
-                elif stop or self.clock() - self.saved_at > CHECKPOINT_SECONDS:
+                elif stop or abandoned or self.clock() - self.saved_at > CHECKPOINT_SECONDS:
                     self._save()
                 self.callbacks.step(functools.partial(self.status, quantised))
+                if abandoned and budget.share < 1:
+                    raise TrainingError(f"stopped after step {trainer.step}: the torchrun of a process of the run has ended")
                 if stop and budget.share < 1:
                     raise Stopped(trainer.step, budget.remaining(trainer.step)[0])
         self._journal("end", step=trainer.step, seconds=self.seconds())
@@ -179,9 +183,13 @@ class _Run:
         return Status(self.trainer.step, steps, quantised, seconds, self.trainer.means())
 
     def _signals(self) -> list[float]:
-        """What this process tells all others: whether to stop, and, if it is the first, what its budget says."""
+        """What this process tells all others: whether to stop, for one reason or the other, and the first what its budget says."""
         told = self.budget.look()
-        return [float(self.callbacks.stop()), *(told if self.processes.first else [0.0] * len(told))]
+        return [
+            float(self.callbacks.stop()),
+            float(self.processes.abandoned),
+            *(told if self.processes.first else [0.0] * len(told)),
+        ]
 
     def _report(self, quantised: bool, rate: float, kl_weight: float) -> None:
         trainer, began = self.trainer, self.clock()

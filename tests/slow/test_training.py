@@ -157,6 +157,7 @@ def test_checkpoints_of_other_runs(tmp_path: Path) -> None:
 
     refused("model.ckpt is of another run .latents 2 there, 0 here.: delete it", config=replace(TINY, latents=0))
     refused("rate 0.001 there, 0.002 here; steps 2 there, 3 here", rate=0.002, steps=3)
+    refused("batch 1 there, 2 here, in all processes together", batch=2)
     refused("its pictures are others", photos=PhotoSet(PHOTOS.photos[:1]))
     refused("it started from other weights", start=weights())
     refused("float32 True there, False here", machine=Machine(workers=0))
