@@ -36,6 +36,7 @@ from bbans.images.strip import Dropped
 from bbans.images.strip import strip as without_metadata
 from bbans.inputs import CompressedLike, PictureLike, compressed_file, named, picture_file
 from bbans.models.photo.geometry import is_thin
+from bbans.progress import Progress, Work
 from bbans.results import DEFAULT_EFFORT, EFFORTS, Info, ModeName, Recovered, Restored, Result, StrPath
 from bbans.vaez import Source
 
@@ -102,6 +103,7 @@ class Model:
         effort: int = DEFAULT_EFFORT,
         strip: bool = False,
         verify: bool = True,
+        progress: Progress | None = None,
     ) -> Result:
         """As `bbans.compress` with this model."""
         if mode not in ("auto", "model"):
@@ -109,29 +111,40 @@ class Model:
         _check_effort(effort)
         with named(source):
             file, dropped = _file(source, strip)
-            result, codec = self._compress(file, mode, effort)
+            work = Work(progress)
+            result, codec = self._compress(file, mode, effort, verify, work)
             if verify:
-                vaez.verify(result.data, file, codec)
+                vaez.verify(result.data, file, codec, work)
+            work.end("verifying" if verify else "coding")
             return replace(result, dropped=dropped)
 
-    def _compress(self, file: bytes, mode: Literal["auto", "model"], effort: int) -> tuple[Result, PictureCodec | None]:
+    def _compress(
+        self, file: bytes, mode: Literal["auto", "model"], effort: int, verify: bool, work: Work
+    ) -> tuple[Result, PictureCodec | None]:
         """The result, not verified, and the codec that it needs. The pixels end here: verification decodes them anew."""
         source, note = vaez.read_source(file, mode)
         thin = mode == "auto" and is_thin(source.height, source.width)  # a pixel would cost many times as much
         if source.picture is None or source.picture.plain is None or thin:
             if source.picture is not None and source.picture.plain is not None:
                 note = f"a picture of {source.width} x {source.height} pixels is too thin for the model: stored without it"
-            return _result(vaez.store(source), note), None
+            return _result(vaez.store(source, work), note), None
         if mode == "auto" and vaez.fast_bytes(source, source.picture) <= FLAT * source.picture.pixels.nbytes:
-            return _result(vaez.store(source), note), None
+            return _result(vaez.store(source, work), note), None
         codec = self._own_codec()
-        return _result(_smallest(source, source.picture, codec, mode, effort), note), codec
+        ahead = vaez.restoring_units(source, codec) if verify else 0
+        work.expect(ahead)
+        contents = _smallest(source, source.picture, codec, mode, effort, work)
+        work.expect(-ahead)  # verification expects it itself
+        return _result(contents, note), codec
 
-    def decompress(self, file: CompressedLike) -> Restored:
+    def decompress(self, file: CompressedLike, *, progress: Progress | None = None) -> Restored:
         """As `bbans.decompress`. A file of another model is decompressed by that one, if it is installed."""
         with named(file):
+            work = Work(progress)
             contents = container.unpack(compressed_file(file))
-            return vaez.restore(contents, None if contents.model is None else self._named_codec(contents.model))
+            restored = vaez.restore(contents, None if contents.model is None else self._named_codec(contents.model), work)
+            work.end("decoding")
+            return restored
 
     def recover(self, file: CompressedLike) -> Recovered:
         """What is left of a damaged picture that a model coded: whole regions, and coarser ones where messages are damaged.
@@ -208,6 +221,7 @@ def compress(
     device: str | None = None,
     strip: bool = False,
     verify: bool = True,
+    progress: Progress | None = None,
 ) -> Result:
     """A compressed file of a picture. Inverse: `decompress`.
 
@@ -234,6 +248,9 @@ def compress(
         strip: leave out the metadata of a PNG, WebP or JPEG: ICC profile, Exif, XMP, texts and all else that pixels do not need.
             `dropped` of the result says what. The file without it is what comes back.
         verify: decompress the result and compare before it is returned.
+        progress: called now and then, in this thread, with what is going on (`coding`, `storing`, `verifying`), units of work that
+            are done, and units in all, which change on the way where it turns out what else is worth trying; at the end both are
+            equal. A unit takes about as long as a pixel takes the default model.
     Raises:
         UnsupportedImageError: not a picture, or one of which this mode would lose something; says what.
         ModelError: there is no such model, or it cannot run here.
@@ -250,29 +267,36 @@ def compress(
             raise ValueError("model: mode stored uses none")
         with named(source):
             data, dropped = _file(source, strip)
-            result = _stored(data)
+            work = Work(progress)
+            result = _stored(data, work)
             if verify:
-                vaez.verify(result.data, data, None)
+                vaez.verify(result.data, data, None, work)
+            work.end("verifying" if verify else "storing")
             return replace(result, dropped=dropped)
-    return _model(model, threads, device).compress(source, mode=mode, effort=effort, strip=strip, verify=verify)
+    return _model(model, threads, device).compress(source, mode=mode, effort=effort, strip=strip, verify=verify, progress=progress)
 
 
 def decompress(
-    file: CompressedLike, *, model: StrPath | Model | None = None, threads: int | None = None, device: str | None = None
+    file: CompressedLike,
+    *,
+    model: StrPath | Model | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
 ) -> Restored:
     """The picture that was compressed: its file is `data`, and `array()` and `pil()` decode it. Inverse: `compress`.
 
     Args:
         file: a compressed file as a path or as bytes, or a `Result`.
         model: path of a weight file, where the file's model is not installed; or a `Model`.
-        threads, device: as for `compress`.
+        threads, device, progress: as for `compress`; what is going on is `decoding`.
     Raises:
         FormatError: not a file of ours, damaged, or of a newer version.
         ModelMissingError, ModelMismatchError: the file's model is not here.
         InexactBackendError: this machine cannot run the model exactly.
         ValueError, TypeError, OSError: as for `compress`.
     """
-    return _model(model, threads, device).decompress(file)
+    return _model(model, threads, device).decompress(file, progress=progress)
 
 
 def inspect(file: CompressedLike) -> Info:
@@ -307,14 +331,16 @@ def _check_effort(effort: int) -> None:
         raise ValueError(f"effort: 1 to 9, not {effort}")
 
 
-def _smallest(source: Source, picture: Picture, codec: PictureCodec, mode: Literal["auto", "model"], effort: int) -> Container:
+def _smallest(
+    source: Source, picture: Picture, codec: PictureCodec, mode: Literal["auto", "model"], effort: int, work: Work
+) -> Container:
     """The picture by the model; in mode auto stored, where that is smaller."""
-    contents = vaez.code(source, picture, codec, effort)
+    contents = vaez.code(source, picture, codec, effort, work)
     if mode == "auto":
         coded_bytes = len(container.pack(contents))
         small = source.height * source.width <= SMALL_PX
         if small or coded_bytes > CLEARLY_SMALLER * vaez.fast_bytes(source, picture):
-            stored = vaez.store(source)
+            stored = vaez.store(source, work)
             contents = stored if len(container.pack(stored)) <= coded_bytes else contents
     return contents
 
@@ -325,9 +351,9 @@ def _file(source: PictureLike, strip: bool) -> tuple[bytes, Dropped]:
     return without_metadata(file, MAX_PIXELS) if strip else (file, ())
 
 
-def _stored(file: bytes) -> Result:
+def _stored(file: bytes, work: Work) -> Result:
     source, note = vaez.read_source(file, "stored")
-    return _result(vaez.store(source), note)
+    return _result(vaez.store(source, work), note)
 
 
 def _result(contents: Container, note: str | None) -> Result:

@@ -134,6 +134,22 @@ def mapped(codec: Codec[S], join: Callable[[S], T], split: Callable[[T], S]) -> 
     return Codec(push, pop, lambda symbol, rows: codec.log_freqs(split(symbol), rows))
 
 
+def afterwards(codec: Codec[S], call: Callable[[], None]) -> Codec[S]:
+    """`codec`, with a call after each push and pop: for who wants to know how far a work is."""
+
+    def push(message: AnyMessage, symbol: S) -> AnyMessage:
+        message = codec.push(message, symbol)
+        call()
+        return message
+
+    def pop(message: AnyMessage) -> tuple[AnyMessage, S]:
+        message, symbol = codec.pop(message)
+        call()
+        return message, symbol
+
+    return Codec(push, pop, codec.log_freqs)
+
+
 def sized(make: Callable[[int], Codec[S]]) -> Codec[S]:
     """The codec make(n) for a Batch of n messages, make(1) for a Message."""
 

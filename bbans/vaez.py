@@ -11,8 +11,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -26,6 +27,7 @@ from bbans.formats.metadata import metadata_of, metadata_section
 from bbans.images import conversion, png, webp
 from bbans.images.picture import MAX_PIXELS, Picture, is_source, probe_picture, read_picture, write_picture
 from bbans.models.photo.geometry import message_count
+from bbans.progress import Work
 from bbans.results import DEFAULT_EFFORT, Damage, ModeName, Recovered, Restored
 
 if TYPE_CHECKING:
@@ -49,6 +51,17 @@ class Recovering(Protocol):
     def recover(
         self, messages: Sequence[bytes | None], height: int, width: int, channels: int, /
     ) -> tuple[npt.NDArray[np.uint8], list[Damage]]: ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A `PictureCodec` that says how far it is, in the units of `bbans.progress`."""
+
+    def reporting(self, tell: Callable[[int], None], /) -> PictureCodec:
+        """The same codec, which calls `tell` with the units of work that are done since the last call; decoding has one a pixel."""
+
+    def units(self, height: int, width: int, effort: int, /) -> int:
+        """Those of encoding a picture."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +109,17 @@ def picture_source(data: bytes, picture: Picture, find_writing: bool = False) ->
     return Source(data, picture, picture.format, height, width, channels, picture.bit_depth, writing)
 
 
-def code(source: Source, picture: Picture, codec: PictureCodec, effort: int = DEFAULT_EFFORT) -> Container:
+def code(
+    source: Source, picture: Picture, codec: PictureCodec, effort: int = DEFAULT_EFFORT, work: Work | None = None
+) -> Container:
     """The picture, which is `plain`, in mode model. Inverse: `decode`."""
     pixels = picture.plain
     if pixels is None:
         raise ValueError(f"picture: 8-bit gray or RGB for a model, not {picture.kind}")
+    if work is not None and isinstance(codec, Reporting):
+        work.expect(codec.units(source.height, source.width, effort))
+        work.did("coding", 0)
+        codec = codec.reporting(partial(work.did, "coding"))
     found = conversion.find(pixels)
     encoded = codec.encode(pixels if found is None else found.samples, effort)
     sections = [Section(SectionKind.MESSAGE, message) for message in encoded.messages]
@@ -126,10 +145,10 @@ def decode(contents: Container, codec: PictureCodec) -> Picture:
     return picture
 
 
-def store(source: Source) -> Container:
+def store(source: Source, work: Work | None = None) -> Container:
     """The picture, or its file, in mode stored. Inverse: `unstore`."""
     beside = sum(len(section.body) + container.entry_bytes(section) for section in _beside(source))
-    return stored_container(source, *stored.encode(source.data, source.picture, (source.height, source.width), beside))
+    return stored_container(source, *stored.encode(source.data, source.picture, (source.height, source.width), beside, work))
 
 
 def stored_container(source: Source, method: StoredMethod, payload: bytes) -> Container:
@@ -138,9 +157,11 @@ def stored_container(source: Source, method: StoredMethod, payload: bytes) -> Co
     return _container(source, Mode.STORED, method, content, [Section(SectionKind.PAYLOAD, payload)])
 
 
-def unstore(contents: Container) -> bytes | Picture:
+def unstore(contents: Container, tell: Callable[[int], None] = lambda units: None) -> bytes | Picture:
     """The file or the picture of a file in mode stored. Inverse: `store`.
 
+    Args:
+        tell: called with the units of work that are done, after each strip of a picture.
     Raises: FormatError.
     """
     if contents.method not in list(StoredMethod):
@@ -153,7 +174,7 @@ def unstore(contents: Container) -> bytes | Picture:
     if not method.keeps_file:
         palette = png.palette(metadata) if contents.format == "PNG" and contents.channels == 1 else None
         layout = Layout(_shape(contents), contents.bit_depth, palette)
-        return Picture(stored.decode_picture(method, payload, layout), contents.format, metadata, contents.bit_depth)
+        return Picture(stored.decode_picture(method, payload, layout, tell), contents.format, metadata, contents.bit_depth)
     if metadata:
         raise CorruptDataError("metadata beside a stored file, which has its own")
     return stored.decode_file(method, payload, contents.source_bytes, (contents.height, contents.width))
@@ -193,12 +214,18 @@ def _container(
     )
 
 
-def restore(contents: Container, codec: PictureCodec | None) -> Restored:
+def restoring_units(what: Source | Container, codec: PictureCodec | None) -> int:
+    """The work of decoding a picture and of writing its file."""
+    decoding = what.height * what.width if isinstance(codec, Reporting) else 0
+    return decoding + stored.decoding_units(what.height, what.width)
+
+
+def restore(contents: Container, codec: PictureCodec | None, work: Work | None = None) -> Restored:
     """The picture file in a container; in mode model, decoded by `codec`.
 
     Raises: FormatError.
     """
-    content, writing = _content(contents, codec)
+    content, writing = _content(contents, codec, work, "decoding")
     if isinstance(content, bytes):
         return Restored(content, contents.format)
     if writing is None:
@@ -208,9 +235,17 @@ def restore(contents: Container, codec: PictureCodec | None) -> Restored:
     return Restored(file, contents.format, None if same else OTHER_ZLIB)
 
 
-def _content(contents: Container, codec: PictureCodec | None) -> tuple[bytes | Picture, bytes | None]:
+def _content(
+    contents: Container, codec: PictureCodec | None, work: Work | None, doing: str
+) -> tuple[bytes | Picture, bytes | None]:
     """What a container holds, its content check included, and how the PNG was written, if that is known. Raises: FormatError."""
-    content = unstore(contents) if codec is None else decode(contents, codec)
+    work = work or Work()
+    work.expect(restoring_units(contents, codec))
+    work.did(doing, 0)
+    tell = partial(work.did, doing)
+    if isinstance(codec, Reporting):
+        codec = codec.reporting(tell)
+    content = unstore(contents, tell) if codec is None else decode(contents, codec)
     if content_check(content) != contents.content_check:
         raise CorruptDataError("the file decodes, but not to the picture that was compressed: its content check failed")
     writing = next(iter(contents.bodies(SectionKind.PNG_WRITING)), None)
@@ -245,11 +280,11 @@ def recover(contents: Container, bodies: Sequence[tuple[SectionKind, bytes | Non
     return Recovered(write_picture(picture), format, tuple(damage), lost, altered)
 
 
-def verify(data: bytes, file: bytes, codec: PictureCodec | None) -> None:
+def verify(data: bytes, file: bytes, codec: PictureCodec | None, work: Work | None = None) -> None:
     """Raise VerifyError unless a compressed file restores a picture file, or another one of the same picture."""
     try:
         contents = container.unpack(data)
-        content, writing = _content(contents, codec if contents.mode == Mode.MODEL else None)
+        content, writing = _content(contents, codec if contents.mode == Mode.MODEL else None, work, "verifying")
         if isinstance(content, bytes):
             same = content == file
         elif writing is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bbans.exact.runtime import cores
 from bbans.files import remove_stale
+from bbans.progress import Progress
 
 from . import files, jobs, output, report
 from .inputs import Found, Item, folders
@@ -54,13 +55,38 @@ class Product:
     status_word: str = "done"
 
 
+@dataclass(frozen=True)
+class Part:
+    """How far a file is that is worked on: units done and in all (see `bbans.progress`), since when, and when that was told."""
+
+    doing: str
+    done: int
+    total: int
+    began: float
+    told: float
+
+    @property
+    def share(self) -> float:
+        return self.done / self.total if self.total else 0.0
+
+    def left_seconds(self, now: float) -> float:
+        """How long the rest takes, if it goes on as it did. Raises: ZeroDivisionError: nothing is done yet."""
+        return max(0.0, (self.told - self.began) * (self.total - self.done) / self.done - (now - self.told))
+
+
 @dataclass
 class Tally:
-    """How far the work is."""
+    """How far the work is.
+
+    Attributes:
+        parts: how far the files are that are worked on, as far as that is told.
+    """
 
     files: int
     size_bytes: int
     began: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    parts: dict[Item, Part] = field(default_factory=dict)
     done: int = 0
     skipped: int = 0
     failed: int = 0
@@ -69,16 +95,37 @@ class Tally:
     source_bytes: int = 0
     result_bytes: int = 0
 
-    def progress(self, current: str) -> str:
-        """Such as `12 of 300 files, 45.3 MB of 120 MB, 1.20 MB/s, 1 min 02 s to go: sea.png`."""
-        count, seconds = self.done + self.skipped + self.failed, time.monotonic() - self.began
+    def watch(self, item: Item) -> Progress:
+        """What a file is worked on with, to tell how far it is: in any thread."""
+
+        def tell(doing: str, done: int, total: int) -> None:
+            now, before = self.clock(), self.parts.get(item)
+            self.parts[item] = Part(doing, done, total, before.began if before else now, now)
+
+        return tell
+
+    def progress(self, item: Item) -> str:
+        """Such as `12 of 300 files, 45.3 MB of 120 MB, 1.20 MB/s, 1 min 02 s to go: sea.png`.
+
+        Of a single file, such as `sea.png: coding, 38 %, 125 kB/s, 40 s to go`, and its time as long as there is nothing to tell.
+        """
+        name, now = output.printable(item.source), self.clock()
         if self.files == 1:
-            return f"{current}: {duration(seconds)}"
-        parts = [f"{count} of {self.files} files", f"{output.size(self.handled_bytes)} of {output.size(self.size_bytes)}"]
-        if self.worked_bytes:
-            rate = self.worked_bytes / seconds
-            parts += [f"{output.size(round(rate))}/s", f"{duration((self.size_bytes - self.handled_bytes) / rate)} to go"]
-        return f"{', '.join(parts)}: {current}"
+            part = self.parts.get(item)
+            if part is None or not part.done:
+                return f"{name}: {duration(now - self.began)}"
+            words = [part.doing, f"{100 * part.share:.0f} %"]
+            if item.size_bytes and part.told > part.began:
+                words.append(f"{output.size(round(item.size_bytes * part.share / (part.told - part.began)))}/s")
+            return f"{name}: {', '.join([*words, f'{duration(part.left_seconds(now))} to go'])}"
+        count = self.done + self.skipped + self.failed
+        begun = sum(item.size_bytes * part.share for item, part in list(self.parts.items()))
+        handled, worked = round(self.handled_bytes + begun), self.worked_bytes + begun
+        words = [f"{count} of {self.files} files", f"{output.size(handled)} of {output.size(self.size_bytes)}"]
+        if worked:
+            rate = worked / (now - self.began)
+            words += [f"{output.size(round(rate))}/s", f"{duration((self.size_bytes - handled) / rate)} to go"]
+        return f"{', '.join(words)}: {name}"
 
     def summary(self, smaller: bool) -> str:
         """Such as `300 files, 120 MB -> 45.1 MB (37.6 %), 210 s; 3 skipped, 1 failed`."""
@@ -118,11 +165,19 @@ def workers(job: jobs.Job, items: int) -> tuple[int, int]:
     return at_once, max(1, threads // at_once)
 
 
-def run(found: Found, work: Callable[[Item], Product], job: jobs.Job, *, at_once: int, effect: str, smaller: bool = False) -> int:
+def run(
+    found: Found,
+    work: Callable[[Item, Progress | None], Product],
+    job: jobs.Job,
+    *,
+    at_once: int,
+    effect: str,
+    smaller: bool = False,
+) -> int:
     """Do the work for each file, and write what comes of it. Returns the highest exit code.
 
     Args:
-        work: called in threads.
+        work: called in threads, and with something to tell how far it is, if anybody sees it.
         effect: how the line of an error ends.
         smaller: whether the summary has the ratio of the sizes.
     """
@@ -144,12 +199,12 @@ def run(found: Found, work: Callable[[Item], Product], job: jobs.Job, *, at_once
     try:
         while True:
             while len(queue) < 4 * at_once and (item := next(items, None)) is not None:
-                queue.append((item, pool.submit(work, item)))
+                queue.append((item, pool.submit(work, item, tally.watch(item) if line.wanted else None)))
             if not queue:
                 break
             item, future = queue.popleft()
             while not wait([future], REFRESH_SECONDS if line.wanted else None).done:
-                line.show(tally.progress(output.printable(item.source)))
+                line.show(tally.progress(item))
             try:
                 product = future.result()
                 line.clear()
@@ -168,6 +223,7 @@ def run(found: Found, work: Callable[[Item], Product], job: jobs.Job, *, at_once
                 line.clear()
                 tally.failed += 1
                 code = max(code, jobs.fail(item.source, error, effect=effect, verbose=job.verbose, as_json=job.as_json))
+            tally.parts.pop(item, None)
             tally.handled_bytes += item.size_bytes
         ended = True
     finally:

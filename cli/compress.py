@@ -13,6 +13,7 @@ from bbans import api
 from bbans.errors import ModelError, UnsupportedImageError
 from bbans.formats import archive, container
 from bbans.images.strip import FORMATS as STRIPPED
+from bbans.progress import Progress
 from bbans.results import DEFAULT_EFFORT, EFFORTS, ModeName, Result
 
 from . import batch, files, inputs, jobs, output, report
@@ -74,7 +75,7 @@ def command(
         raise output.hinted(error, "is not for pictures", "vaezip pack uses it") from error
     budget = batch.Budget()
 
-    def compress(item: Item) -> batch.Product:
+    def compress(item: Item, progress: Progress | None) -> batch.Product:
         if item.link:
             return batch.link(item, job)
         target = job.target(item, files.compressed_name(Path(item.source)))
@@ -90,7 +91,9 @@ def command(
         with budget.hold(pixels):
             began = time.perf_counter()
             try:
-                result = api.compress(data, mode=mode, effort=effort, model=codec, strip=strip, verify=not no_verify)
+                result = api.compress(
+                    data, mode=mode, effort=effort, model=codec, strip=strip, verify=not no_verify, progress=progress
+                )
             except ModelError as error:
                 raise output.hinted(error, "is not for pictures", "vaezip pack uses it") from error
             seconds = time.perf_counter() - began

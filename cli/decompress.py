@@ -11,6 +11,7 @@ import click
 from bbans import api
 from bbans.errors import CorruptDataError, FormatError, UnsupportedImageError
 from bbans.formats import archive, container
+from bbans.progress import Progress
 from bbans.results import Info
 
 from . import batch, files, inputs, jobs, output
@@ -42,7 +43,7 @@ def command(inputs: tuple[str, ...], model: str | None, recover: bool, exact_fil
     codec = api.Model(model, threads=threads, device=job.device)  # one for all inputs: it loads each model once
     budget = batch.Budget()
 
-    def decompress(item: Item) -> batch.Product:
+    def decompress(item: Item, progress: Progress | None) -> batch.Product:
         if item.link:
             return batch.link(item, job)
         if job.skip_existing:  # before a file is read for nothing
@@ -61,7 +62,7 @@ def command(inputs: tuple[str, ...], model: str | None, recover: bool, exact_fil
         with budget.hold(info.width * info.height):
             began = time.perf_counter()
             try:
-                restored = codec.decompress(data)
+                restored = codec.decompress(data, progress=progress)
             except CorruptDataError:  # all checks of its parts hold
                 if not recover:
                     raise

@@ -15,6 +15,7 @@ from bbans import api, sets
 from bbans.errors import BbansError, CorruptDataError, UnsupportedImageError, VerifyError
 from bbans.formats import archive
 from bbans.images.picture import read_picture
+from bbans.progress import Progress
 from bbans.sets.arrays import read_array
 
 from . import archives, batch, files, inputs, jobs, output
@@ -43,7 +44,7 @@ def command(inputs: tuple[str, ...], against: str | None, model: str | None, **o
     codec = api.Model(model, threads=threads, device=job.device)
     budget = batch.Budget()
 
-    def test(item: Item) -> batch.Product:
+    def test(item: Item, progress: Progress | None) -> batch.Product:
         data = files.read(item.source)
         began = time.perf_counter()
         if data.startswith(archive.MAGIC):
@@ -53,7 +54,7 @@ def command(inputs: tuple[str, ...], against: str | None, model: str | None, **o
         else:
             info = inspect(data, job.max_pixels)
             with budget.hold(info.width * info.height):
-                restored = codec.decompress(data)
+                restored = codec.decompress(data, progress=progress)
             words = compare(restored.data, _original(item, against, info.format)) or "whole"
             source_bytes = info.source_bytes
         seconds = time.perf_counter() - began

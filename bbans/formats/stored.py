@@ -22,8 +22,9 @@ b'not even a picture'
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from fractions import Fraction
 
 import numpy as np
 
@@ -35,6 +36,7 @@ from bbans.formats.wire import ByteReader, pack_varint
 from bbans.images import png, webp
 from bbans.images.picture import MAX_PIXELS, Picture
 from bbans.images.rows import FILTERS, Samples, row_bytes
+from bbans.progress import Work
 
 MAX_BYTES = 1 << 32
 """The most that the header may claim for a file in FILE_LZMA."""
@@ -61,12 +63,20 @@ CAREFUL_PX = 1 << 17
 WEBP_SHARE = 0.25
 """WebP is tried if JPEG XL takes at most this share of the samples: on photos it never wins."""
 
+ENCODING_UNITS = {StoredMethod.JXL: Fraction(1, 3), StoredMethod.WEBP: Fraction(1)}
+"""Of work (`bbans.progress`), for each pixel: about, at the efforts of large pictures."""
+
+DECODING_UNITS = Fraction(1, 25)
+"""As well."""
+
 
 Size = tuple[int, int]
 """(height, width)"""
 
 
-def encode(data: bytes, picture: Picture | None, size: Size = (0, 0), beside: int = 0) -> tuple[StoredMethod, bytes]:
+def encode(
+    data: bytes, picture: Picture | None, size: Size = (0, 0), beside: int = 0, work: Work | None = None
+) -> tuple[StoredMethod, bytes]:
     """The method and payload of the smallest way to store a file. Inverse: `decode_file` or `decode_picture`.
 
     Args:
@@ -74,6 +84,7 @@ def encode(data: bytes, picture: Picture | None, size: Size = (0, 0), beside: in
         picture: the picture in them; None where only the file can be kept.
         size: height and width of a JPEG.
         beside: bytes of what stands beside samples, and is in a file anyway.
+        work: told of each strip.
     """
     streams = [(StoredMethod.FILE, data)]
     if picture is None and data.startswith(jpeg.SIGNATURE):
@@ -83,11 +94,11 @@ def encode(data: bytes, picture: Picture | None, size: Size = (0, 0), beside: in
     if len(data) <= SMALL_BYTES or (picture is None and len(lzma2.compress(data[:SMALL_BYTES])) < SMALL_BYTES * 31 // 32):
         streams.append((StoredMethod.FILE_LZMA, encode_file(StoredMethod.FILE_LZMA, data)))
     if picture is not None:
-        streams += _picture_candidates(picture)
+        streams += _picture_candidates(picture, work or Work())
     return min(streams, key=lambda stream: (len(stream[1]) + (0 if stream[0].keeps_file else beside), stream[0]))
 
 
-def _picture_candidates(picture: Picture) -> Iterator[tuple[StoredMethod, bytes]]:
+def _picture_candidates(picture: Picture, work: Work) -> Iterator[tuple[StoredMethod, bytes]]:
     """Payloads by JPEG XL, and by WebP and LZMA where they may be smaller."""
     pixels = picture.pixels
     height, width, _ = pixels.shape
@@ -97,18 +108,23 @@ def _picture_candidates(picture: Picture) -> Iterator[tuple[StoredMethod, bytes]
     if Form.EIGHT_BITS in forms:
         forms.remove(Form.SAMPLES)
     least = pixels.nbytes
+    efforts = next((efforts for limit, efforts in EFFORTS.items() if area <= limit), (7,))
+    work.expect(len(forms) * len(efforts) * encoding_units(StoredMethod.JXL, height, width))
+    work.did("storing", 0)
     for form in forms:
-        for effort in next((efforts for limit, efforts in EFFORTS.items() if area <= limit), (7,)):
+        for effort in efforts:
             try:
-                payload = encode_picture(StoredMethod.JXL, picture, form, effort=effort)
+                payload = encode_picture(StoredMethod.JXL, picture, form, effort=effort, work=work)
             except UnsupportedImageError:
                 continue
             least = min(least, len(payload))
             yield StoredMethod.JXL, payload
     if max(height, width) <= webp.MAX_SIDE_PX and (careful or least <= WEBP_SHARE * pixels.nbytes):
-        for form in forms:
-            if layout.coded(form).bit_depth <= 8:
-                yield StoredMethod.WEBP, encode_picture(StoredMethod.WEBP, picture, form, effort=9 if area <= STRIP_PX else 7)
+        forms_of_webp = [form for form in forms if layout.coded(form).bit_depth <= 8]
+        work.expect(len(forms_of_webp) * encoding_units(StoredMethod.WEBP, height, width))
+        for form in forms_of_webp:
+            effort = 9 if area <= STRIP_PX else 7
+            yield StoredMethod.WEBP, encode_picture(StoredMethod.WEBP, picture, form, effort=effort, work=work)
     if pixels.nbytes <= SMALL_BYTES:
         for filters in (None, *range(FILTERS)) if pixels.nbytes <= TINY_BYTES else (None, 0):
             yield StoredMethod.ROWS_LZMA, encode_picture(StoredMethod.ROWS_LZMA, picture, forms[-1], filters=filters)
@@ -152,7 +168,13 @@ def decode_file(method: StoredMethod, payload: bytes, file_bytes: int, size: Siz
 
 
 def encode_picture(
-    method: StoredMethod, picture: Picture, form: Form = Form.SAMPLES, *, effort: int = 7, filters: int | None = None
+    method: StoredMethod,
+    picture: Picture,
+    form: Form = Form.SAMPLES,
+    *,
+    effort: int = 7,
+    filters: int | None = None,
+    work: Work | None = None,
 ) -> bytes:
     """The payload of a picture's samples by WEBP, ROWS_LZMA or JXL. Inverse: `decode_picture`.
 
@@ -160,6 +182,7 @@ def encode_picture(
         form: one that the picture has (`has_form`).
         effort: 1 to 9, of JXL and WEBP.
         filters: of the rows, see `png.to_rows`.
+        work: told of each strip by JXL and WEBP.
     """
     layout = layout_of(picture)
     if method == StoredMethod.ROWS_LZMA:
@@ -178,12 +201,28 @@ def encode_picture(
         if bottom < height:
             payload.write(pack_varint(len(stream)))
         payload.write(stream)
+        if work is not None:
+            work.did("storing", encoding_units(method, bottom, width) - encoding_units(method, top, width))
     return payload.getvalue()
 
 
-def decode_picture(method: StoredMethod, payload: bytes, layout: Layout) -> Samples:
+def encoding_units(method: StoredMethod, height: int, width: int) -> int:
+    """How long WEBP or JXL takes, in units of work."""
+    return int(height * width * ENCODING_UNITS[method])
+
+
+def decoding_units(height: int, width: int) -> int:
+    """How long it takes to decode samples, in units of work."""
+    return int(height * width * DECODING_UNITS)
+
+
+def decode_picture(
+    method: StoredMethod, payload: bytes, layout: Layout, tell: Callable[[int], None] = lambda units: None
+) -> Samples:
     """The samples of a payload by WEBP, ROWS_LZMA or JXL. Inverse: `encode_picture`.
 
+    Args:
+        tell: called with the units of work that are done, after each strip but of ROWS_LZMA.
     Raises:
         CorruptDataError: the payload is damaged, or of another picture, or the picture is too large.
     """
@@ -198,12 +237,14 @@ def decode_picture(method: StoredMethod, payload: bytes, layout: Layout) -> Samp
     form = Form(number)
     coded = layout.coded(form)
     try:
-        return _decode_samples(method, form, payload, layout, coded)
+        return _decode_samples(method, form, payload, layout, coded, tell)
     except MemoryError as error:
         raise CorruptDataError(f"the stored picture claims {width} x {height} pixels, more than the memory holds") from error
 
 
-def _decode_samples(method: StoredMethod, form: Form, payload: bytes, layout: Layout, coded: Layout) -> Samples:
+def _decode_samples(
+    method: StoredMethod, form: Form, payload: bytes, layout: Layout, coded: Layout, tell: Callable[[int], None]
+) -> Samples:
     """The samples of a payload after its first byte. Raises: CorruptDataError, MemoryError."""
     height, width, _ = layout.shape
     if method == StoredMethod.ROWS_LZMA:
@@ -225,6 +266,7 @@ def _decode_samples(method: StoredMethod, form: Form, payload: bytes, layout: La
         else:
             raise CorruptDataError(f"no WebP has {coded.bit_depth} bits")
         strip = from_form(form, samples, layout)
+        tell(decoding_units(bottom, width) - decoding_units(top, width))
         if bottom - top == height:
             return strip
         if out is None:  # not before a strip of it was there

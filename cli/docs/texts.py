@@ -21,7 +21,7 @@ GUIDE = "fleets.md"
 """Written for the site: in its own folder."""
 PICTURES = {".png", ".svg"}
 REFERENCE = {
-    "pictures": ("bbans.api", "bbans.results", "bbans.errors", "bbans.pillow"),
+    "pictures": ("bbans.api", "bbans.results", "bbans.errors", "bbans.progress", "bbans.pillow"),
     "archives": (
         *("bbans.shards.pack", "bbans.shards.open_archive", "bbans.shards.pack_shards", "bbans.shards.reader.SetReader"),
         *("bbans.sets.writer.pack", "bbans.sets.reader.ArchiveReader", "bbans.fleet", "bbans.datasets", "bbans.storage"),

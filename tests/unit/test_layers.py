@@ -13,7 +13,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 #: From the bottom up. A module imports from layers below its own, and from the packages that stand in its own entry.
 LAYERS = [
-    {"bbans.errors", "bbans.accounting", "bbans.files", "bbans.tables"},
+    {"bbans.errors", "bbans.accounting", "bbans.files", "bbans.progress", "bbans.tables"},
     {
         "bbans._core",
         "bbans.formats.tensors",

@@ -1,6 +1,7 @@
 """Heads tuned to a picture: the gradients, the code of the changes, and that they are used only where they pay."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,7 +167,7 @@ def test_changes_that_do_not_pay_are_left_out(monkeypatch: pytest.MonkeyPatch) -
 
     small = np.pad((np.abs(weights().layers["out.0"].weight[..., 0, 0]) < 123).astype(int), ((0, 0), (0, 1)))
 
-    def useless(level: Level, colours: int, effort: int) -> dict[int, np.ndarray]:
+    def useless(level: Level, colours: int, effort: int, tell: Callable[[int], None]) -> dict[int, np.ndarray]:
         asked.append((level.index, effort))
         return {0: np.random.default_rng(0).integers(0, 2, (ROWS, COLUMNS)) * small} if level.index < 2 else {}
 

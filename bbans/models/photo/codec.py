@@ -24,7 +24,11 @@ Source: Townsend, Bird and Barber, "Practical lossless compression with latent v
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -33,7 +37,7 @@ from bbans.accounting import Accounting, Encoded
 from bbans.ans import Batch, Message
 from bbans.bitsback import bb_ans_with_fallback
 from bbans.codecs import Codec, logistic, uniform
-from bbans.combinators import beside, dependent, mapped
+from bbans.combinators import afterwards, beside, dependent, mapped
 from bbans.errors import CorruptDataError
 from bbans.meter import Meter
 from bbans.models.grids import COLOURS, LATENT_LEVELS, Latent
@@ -44,7 +48,8 @@ from bbans.models.photo.geometry import Bytes, block_counts, grid_size, level_si
 from bbans.models.photo.level import Level, known_levels
 from bbans.models.photo.likelihood import PhaseLikelihood
 from bbans.models.photo.network import PhotoNetwork
-from bbans.models.photo.tuning import tune
+from bbans.models.photo.tuning import plan_of, tune
+from bbans.models.photo.tuning import units as tuning_units
 from bbans.models.weights import Weights
 from bbans.results import DEFAULT_EFFORT, Damage
 from bbans.tables import IntArray
@@ -78,6 +83,23 @@ class PhotoCodec:
         self.network = network
         self.id, self.weights_hash = weights.id, weights.hash
         self.likelihood = PhaseLikelihood(network)
+        self._tell: Callable[[int], None] = lambda units: None
+
+    def reporting(self, tell: Callable[[int], None], /) -> PhotoCodec:
+        """The same codec, which calls `tell` with the units of work that are done since the last call; decoding has one a pixel."""
+        codec = copy.copy(self)
+        codec._tell = tell
+        return codec
+
+    def units(self, height: int, width: int, effort: int, /) -> int:
+        """Those of encoding a picture: its pixels, and what takes as long as some."""
+        extra = 0
+        for rows, columns in regions(height, width):
+            sizes = level_sizes(rows.stop - rows.start, columns.stop - columns.start)
+            for index, (size, coarser) in enumerate(pairwise(sizes)):
+                if units := tuning_units(effort, index, *grid_size(*size)):
+                    extra += units + prod(size) - prod(coarser)  # it is pushed once more
+        return height * width + extra
 
     def encode(self, pixels: Bytes, effort: int = DEFAULT_EFFORT) -> Encoded:
         """The messages of a picture. Shapes: pixels (H, W, 3) RGB or (H, W, 1) gray, uint8. Inverse: decode.
@@ -166,6 +188,7 @@ class PhotoCodec:
             flags |= self._push_tuned(level, [shared], colours, effort, changes, meter)
         height, width, _ = coarsest.shape
         meter.count("likelihood", _coarsest_codec(height, width, colours)).push(shared, coarsest)
+        self._tell(height * width)
         if changes:
             flags |= CHANGED
             meter.count("changes", self._changes_codec(len(levels) - 1)).push(shared, changes)
@@ -175,8 +198,10 @@ class PhotoCodec:
         self, level: Level, messages: list[Message], colours: int, effort: int, changes: dict[int, Changes], meter: Meter
     ) -> int:
         """As _push_level; with heads that are tuned to the level, if that takes fewer bits. Adds their changes to `changes`."""
-        found = tune(level, colours, effort)
+        found = tune(level, colours, effort, self._tell)
         if not found:
+            if plan_of(effort, level.index, level.grid.height, level.grid.width):
+                self._tell(level.height * level.width - prod(level.x00.shape[:2]))
             return self._push_level(level, messages, colours, meter)
         before, counted = [message.copy() for message in messages], meter.bits.copy()
         flag = self._push_level(level, messages, colours, meter)
@@ -228,6 +253,7 @@ class PhotoCodec:
         if flags & CHANGED:
             _, changes = self._changes_codec(len(grids)).pop(shared)
         _, x = _coarsest_codec(*sizes[-1], colours).pop(shared)
+        self._tell(prod(sizes[-1]))
         yield len(grids), x
         level: Level | None = None
         for index in reversed(range(len(grids))):
@@ -258,7 +284,8 @@ class PhotoCodec:
         """(x11, x01), x10 given x00, on a Batch of one message for each strip."""
 
         def pixels(phase: int, z: Bytes | None) -> Codec[Bytes]:
-            return meter.count("likelihood", self.likelihood.codec(level, phase, colours, z))
+            codec = meter.count("likelihood", self.likelihood.codec(level, phase, colours, z))
+            return afterwards(codec, partial(self._tell, prod(level.size(phase))))
 
         @dependent
         def likelihood(z: Bytes | None) -> Generator[Codec[Bytes], Bytes, None]:

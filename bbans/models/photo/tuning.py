@@ -13,6 +13,7 @@ Source: Adam, Kingma and Ba, 2015; straight-through gradients, Bengio, Leonard a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,9 @@ POSITIONS = 1 << 17
 LEAST_POSITIONS = 1 << 15
 """Where a level has fewer, changes cost more than they save."""
 
+STEP_UNITS = 300
+"""A step of gradient descent takes about as long as coding so many pixels."""
+
 _PIECE = 64  # positions multiplied at once: so few that BLAS takes one thread, as several would mostly wait for each other
 _RATE = 0.3  # of Adam, in steps of the changes, falling to 0 over the last 70 %
 _MOMENTS = 0.9, 0.99
@@ -40,7 +44,7 @@ _MOMENTS = 0.9, 0.99
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to tune: levels, the finest first; steps of gradient descent, each on `batch` positions.
+    """How long to tune: levels, the finest first; steps of gradient descent for each phase, each on `batch` positions.
 
     price_bits: of each step of a change.
     """
@@ -55,19 +59,38 @@ PLANS = {7: Plan(1, 500), 8: Plan(1, 1500), 9: Plan(LEVELS, 3000)}
 """By effort; smaller ones do not tune."""
 
 
-def tune(level: Level, colours: int, effort: int) -> Changes:
-    """Changes of the heads of a level that make it shorter; none if the effort or the level is too small."""
+def plan_of(effort: int, index: int, height: int, width: int) -> Plan | None:
+    """The plan for a level with a grid of that size; None if the effort or the level is too small."""
     plan = PLANS.get(effort)
-    if plan is None or level.index >= plan.levels or level.grid.height * level.grid.width < LEAST_POSITIONS:
+    return None if plan is None or index >= plan.levels or height * width < LEAST_POSITIONS else plan
+
+
+def units(effort: int, index: int, height: int, width: int) -> int:
+    """How long `tune` takes, in the time of coding a pixel."""
+    plan = plan_of(effort, index, height, width)
+    return 0 if plan is None else 3 * plan.steps * STEP_UNITS
+
+
+def tune(level: Level, colours: int, effort: int, tell: Callable[[int], None] = lambda units: None) -> Changes:
+    """Changes of the heads of a level that make it shorter; none if the effort or the level is too small.
+
+    Args:
+        tell: called with the units that are done since its last call, all of which are those of `units`.
+    """
+    plan = plan_of(effort, level.index, level.grid.height, level.grid.width)
+    if plan is None:
         return {}
     found: dict[int, IntArray] = {}
     z = level.posterior.mode() if level.has_latents else None  # x11 and x01 will have others, that are about as good
-    for phase in (phase for phase in range(3) if 0 not in level.size(phase)):
-        found[phase] = _tune_phase(level, phase, z, colours, plan)
+    for phase in range(3):
+        if 0 in level.size(phase):
+            tell(plan.steps * STEP_UNITS)
+        else:
+            found[phase] = _tune_phase(level, phase, z, colours, plan, tell)
     return {phase: changes for phase, changes in found.items() if changes.any()}
 
 
-def _tune_phase(level: Level, phase: int, z: Bytes | None, colours: int, plan: Plan) -> IntArray:
+def _tune_phase(level: Level, phase: int, z: Bytes | None, colours: int, plan: Plan, tell: Callable[[int], None]) -> IntArray:
     inside = level.inside(phase, slice(0, level.grid.height))
     inputs = level.network.hidden(phase, level.grid, level.features(phase), z)[inside].reshape(-1, level.network.config.head)
     pixels, references = (
@@ -105,6 +128,7 @@ def _tune_phase(level: Level, phase: int, z: Bytes | None, colours: int, plan: P
         rate = _RATE * min(1.0, (plan.steps - step) / (0.7 * plan.steps))
         changes -= np.float32(rate) * mean / (np.sqrt(square) + np.float32(1e-12))
         np.clip(changes, low, high, out=changes)
+        tell(STEP_UNITS)
     return np.rint(changes).astype(np.int64)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from vaezip_cli import batch, compress, decompress, main, output
+from vaezip_cli import batch, compress, decompress, inputs, main, output
 
 from bbans import api
 from bbans.files import atomic_write, temporary_name
@@ -254,7 +254,7 @@ def test_a_budget_lets_one_large_picture_through_when_it_is_alone() -> None:
 def test_progress_and_summary() -> None:
     tally = batch.Tally(files=300, size_bytes=120_000_000, began=time.monotonic() - 30, done=10, skipped=2)
     tally.handled_bytes = tally.worked_bytes = 40_000_000
-    assert tally.progress("sea.png") == "12 of 300 files, 40.0 MB of 120 MB, 1.33 MB/s, 1 min 00 s to go: sea.png"
+    assert tally.progress(inputs.Item("sea.png")) == "12 of 300 files, 40.0 MB of 120 MB, 1.33 MB/s, 1 min 00 s to go: sea.png"
     tally.source_bytes, tally.result_bytes = 40_000_000, 10_000_000
     assert tally.summary(smaller=True) == "10 files, 40.0 MB -> 10.0 MB (25.0 %), 30 s; 2 skipped"
 
