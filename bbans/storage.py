@@ -1,9 +1,10 @@
-"""Folders of files, on this machine or by a URL that fsspec knows: listed, read, read in part, and written whole.
+"""Files, and folders of them, on this machine or by a URL that fsspec knows: listed, read, read in part, and written whole.
 
 ::
 
     photos/, file:///data/photos            this machine, without fsspec
     s3://bucket/photos, memory://, zip://   fsspec (`pip install 'bbans[remote]'`), and what the scheme needs, such as s3fs
+    simplecache::s3://bucket/photos         a chain: what fsspec does by way of one scheme with what it gets by another
 
 Keys, endpoints and retries are configuration of fsspec (`FSSPEC_S3_ENDPOINT_URL`, `~/.config/fsspec`), the same on every worker.
 
@@ -31,7 +32,8 @@ from typing import Any, BinaryIO
 
 from bbans.files import atomic_write, is_temporary, temporary_name
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:{1,2}//|[A-Za-z][A-Za-z0-9+.-]+::")  # a single letter is a drive of Windows
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+"  # of two letters at least: a single one is a drive of Windows
+_URL = re.compile(rf"({_SCHEME}::)*{_SCHEME}://")
 _HERE = "file://"
 COPY_BYTES = 1 << 20
 OBJECTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "oss", "memory"}
@@ -41,6 +43,41 @@ OBJECTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "oss", "memory"}
 def is_url(name: str) -> bool:
     """Whether a name is a URL of another scheme than file."""
     return _URL.match(name) is not None and not name.startswith(_HERE)
+
+
+def local(name: str) -> str:
+    """The path of a `file://` URL; other names as they are."""
+    return name.removeprefix(_HERE)
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file by its URL, of another scheme than file."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    def beside(self, name: str) -> RemoteFile:
+        """A file of another name in the same folder."""
+        before, path, after = _parts(self.url)
+        return RemoteFile(f"{before}{path[: path.rfind('/') + 1]}{name}{after}")
+
+    def exists(self) -> bool:
+        """Raises: OSError."""
+        with _system(self.url) as (system, file):
+            return bool(system.exists(file))
+
+    def read(self) -> bytes:
+        """The bytes of the file. Raises: OSError."""
+        with _system(self.url) as (system, file):
+            return bytes(system.cat_file(file))
+
+    def write(self, data: bytes) -> None:
+        """Write the file, whole or not at all: see the module. Raises: OSError."""
+        with _system(self.url) as (system, file):
+            _write(system, file, data)
 
 
 @dataclass(frozen=True)
@@ -61,7 +98,7 @@ class Folder:
     @property
     def path(self) -> Path | None:
         """Of a folder on this machine; None for others."""
-        return None if is_url(self.url) else Path(self.url.removeprefix(_HERE))
+        return None if is_url(self.url) else Path(local(self.url))
 
     def find(self) -> list[Entry]:
         """All files below the folder, in the order of the bytes of their names; none if there is no folder. Raises: OSError."""
@@ -129,15 +166,7 @@ class Folder:
                         shutil.copyfileobj(source, local, COPY_BYTES)
             return
         with _system(self.url, name) as (system, file):
-            protocols = {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)
-            if protocols & OBJECTS:  # a PUT, or for large files an upload in parts
-                _send(system, file, data)
-                return
-            folder = system._parent(file)
-            system.makedirs(folder, exist_ok=True)
-            temporary = f"{folder}/{temporary_name()}"
-            _send(system, temporary, data)
-            system.mv(temporary, file)
+            _write(system, file, data)
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove files, as far as they are there: of object storage up to a thousand by a request. Raises: OSError."""
@@ -174,8 +203,18 @@ class Folder:
 
 def split(url: str) -> tuple[Folder, str]:
     """The folder of a file, and its name in it."""
-    parent, slash, name = url.rpartition("/")
-    return Folder(parent if slash else "."), name
+    before, path, after = _parts(url)
+    parent, slash, name = path.rpartition("/")
+    return Folder(f"{before}{parent}{after}" if before or parent else slash or "."), name
+
+
+def _parts(url: str) -> tuple[str, str, str]:
+    """(scheme, path, rest of a chain) of a URL; ("", path, "") of a path on this machine."""
+    found = _URL.match(url)
+    if found is None:
+        return "", url, ""
+    path, chain, rest = url[found.end() :].partition("::")
+    return found[0], path, chain + rest
 
 
 def _find_local(path: Path) -> Iterator[Entry]:
@@ -197,6 +236,19 @@ def _entry(name: str, info: dict[str, Any]) -> Entry:
         (info[key] for key in ("LastModified", "last_modified", "mtime", "modified", "updated", "created") if key in info), None
     )
     return Entry(name, int(info.get("size") or 0), str(stamp or time))
+
+
+def _write(system: Any, file: str, data: bytes | Path) -> None:
+    """Write a file of a file system, whole or not at all."""
+    protocols = {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)
+    if protocols & OBJECTS:  # a PUT, or for large files an upload in parts
+        _send(system, file, data)
+        return
+    folder = system._parent(file)
+    system.makedirs(folder, exist_ok=True)
+    temporary = f"{folder}/{temporary_name()}"
+    _send(system, temporary, data)
+    system.mv(temporary, file)
 
 
 def _send(system: Any, file: str, data: bytes | Path) -> None:

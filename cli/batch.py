@@ -18,11 +18,11 @@ from pathlib import Path
 from bbans.exact.runtime import cores
 from bbans.files import remove_stale
 from bbans.progress import Progress
+from bbans.storage import RemoteFile, is_url
 
 from . import files, jobs, output, report
 from .inputs import Found, Item, folders
 from .progress import ProgressLine, duration
-from .remote import Remote, is_remote
 
 PIXELS_AT_ONCE = 1 << 27
 """Pictures that are coded at the same time have at most so many pixels together, unless one alone has more."""
@@ -44,7 +44,7 @@ class Product:
     """
 
     line: str
-    target: Path | Remote | None = None
+    target: Path | RemoteFile | None = None
     data: bytes | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -188,7 +188,7 @@ def run(
     for source, error in found.faults:
         tally.failed += 1
         code = max(code, jobs.fail(source, error, effect=effect, verbose=job.verbose, as_json=job.as_json))
-    if job.output_dir is not None and job.recursive and not job.dry_run and not is_remote(job.output_dir):
+    if job.output_dir is not None and job.recursive and not job.dry_run and not is_url(job.output_dir):
         for folder in folders(found.items):
             Path(job.output_dir, folder).mkdir(parents=True, exist_ok=True)
             remove_stale(Path(job.output_dir, folder))
@@ -260,7 +260,7 @@ def _commit(item: Item, product: Product, job: jobs.Job, tally: Tally) -> None:
 
 def link(item: Item, job: jobs.Job) -> Product:
     """What becomes of a link in a folder: --output-dir gets the same link. Raises: Skip: there is none. Refused, OSError."""
-    if job.output_dir is None or is_remote(job.output_dir):
+    if job.output_dir is None or is_url(job.output_dir):
         raise output.Skip("a link stays as it is")
     target = Path(job.output_dir, item.below, Path(item.source).name)
     if job.dry_run:

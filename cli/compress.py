@@ -15,10 +15,10 @@ from bbans.formats import archive, container
 from bbans.images.strip import FORMATS as STRIPPED
 from bbans.progress import Progress
 from bbans.results import DEFAULT_EFFORT, EFFORTS, ModeName, Result
+from bbans.storage import RemoteFile
 
 from . import batch, files, inputs, jobs, output, report
 from .inputs import Item
-from .remote import Remote
 
 
 @click.command("compress")
@@ -78,7 +78,7 @@ def command(
     def compress(item: Item, progress: Progress | None) -> batch.Product:
         if item.link:
             return batch.link(item, job)
-        target = job.target(item, files.compressed_name(Path(item.source)))
+        target = job.target(item, files.compressed_name(item.source))
         data, status = files.read_with_status(item.source)
         if data.startswith((container.MAGIC, archive.MAGIC)):
             if target is None:
@@ -137,7 +137,7 @@ def _pictures(sources: tuple[str, ...], job: jobs.Job) -> inputs.Found:
 
 
 def _product(
-    item: Item, target: Path | Remote | None, result: Result, model: str | None, seconds: float, job: jobs.Job, status: Any
+    item: Item, target: Path | RemoteFile | None, result: Result, model: str | None, seconds: float, job: jobs.Job, status: Any
 ) -> batch.Product:
     info = result.info
     notes = [result.note] if result.note else []

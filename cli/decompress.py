@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import click
@@ -47,7 +46,7 @@ def command(inputs: tuple[str, ...], model: str | None, recover: bool, exact_fil
         if item.link:
             return batch.link(item, job)
         if job.skip_existing:  # before a file is read for nothing
-            job.target(item, files.restored_name(Path(item.source), ""))
+            job.target(item, files.restored_name(item.source, ""))
         data, status = files.read_with_status(item.source)
         try:
             info = inspect(data, job.max_pixels)
@@ -55,7 +54,7 @@ def command(inputs: tuple[str, ...], model: str | None, recover: bool, exact_fil
             if not recover or job.dry_run:
                 raise
             return _recovered(item, data, codec, job)
-        target = job.target(item, files.restored_name(Path(item.source), info.format))
+        target = job.target(item, files.restored_name(item.source, info.format))
         if job.dry_run:
             place = "to stdout" if target is None else f"to {target}"
             return batch.Product(f"{item.source}: would be decompressed {place}", fields={"target": target and str(target)})
@@ -92,7 +91,7 @@ def _recovered(item: Item, data: bytes, codec: api.Model, job: jobs.Job) -> batc
     contents, _ = container.unpack_damaged(data)
     _check_pixels(contents.width, contents.height, job.max_pixels)
     recovered = codec.recover(data)
-    target = job.target(item, files.restored_name(Path(item.source), recovered.format))
+    target = job.target(item, files.restored_name(item.source, recovered.format))
     altered = "no part of the file is damaged, but this is not the picture that was compressed: its content check failed"
     whole = altered if recovered.altered else "all pixels are there"
     lines = [str(damage) for damage in recovered.damage] or [whole]

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from bbans.errors import UnsupportedImageError
 from bbans.files import atomic_write, copy_status, is_temporary, sync_folder, temporary_name, write_whole
+from bbans.storage import RemoteFile, is_url, split
 
 from .output import Refused
-from .remote import Remote, is_remote
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,18 +38,24 @@ _FULL = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.
 JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
 
 
-def compressed_name(source: Path) -> str:
+def file_name(source: str) -> str:
+    """Of a path or a URL, without its folder."""
+    return split(source)[1] if is_url(source) else Path(source).name
+
+
+def compressed_name(source: str) -> str:
     """img.png -> img.png.vaez. Inverse: `restored_name`."""
-    return source.name + SUFFIX
+    return file_name(source) + SUFFIX
 
 
-def restored_name(source: Path, format: str) -> str:
+def restored_name(source: str, format: str) -> str:
     """img.png.vaez -> img.png. Inverse: `compressed_name`.
 
     A name that says nothing of vaezip gets the format's suffix, and so does a JPEG of which only the pixels were kept.
     """
-    name = source.name.removesuffix(SUFFIX)
-    if name in (source.name, "") or (format == "PNG" and Path(name).suffix.lower() in JPEG_SUFFIXES):
+    own = file_name(source)
+    name = own.removesuffix(SUFFIX)
+    if name in (own, "") or (format == "PNG" and Path(name).suffix.lower() in JPEG_SUFFIXES):
         name += "." + format.lower()
     return name
 
@@ -65,8 +71,8 @@ def read_with_status(source: str) -> tuple[bytes, os.stat_result | None]:
         if sys.stdin is None:
             raise Refused("stdin is closed")
         return sys.stdin.buffer.read(), None
-    if is_remote(source):
-        return Remote(source).read(), None
+    if is_url(source):
+        return RemoteFile(source).read(), None
     with open(source, "rb") as file:
         return file.read(), os.fstat(file.fileno())
 
@@ -144,7 +150,7 @@ def remove(source: str, status: os.stat_result | None, target: Path) -> str | No
     return None
 
 
-def write(target: Path | Remote | None, data: bytes, *, like: os.stat_result | None, force: bool) -> None:
+def write(target: Path | RemoteFile | None, data: bytes, *, like: os.stat_result | None, force: bool) -> None:
     """Write to a file, or to stdout if `target` is None.
 
     Args:
@@ -156,7 +162,7 @@ def write(target: Path | Remote | None, data: bytes, *, like: os.stat_result | N
     if target is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-    elif isinstance(target, Remote):
+    elif isinstance(target, RemoteFile):
         target.write(data)
     else:
         try:
@@ -165,7 +171,7 @@ def write(target: Path | Remote | None, data: bytes, *, like: os.stat_result | N
             raise Refused(f"{target} exists: use -f to replace it") from None
 
 
-def check_target(target: Path | Remote | None, source: str, *, force: bool) -> None:
+def check_target(target: Path | RemoteFile | None, source: str, *, force: bool) -> None:
     """Raises Refused, if `write` would have to: before any work is done."""
     if target is None:
         if sys.stdout is None:
@@ -173,7 +179,7 @@ def check_target(target: Path | Remote | None, source: str, *, force: bool) -> N
         if sys.stdout.isatty():
             raise Refused("compressed data and pictures are not written to a terminal: use -o or a pipe")
         return
-    if isinstance(target, Remote):
+    if isinstance(target, RemoteFile):
         if target.url == source:
             raise Refused("output and input are the same file")
         if not force and target.exists():
@@ -183,7 +189,7 @@ def check_target(target: Path | Remote | None, source: str, *, force: bool) -> N
         raise Refused(f"{target.parent} is no folder")
     if not os.path.lexists(target):
         return
-    if is_remote(source):
+    if is_url(source):
         source = PIPE
     if source != PIPE and target.exists() and target.samefile(source):
         raise Refused("output and input are the same file")

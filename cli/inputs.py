@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bbans.files import is_temporary
+from bbans.storage import local
 
 from . import files
 from .output import Refused, plural, printable
-from .remote import local
 
 NAMED_AT_MOST = 3
 

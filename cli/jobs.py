@@ -13,11 +13,11 @@ from pathlib import Path
 import click
 
 from bbans.errors import FormatError, ModelError, UnsupportedImageError, UnsupportedVersionError
+from bbans.storage import RemoteFile, is_url, local
 
 from . import files, output, report
 from .inputs import Item
 from .output import Function
-from .remote import Remote, is_remote, local
 
 NOTHING_WRITTEN = "Nothing was written."
 CORRUPT = 3
@@ -44,12 +44,12 @@ class Job:
     no_progress: bool = False
     quiet: bool = False
     verbose: int = 0
-    written: set[Path | Remote] = field(default_factory=set)
+    written: set[Path | RemoteFile] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.output, self.output_dir = (name and local(name) for name in (self.output, self.output_dir))
 
-    def target(self, item: Item, name: str) -> Path | Remote | None:
+    def target(self, item: Item, name: str) -> Path | RemoteFile | None:
         """Where the result of a file goes; None is stdout.
 
         Raises: Refused: it may not be written there. Skip: it is there, and may stay.
@@ -64,19 +64,19 @@ class Job:
             files.check_target(target, item.source, force=self.force)
         return target
 
-    def _place(self, item: Item, name: str) -> Path | Remote | None:
+    def _place(self, item: Item, name: str) -> Path | RemoteFile | None:
         if self.output == files.PIPE or self.to_stdout or (item.source == files.PIPE and self.output is None):
             return None
         if self.output is not None:
-            return Remote(self.output) if is_remote(self.output) else Path(self.output)
+            return RemoteFile(self.output) if is_url(self.output) else Path(self.output)
         if self.output_dir is None:
-            return Remote(item.source).beside(name) if is_remote(item.source) else Path(item.source).with_name(name)
-        if is_remote(self.output_dir):
-            return Remote("/".join([self.output_dir.rstrip("/"), *item.below.parts, name]))
+            return RemoteFile(item.source).beside(name) if is_url(item.source) else Path(item.source).with_name(name)
+        if is_url(self.output_dir):
+            return RemoteFile("/".join([self.output_dir.rstrip("/"), *item.below.parts, name]))
         return Path(self.output_dir, item.below, name)
 
     def write(
-        self, target: Path | Remote | None, data: bytes, source: str, status: os.stat_result | None, sound: bool = True
+        self, target: Path | RemoteFile | None, data: bytes, source: str, status: os.stat_result | None, sound: bool = True
     ) -> str | None:
         """Write a result, all of it or nothing, and remove the source if the user said so and it is sound; returns why not."""
         if target in self.written:
@@ -162,7 +162,7 @@ def start(inputs: Sequence[str], job: Job) -> None:
         "--json and the result would both go to stdout": job.as_json and stdout,
         "--skip-existing and -f exclude each other": job.skip_existing and job.force,
         "--rm is for files on this machine, not for URLs": job.remove
-        and any(is_remote(name or "") for name in (*inputs, job.output, job.output_dir)),
+        and any(is_url(name or "") for name in (*inputs, job.output, job.output_dir)),
     }
     for fault, present in faults.items():
         if present:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from bbans.formats import manifest
 from bbans.formats.manifest import Manifest
-from bbans.storage import Folder, is_url
+from bbans.storage import Folder, is_url, local
 
 from . import output
 from .output import plural
@@ -18,7 +18,7 @@ def is_set(source: str) -> bool:
         return True
     if is_url(source):
         return not PurePosixPath(source).suffix
-    return (Path(source.removeprefix("file://")) / manifest.NAME).is_file()
+    return (Path(local(source)) / manifest.NAME).is_file()
 
 
 def read(source: str) -> Manifest:

@@ -77,7 +77,7 @@ def _original(item: Item, against: str | None, format: str | None) -> Path | Non
     if against is None or not Path(against).is_dir():
         return None if against is None else Path(against)
     if format is not None:
-        return Path(against, item.below, files.restored_name(Path(item.source), format))
+        return Path(against, item.below, files.restored_name(item.source, format))
     name = Path(item.source).name.removesuffix(files.ARCHIVE_SUFFIX)
     inside = Path(against, item.below, name)
     return inside if name and inside.exists() else Path(against)

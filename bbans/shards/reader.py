@@ -28,7 +28,7 @@ from bbans.results import Restored
 from bbans.sets.arrays import Images
 from bbans.sets.model import ModelLoader, SetModel
 from bbans.sets.reader import ArchiveReader, Image
-from bbans.storage import Folder, is_url, split
+from bbans.storage import Folder, is_url, local, split
 
 from . import state
 from .ranges import RangeFile
@@ -52,7 +52,7 @@ def open_archive(
     """
     if not isinstance(source, str | Path):
         return ArchiveReader(source, model=model, threads=threads)
-    url = str(source).removeprefix("file://")
+    url = local(str(source))
     folder, name = split(url)
     if name == manifest.NAME:
         return SetReader(folder, model=model, threads=threads)

@@ -127,8 +127,24 @@ def test_what_is_no_storage_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_urls_are_told_from_paths() -> None:
     assert is_url("s3://bucket/a") and is_url("zip://*.png::file.zip") and is_url("simplecache::s3://bucket/a")
-    assert not any(map(is_url, ("a/b", "C:\\photos", "file:///a", "a.npz:images")))
-    assert split("s3://bucket/a/b.tar") == (Folder("s3://bucket/a"), "b.tar") and split("b.tar") == (Folder("."), "b.tar")
+    assert not any(map(is_url, ("a/b", "C:\\photos", "file:///a", "a.npz:images", "IMG::1.png")))
+
+
+@pytest.mark.parametrize(
+    ("url", "parent"),
+    [
+        ("b.tar", "."),
+        ("/b.tar", "/"),
+        ("a/b.tar", "a"),
+        ("file:///a/b.tar", "file:///a"),
+        ("memory://b.tar", "memory://"),
+        ("s3://bucket/a/b.tar", "s3://bucket/a"),
+        ("zip://a/b.tar::s3://bucket/x.zip", "zip://a::s3://bucket/x.zip"),
+        ("simplecache::s3://bucket/b.tar", "simplecache::s3://bucket"),
+    ],
+)
+def test_the_folder_of_a_file(url: str, parent: str) -> None:
+    assert split(url) == (Folder(parent), "b.tar")
 
 
 @pytest.fixture

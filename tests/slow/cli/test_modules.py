@@ -27,12 +27,12 @@ from tests.models import codec, weights, write_weight_file
     ],
 )
 def test_restored_name(name: str, format: str, expected: str) -> None:
-    assert files.restored_name(Path("folder", name), format) == expected
+    assert files.restored_name(f"folder/{name}", format) == expected
 
 
 @pytest.mark.parametrize("name", ["img.png", "img", "a.vaez", ".hidden", "x.tar.gz"])
 def test_names_are_inverse(name: str) -> None:
-    assert files.restored_name(Path(files.compressed_name(Path(name))), "PNG") == name
+    assert files.restored_name(files.compressed_name(name), "PNG") == name
 
 
 @pytest.mark.parametrize("interruption", [main.Signalled(15), OSError("disk full")])

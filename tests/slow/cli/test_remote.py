@@ -2,6 +2,7 @@
 
 import io
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from vaezip_cli import main, remote
+from vaezip_cli import main
 
 from bbans import api
+from bbans.storage import is_url
 
 
 @pytest.fixture
@@ -40,10 +42,12 @@ def run(*arguments: object) -> int:
         ("a.png", False),
         ("C://a", False),
         ("a b://c", False),
+        ("IMG::1.png", False),
+        ("simplecache::s3://bucket/a", True),
     ],
 )
 def test_what_is_a_url(name: str, expected: bool) -> None:
-    assert remote.is_remote(name) is expected
+    assert is_url(name) is expected
 
 
 def test_there_and_back(memory: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -57,6 +61,34 @@ def test_there_and_back(memory: Any, tmp_path: Path, capfd: pytest.CaptureFixtur
     assert memory.cat_file("/out/b.vaez") == memory.cat_file("/in/a.ppm.vaez")
     assert run("compress", "-r", tmp_path, "--output-dir", "memory://tree") == 0
     assert memory.exists("/tree/a.ppm.vaez")
+
+
+def test_chains(memory: Any, tmp_path: Path) -> None:
+    """A file beside one in a chain is at the same place of the same chain."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("b/c.ppm", memory.cat_file("/in/a.ppm"))
+    assert run("compress", f"zip://b/c.ppm::{tmp_path}/a.zip", "--output-dir", tmp_path) == 0
+    assert api.decompress(tmp_path / "c.ppm.vaez").data == memory.cat_file("/in/a.ppm")
+    assert run("compress", "simplecache::memory://in/a.ppm") == 0
+    assert memory.cat_file("/in/a.ppm.vaez") == (tmp_path / "c.ppm.vaez").read_bytes()
+
+
+def test_a_write_that_fails_leaves_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On storage that has folders, a file gets its name when all of it is there."""
+    local = pytest.importorskip("fsspec.implementations.local").LocalFileSystem
+
+    def half(self: Any, path: str, data: bytes, **_: object) -> None:
+        Path(path).write_bytes(data[: len(data) // 2])
+        raise TimeoutError("the line is dead")
+
+    (tmp_path / "a.ppm").write_bytes(b"P6 2 1 255 " + bytes(6))
+    assert run("compress", tmp_path / "a.ppm", "-o", f"local://{tmp_path}/there/a.vaez") == 0
+    monkeypatch.setattr(local, "pipe_file", half)
+    assert run("compress", tmp_path / "a.ppm", "-o", f"local://{tmp_path}/there/b.vaez") == 1
+    assert f"a.ppm: local://{tmp_path}/there/b.vaez: the line is dead." in capfd.readouterr().err
+    assert not (tmp_path / "there" / "b.vaez").exists()
 
 
 def test_nothing_is_overwritten(memory: Any, capfd: pytest.CaptureFixture[str]) -> None:
