@@ -3,6 +3,7 @@
 ::
 
     python -m benchmarks.fleet measure --images 2000     crops of the sample photos: one process, then a LocalCluster of 2
+    python -m benchmarks.fleet drill --every 10          a worker killed every 10 s, the client once: the same bytes
     python -m benchmarks.fleet plan                      from 10^3 to 10^9 pictures, from the constants that were measured
 
 `measure` compares the bytes and writes `benchmarks/results/fleet.json`. On a machine that others use, too, seconds of the clock say
@@ -33,11 +34,12 @@ from bbans.shards.write import SHARD_BYTES, SHARD_IMAGES, whole
 from bbans.shards.write import plan as plan_tasks
 from bbans.storage import Folder
 
-from . import machine
+from . import drill, machine
 from .rows import dump
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "fleet.json"
+DRILL_RESULTS = RESULTS.with_name("fleet-drill.json")
 SIDE = 32
 LISTED_AT_ONCE = 1000
 """Keys in an answer of S3."""
@@ -82,7 +84,7 @@ def measure(images: int, workers: int, shard_images: int) -> dict[str, Any]:
             list(engine.executor.map(_warm_up, range(workers)))
             many = _run(crops, Path(name, "many"), shard_images, lambda tasks: list(engine.executor.map(timed, tasks)))
             idle = _idle_tasks(engine)
-        same = _files(Path(name, "one")) == _files(Path(name, "many"))
+        same = drill.files_of(Path(name, "one")) == drill.files_of(Path(name, "many"))
     if not same:
         raise SystemExit("the cluster has written other bytes than one process")
     return {
@@ -138,10 +140,6 @@ def _manifest_seconds(count: int = 20_000) -> float:
     began = time.perf_counter()
     Manifest.unpack(data)
     return (time.perf_counter() - began) / count
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @dataclass(frozen=True)
@@ -221,6 +219,23 @@ def measure_command(images: int, shard_images: int, workers: int, out: Path) -> 
     dump(out, measured)
     shown = ("images", "shards", "speed_up", "engine_share", "task_overhead_seconds")
     click.echo(", ".join(f"{key}: {measured[key]}" for key in shown))
+
+
+@command.command("drill")
+@click.option("--images", default=2000, show_default=True, type=click.IntRange(min=2), help="Crops of 32 x 32.")
+@click.option("--shard-images", default=60, show_default=True, type=click.IntRange(min=1), help="Images in a shard, at most.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(min=1), help="Processes of the cluster.")
+@click.option(
+    "--every", default=10.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Seconds between deaths."
+)
+@click.option("--json", "out", default=DRILL_RESULTS, type=click.Path(path_type=Path, dir_okay=False), help="Write JSON there.")
+def drill_command(images: int, shard_images: int, workers: int, every: float, out: Path) -> None:
+    """Pack crops while workers are killed one by one, and the client once; compare, and count what was done in vain."""
+    with tempfile.TemporaryDirectory() as name:
+        write_crops(Path(name, "crops"), images)
+        found = drill.drill(Path(name, "crops"), Path(name), workers=workers, shard_images=shard_images, every=every)
+    dump(out, {**machine.about(), "load": machine.stamp().load, "images": images, **found})
+    click.echo(", ".join(f"{key}: {value}" for key, value in found.items()))
 
 
 @command.command("plan")

@@ -1,11 +1,13 @@
 """Several processes against one, measured and planned."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import fleet
+from benchmarks import drill, fleet
 
 MEASURED = {"manifest_bytes_a_shard": 350.0, "manifest_seconds_a_shard": 1e-5, "task_overhead_seconds": 0.01}
 
@@ -28,3 +30,34 @@ def test_a_measurement(tmp_path: Path) -> None:
     assert 0 < measured["many"]["task_seconds"] <= measured["many"]["seconds"] and measured["engine_share"] < 1
     assert json.loads(json.dumps(measured))["shards"] == measured["shards"] >= 2
     assert fleet.table(3000, 0.01, measured)
+
+
+def test_who_is_killed(tmp_path: Path) -> None:
+    """The worker that has been busy for longest, of those of this client, and none twice."""
+    log = tmp_path / "log"
+    processes = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(3)]
+    try:
+        earlier, idle, busy = (process.pid for process in processes)
+        log.write_text(f"0 a {earlier}\n")
+        job = drill.Drill([sys.executable, "-c", ""], log)
+        job.start()
+        log.write_text(f"{log.read_text()}0 b {idle}\n0 c {busy}\n1 b {idle}\n0 d {busy}\nnot yet who")
+        assert drill.lines(log)[1:4] == [drill.Line(False, "b", idle), drill.Line(False, "c", busy), drill.Line(True, "b", idle)]
+        job.kill_worker()
+        job.kill_worker()
+        assert processes[2].wait(60) < 0 and job.worker_deaths == 1
+        assert processes[0].poll() is processes[1].poll() is None
+        job.kill_client()
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_a_drill(tmp_path: Path) -> None:
+    """Whoever is killed, and when, the bytes are the same, or this raises."""
+    pytest.importorskip("distributed")
+    fleet.write_crops(tmp_path / "crops", 48)
+    found = drill.drill(tmp_path / "crops", tmp_path, workers=2, shard_images=4, every=6.0)
+    assert found["begun"] >= found["ended"] >= found["shards"] >= 12 and found["ended_twice"] <= found["ended"] - found["shards"]
+    assert found["client_deaths"] <= 1 and json.loads(json.dumps(found)) == found
