@@ -49,7 +49,13 @@ class Suite(click.Group):
 
 @click.group("bench", cls=Suite, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def command() -> None:
-    """Bits/dim, speed and memory of vaezip and other codecs, on real files that are decoded and compared."""
+    """Bits/dim, speed and memory of vaezip and other codecs, on real files that are decoded and compared.
+
+    \b
+    Examples:
+      vaezip bench --quick
+      vaezip bench my-photos/ my-array.npy
+    """
 
 
 @click.command()

@@ -26,6 +26,10 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool, verbose: int) -
     """Compress and decompress pictures, with the model and without, and show the sizes. Writes no file.
 
     Without IN it takes a sample photo. Times include loading.
+
+    \b
+    Example:
+      vaezip demo photo.png
     """
     codec = api.Model()  # one for all inputs
 

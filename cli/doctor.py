@@ -67,6 +67,10 @@ def command(as_json: bool, device: Sequence[str]) -> int:
     """Check that this machine reproduces the format bit for bit, on every backend, kind of instructions and number of threads.
 
     Pictures and images that ship with the command are coded and decoded by every shipped model. Exit code 1 if a bit differs.
+
+    \b
+    Example:
+      vaezip doctor --json
     """
     rows = [["model", "backend", "threads", "result"]]
     good = True

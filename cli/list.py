@@ -28,6 +28,11 @@ def command(inputs: tuple[str, ...], recursive: bool, as_json: bool, quiet: bool
     What comes back is the same file, byte for byte, or a picture: the same pixels and metadata in a file written anew.
 
     All checksums are verified, but no pixels are decoded. Bits/dim are bits of the file per sub-pixel.
+
+    \b
+    Examples:
+      vaezip list -r packed
+      vaezip list -v photo.png.vaez
     """
     lines: list[Line] = []
 

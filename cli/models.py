@@ -18,6 +18,10 @@ def command(as_json: bool) -> int:
     """Show the installed models: those that are shipped, and those in the folder that BBANS_MODELS names.
 
     A compressed file names its model and the hash of its weights, and nothing else decodes it.
+
+    \b
+    Example:
+      BBANS_MODELS=my-models vaezip models
     """
     from bbans.models.store import DEFAULT_MODEL, installed, user_folder
 

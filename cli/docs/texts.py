@@ -17,7 +17,7 @@ TEXTS = (
     *("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "bbans/formats/*.md", "bbans/models/*.md", "bbans/models/weights/*.md"),
     *("benchmarks/*.md", "benchmarks/results/*.md", "benchmarks/tutorial/*.md"),
 )
-GUIDE = "fleets.md"
+GUIDES = ("expect.md", "fleets.md")
 """Written for the site: in its own folder."""
 PICTURES = {".png", ".svg"}
 REFERENCE = {
@@ -38,7 +38,7 @@ def on_files(files: Any, config: Any) -> Any:
     from mkdocs.structure.files import File
 
     texts = list(find())
-    pages = {*texts, GUIDE}
+    pages = {*texts, *GUIDES}
     for page in texts:
         content = with_links((ROOT / page).read_text(encoding="utf-8"), page, pages)
         files.append(File.generated(config, page, content=content))
@@ -63,8 +63,9 @@ def with_links(text: str, page: str, pages: set[str]) -> str:
         target, _, _ = match[3].partition("#")
         path = posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
         outside = ":" in match[3] or not target
-        if path == f"cli/docs/pages/{GUIDE}":
-            return f"{match[1]}[{match[2]}]({GUIDE})"
+        folder, _, guide = path.rpartition("/")
+        if folder == "cli/docs/pages" and guide in GUIDES:
+            return f"{match[1]}[{match[2]}]({guide})"
         on_site = path in pages or (Path(path).suffix in PICTURES and (ROOT / path).is_file())
         return match[0] if outside or on_site else match[2]
 

@@ -1,9 +1,11 @@
 """The command's own functions, where a process of its own would show less."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from vaezip_cli import compress, decompress, demo, files, jobs, main, output
@@ -194,3 +196,10 @@ def test_without_torch_it_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "torch", None)
     assert main.run(arguments) == 1
     assert f"vaezip {arguments[0]} needs torch: pip install 'bbans[train]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_help_has_an_example(name: str) -> None:
+    command = main.group.get_command(click.Context(main.group), name)
+    assert command is not None
+    assert re.search(rf"^ *Examples?:\n *(.* )?vaezip {name}\b", command.help or "", re.MULTILINE)
