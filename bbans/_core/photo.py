@@ -30,6 +30,7 @@ class Phase(Structure):
     _fields_ = fields(FIELDS)
 
 
+_PIECE = 1 << 16
 _STATE = (U64, U32, Integer, Integer)  # head, words, how many there is room for, how many there are
 _TABLES = ctypes.POINTER(Tables)
 _most_intervals, _map_room = function("most_intervals"), function("map_room")
@@ -113,8 +114,11 @@ def note_pixels(pixels: Bytes, strip: Phase, tables: Tables) -> Noted:
 
 def words_needed(noted: Noted) -> int:
     """Enough words for the intervals, in which a symbol costs at most 1/64 of a bit more than its share says."""
-    bits = 25 * noted[1].size - int(np.frexp(noted[1])[1].sum())
-    return (bits + noted[1].size // 64) // 32 + 2
+    count, bits = noted[1].size, 0
+    for start in range(0, count, _PIECE):  # frexp takes three times as much memory as its numbers
+        freqs = noted[1][start : start + _PIECE]
+        bits += 25 * freqs.size - int(np.frexp(freqs)[1].sum())
+    return (bits + count // 64) // 32 + 2
 
 
 def push_noted(head: npt.NDArray[np.uint64], words: Any, size: int, noted: Noted) -> int:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -171,27 +172,27 @@ class PhotoCodec:
         """The flags of a region and its messages. Inverse: _decode_region."""
         shared = Message.empty()
         own: list[Message] = []
-        single: list[Level] = []
-        *_, coarsest = levels = pyramid(pixels)
-        has_decisions = self.network.config.adaptive and len(levels) > 1
+        *_, coarsest = pictures = pyramid(pixels)
+        has_decisions = self.network.config.adaptive and len(pictures) > 1
         flags = UNDECIDED if has_decisions and effort < DECISIONS_FROM else 0
         changes: dict[int, Changes] = {}
-        for level in self.levels(pixels, not flags):
-            count = len(level.grid.strips())
-            if count > 1:
-                messages = [Message.empty() for _ in range(count)]
-                flags |= self._push_tuned(level, messages, colours, effort, changes, meter)
-                own += messages
-            else:
-                single.append(level)
-        for level in reversed(single):
-            flags |= self._push_tuned(level, [shared], colours, effort, changes, meter)
+        levels = deque(self.levels(pixels, not flags))  # each is dropped when it is pushed: its features are large
+        single: list[Level] = []
+        while levels and len(levels[0].grid.strips()) == 1:
+            single.append(levels.popleft())
+        while single:
+            flags |= self._push_tuned(single.pop(), [shared], colours, effort, changes, meter)
+        while levels:
+            level = levels.popleft()
+            messages = [Message.empty() for _ in level.grid.strips()]
+            flags |= self._push_tuned(level, messages, colours, effort, changes, meter)
+            own += messages
         height, width, _ = coarsest.shape
         meter.count("likelihood", _coarsest_codec(height, width, colours)).push(shared, coarsest)
         self._tell(height * width)
         if changes:
             flags |= CHANGED
-            meter.count("changes", self._changes_codec(len(levels) - 1)).push(shared, changes)
+            meter.count("changes", self._changes_codec(len(pictures) - 1)).push(shared, changes)
         return flags, [shared, *own]
 
     def _push_tuned(

@@ -50,10 +50,16 @@ class Grid:
         """The view (height, width, channels) of what lies inside the picture."""
         return buffer[self.halo : self.halo + self.height, self.halo : self.halo + self.width]
 
-    def tiles(self) -> list[Tile]:
-        """Row by row."""
-        rows, columns = range(0, self.height, self.tile[0]), range(0, self.width, self.tile[1])
-        return [Tile(self, row, column) for row in rows for column in columns]
+    @property
+    def rows(self) -> slice:
+        """All of them."""
+        return slice(0, self.height)
+
+    def tiles(self, rows: slice | None = None) -> list[Tile]:
+        """Row by row; those that have any of some rows."""
+        wanted = self.rows if rows is None else rows
+        starts = range(wanted.start // self.tile[0] * self.tile[0], wanted.stop, self.tile[0])
+        return [Tile(self, row, column) for row in starts for column in range(0, self.width, self.tile[1])]
 
     @property
     def blocks(self) -> tuple[int, int]:
@@ -92,9 +98,9 @@ class Tile:
         row, column = (start + self.grid.halo - margin for start in (self.row, self.column))
         return buffer[row : row + self.shape[0] + 2 * margin, column : column + self.shape[1] + 2 * margin]
 
-    def store(self, values: Array, array: Array) -> None:
-        """Write the tile's `values` (rows, columns, C) into an array (height, width, C) of the grid."""
-        self._store(values, array, self.row, self.column)
+    def store(self, values: Array, array: Array, top: int = 0) -> None:
+        """Write the tile's `values` (rows, columns, C) into an array (rows, width, C) of the grid's rows from `top` on."""
+        self._store(values[max(0, top - self.row) :], array, max(0, self.row - top), self.column)
 
     def store_doubled(self, values: Array, array: Array) -> None:
         """Write values (2 rows, 2 columns, C) into an array of a grid that is twice as fine."""
@@ -213,19 +219,26 @@ def pixel_planes(x: Bytes) -> Bytes:
     return np.concatenate([x >> 1, x & 1], axis=2)
 
 
-def reference(phase: int, x00: Bytes, x11: Bytes) -> NDArray[np.int16]:
-    """Sum of the four nearest pixels in the phases before, borders repeated: four times a pixel. (h, w, 3)."""
-    a, d = (np.pad(x.astype(np.int16), ((1, 1), (1, 1), (0, 0)), mode="edge") for x in (x00, x11))
+def framed(x: Bytes, rows: slice) -> NDArray[np.int16]:
+    """Some rows of x (h, w, C) with a border of one: its own pixels above and below them, those at its edges repeated."""
+    pixels = x[max(0, rows.start - 1) : rows.stop + 1].astype(np.int16)
+    return np.pad(pixels, ((int(rows.start == 0), int(rows.stop == len(x))), (1, 1), (0, 0)), mode="edge")
+
+
+def reference(phase: int, x00: Bytes, x11: Bytes, rows: slice) -> NDArray[np.int16]:
+    """Sum of the four nearest pixels in the phases before, borders repeated: four times a pixel, of some rows (rows, w, 3)."""
+    a = framed(x00, rows)
     here, right, below = a[1:-1, 1:-1], a[1:-1, 2:], a[2:, 1:-1]
     if phase == 0:
         return here + right + below + a[2:, 2:]
+    d = framed(x11, rows)
     if phase == 1:
         return here + right + d[1:-1, 1:-1] + d[:-2, 1:-1]
     return here + below + d[1:-1, 1:-1] + d[1:-1, :-2]
 
 
-def near_pixels(phase: int, x11: Bytes, references: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Four times the two pixels of x11 nearest to the positions of x01 or x10, less the reference: (2, h, w, 3)."""
-    d = 4 * np.pad(x11.astype(np.int16), ((1, 1), (1, 1), (0, 0)), mode="edge")
+def near_pixels(phase: int, x11: Bytes, references: NDArray[np.int16], rows: slice) -> NDArray[np.int16]:
+    """Four times the two pixels of x11 nearest to some rows of x01 or x10, less the reference (rows, w, 3): (2, rows, w, 3)."""
+    d = 4 * framed(x11, rows)
     before = d[:-2, 1:-1] if phase == 1 else d[1:-1, :-2]
     return np.stack([d[1:-1, 1:-1], before]) - references

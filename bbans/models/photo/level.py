@@ -48,14 +48,13 @@ class Level:
         self.phases: list[Bytes] = []
         self._coarser = coarser
         self._features: list[Bytes] = []
-        self._references: list[NDArray[np.int16]] = []
-        self._params_of_x11: tuple[Bytes | None, Params] | None = None
+        self._params_of_x11: dict[tuple[int, int], tuple[Bytes | None, Params]] = {}  # by their rows
         self._tuned: dict[int, Layer] = {}
 
     def tune(self, changes: Changes) -> None:
         """Change the last layers of the heads; without changes they are the model's. Raises: CorruptDataError: see `changed`."""
         self._tuned = {phase: self.network.tuned(phase, own) for phase, own in changes.items()}
-        self._params_of_x11 = None
+        self._params_of_x11.clear()
 
     def add(self, phase: int, pixels: Bytes) -> None:
         """Add the next phase. Does nothing where it is known, as when encoding."""
@@ -91,20 +90,22 @@ class Level:
             x[row::2, column::2] = self.phases[phase][:height, :width]
         return x
 
-    def canvas(self, phase: int) -> Bytes:
-        """The level's picture as far as it is known before a phase, with a border of two pixels: (2 h + 4, 2 w + 4, 3).
+    def canvas(self, phase: int, rows: slice) -> Bytes:
+        """The picture of some rows of the grid as far as it is known before a phase, with two pixels around: (2 n + 4, 2 w + 4, 3).
 
-        The border is mirrored, so that a pixel in it is one of the same phase. In the place of the phase's own pixels are the means
-        of their four nearest; in those of later phases, which nobody may look at, zeros.
+        Beyond the picture's edges it is mirrored, so that a pixel there is one of the same phase. In the place of the phase's own
+        pixels are the means of their four nearest; in those of later phases, which nobody may look at, zeros.
         """
         height, width, _ = self.x00.shape
-        x = np.zeros((2 * height, 2 * width, 3), np.uint8)
-        x[::2, ::2] = self.x00
+        around = slice(max(0, rows.start - 1), min(rows.stop + 1, height))
+        x = np.zeros((2 * (around.stop - around.start), 2 * width, 3), np.uint8)
+        x[::2, ::2] = self.x00[around]
         for (row, column), pixels in zip(PHASES[:phase], self.phases, strict=False):
-            x[row::2, column::2] = pixels
+            x[row::2, column::2] = pixels[around]
         row, column = PHASES[phase]
-        x[row::2, column::2] = (self.references(phase) + 2) >> 2
-        return np.pad(x, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+        x[row::2, column::2] = (self.references(phase, around) + 2) >> 2
+        edges = 2 * (rows.start == 0), 2 * (rows.stop == height)
+        return np.pad(x, (edges, (2, 2), (0, 0)), mode="reflect")
 
     def features(self, phase: int) -> Bytes:
         """The trunk's outputs for a phase, a buffer of the grid."""
@@ -120,12 +121,14 @@ class Level:
             self._features.append(self.network.trunk(done, self.index, self.grid, source, planes))
         return self._features[phase]
 
-    def references(self, phase: int) -> NDArray[np.int16]:
-        """Sums of the four nearest pixels in phases before: (height, width, 3), four times a pixel."""
-        while len(self._references) <= phase:
-            done = len(self._references)
-            self._references.append(reference(done, self.x00, self.phases[0] if done else self.x00))
-        return self._references[phase]
+    def x10_is_pushed(self) -> None:
+        """Forget the features of x10, which are large, unless the next finer level takes them. They come again if need be."""
+        if self.index == 0:
+            del self._features[2:]
+
+    def references(self, phase: int, rows: slice | None = None) -> NDArray[np.int16]:
+        """Sums of the four nearest pixels in phases before, of all rows or some: (rows, width, 3), four times a pixel."""
+        return reference(phase, self.x00, self.phases[0] if phase else self.x00, self.grid.rows if rows is None else rows)
 
     @property
     def has_latents(self) -> bool:
@@ -146,23 +149,27 @@ class Level:
         residuals = self.grid.buffer(6)
         inner = self.grid.inner(residuals)
         for phase in (0, 1):
-            distance = np.abs(4 * self.phases[phase].astype(np.int16) - self.references(phase)) >> 1
-            inner[..., 3 * phase : 3 * phase + 3] = np.minimum(distance, 127)
+            for rows in self.grid.strips():
+                distance = np.abs(4 * self.phases[phase][rows].astype(np.int16) - self.references(phase, rows)) >> 1
+                inner[rows, :, 3 * phase : 3 * phase + 3] = np.minimum(distance, 127)
         return self.network.posterior(self.grid, self.features(2), residuals, self._prior[1], self.prior)
 
-    def params(self, phase: int, z: Bytes | None) -> Params:
-        """Parameters of the mixtures of a phase, given z; None for the centre, in a level without latents.
+    def params(self, phase: int, z: Bytes | None, rows: slice | None = None, again: bool = False) -> Params:
+        """Parameters of the mixtures of a phase, of all rows or some, given z; None for the centre, in a level without latents.
 
-        Those of x11 are kept until they are wanted once more with the same z: x11 is coded by them, and x01 next to it wants the
-        residuals that they leave. No other residuals are wanted with a z that was there before, as x10 is pushed before z is
-        drawn: its own are those under the posterior's mode.
+        again: those of x11 are kept until they are wanted once more, of the same rows with the same z: x11 is coded by them, and
+        x01 next to it wants the residuals that they leave. No other residuals are wanted with a z that was there before, as x10 is
+        pushed before z is drawn: its own are those under the posterior's mode.
         """
-        kept, self._params_of_x11 = self._params_of_x11, None  # they are large
-        if phase == 0 and kept is not None and _same(kept[0], z):
-            return kept[1]
-        params = self.network.head(phase, self.grid, self.features(phase), z, self._tuned.get(phase))
-        if phase != 2:
-            self._params_of_x11 = (z, params) if phase == 0 else kept
+        wanted = self.grid.rows if rows is None else rows
+        key = wanted.start, wanted.stop
+        if again and phase == 0:
+            kept = self._params_of_x11.pop(key, None)
+            if kept is not None and _same(kept[0], z):
+                return kept[1]
+        params = self.network.head(phase, self.grid, self.features(phase), z, self._tuned.get(phase), wanted)
+        if again and phase == 0:
+            self._params_of_x11[key] = z, params
         return params
 
 

@@ -17,7 +17,7 @@ from bbans.models.photo.adaptive import EARLIER, adaptive_tables
 from bbans.models.photo.config import PHASES
 from bbans.models.photo.geometry import Bytes, near_pixels
 from bbans.models.photo.level import Level
-from bbans.models.photo.network import Params, PhotoNetwork
+from bbans.models.photo.network import PhotoNetwork
 
 Loop = Callable[[Message, Bytes, Phase, Tables], None]
 Residuals = NDArray[np.int16]
@@ -46,6 +46,8 @@ class PhaseLikelihood:
 
         def push(batch: Any, pixels: Bytes) -> Any:
             self._code(_push, level, phase, colours, z, batch.messages, pixels)
+            if phase == 2:
+                level.x10_is_pushed()
             return batch
 
         def pop(batch: Any) -> tuple[Any, Bytes]:
@@ -58,32 +60,27 @@ class PhaseLikelihood:
     def _code(
         self, loop: Loop, level: Level, phase: int, colours: int, z: Bytes | None, messages: Sequence[Message], pixels: Bytes
     ) -> None:
-        """Push `pixels`, or pop into them."""
+        """Push `pixels`, or pop into them. What a strip needs is made with it: it is large."""
         if 0 in level.size(phase):
             return
         earlier = self._residuals(level, phase, colours, z)
-        params, references = level.params(phase, z), level.references(phase)
-        near = near_pixels(phase, level.phases[0], references) if phase else np.zeros((0, *references.shape), np.int16)
         places = np.array(EARLIER[phase] if self.adaptive else (), np.int64).reshape(-1, 3)
-
-        canvas = level.canvas(phase) if self.adaptive else None
+        level.features(phase)  # by all threads
 
         def code(message: Message, rows: slice) -> None:
-            inside = level.inside(phase, rows)
-            x, reference = np.ascontiguousarray(pixels[inside]), np.ascontiguousarray(references[inside])
-            mixtures = np.ascontiguousarray(params[inside])
-            beside = np.ascontiguousarray(near[:, inside[0], inside[1]])
-            around = None if canvas is None else canvas[2 * rows.start : 2 * inside[0].stop + 4].copy()  # threads write to theirs
+            inside = own, columns = level.inside(phase, rows)
+            x, references = np.ascontiguousarray(pixels[inside]), level.references(phase, own)
+            near = near_pixels(phase, level.phases[0], references, own)[:, :, columns] if phase else None
             strip = strip_of_phase(
-                reference,
-                mixtures,
+                np.ascontiguousarray(references[:, columns]),
+                np.ascontiguousarray(level.params(phase, z, own, again=phase != 2)[:, columns]),
                 colours,
-                beside,
+                None if near is None else np.ascontiguousarray(near),
                 earlier,
                 rows.start,
                 places,
                 self.adaptive,
-                around,
+                level.canvas(phase, own) if self.adaptive else None,
                 PHASES[phase],
                 level.decided,
             )
@@ -101,16 +98,18 @@ class PhaseLikelihood:
         earlier = np.zeros((phase if self.adaptive else 0, level.grid.height + 2, level.grid.width + 2, 3), np.int16)
         for before, out in enumerate(earlier):
             if 0 not in level.size(before):
-                self._fill(out[1:-1, 1:-1], level, before, level.params(before, z), colours)
+                self._fill(out[1:-1, 1:-1], level, before, colours, z, again=phase == 1)
         return earlier
 
-    def _fill(self, out: Residuals, level: Level, phase: int, params: Params, colours: int) -> None:
-        """Write the residuals of an earlier phase to `out` (h, w, 3)."""
+    def _fill(self, out: Residuals, level: Level, phase: int, colours: int, z: Bytes | None, again: bool) -> None:
+        """Write the residuals of an earlier phase to `out` (h, w, 3). again: see `Level.params`."""
+        level.features(phase)  # by all threads
 
         def fill(rows: slice) -> None:
-            inside = level.inside(phase, rows)
-            references = np.ascontiguousarray(level.references(phase)[inside])
-            strip = strip_of_phase(references, np.ascontiguousarray(params[inside]), colours)
+            inside = own, columns = level.inside(phase, rows)
+            references = np.ascontiguousarray(level.references(phase, own)[:, columns])
+            params = np.ascontiguousarray(level.params(phase, z, own, again)[:, columns])
+            strip = strip_of_phase(references, params, colours)
             out[inside] = residuals(np.ascontiguousarray(level.phases[phase][inside]), strip, self._tables)
 
         self.network.in_parallel(fill, level.grid.strips())

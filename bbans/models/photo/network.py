@@ -14,6 +14,7 @@ its halo is a plain slice, and what lies outside the picture is zero in every la
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -35,6 +36,9 @@ from bbans.tables import SCALES, IntArray
 
 Params = NDArray[np.int16]
 
+_here = threading.local()
+"""Of a thread: whether it belongs to a pool."""
+
 
 class PhotoNetwork:
     """The integer photo model on one backend (see `bbans.exact.backends`) and device.
@@ -48,7 +52,7 @@ class PhotoNetwork:
     def __init__(self, config: PhotoConfig, layers: Mapping[str, IntConv], backend: str, threads: int = 1) -> None:
         config.check_layers(layers)
         self.config = config
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads, initializer=_join_pool) if threads > 1 else None
         self.backend, kind = backend, layer_class(backend)
         self._kind, self.layers = kind, {name: kind(layer) for name, layer in layers.items()}
         self.outs = [layers[f"out.{phase}"] for phase in range(3)]
@@ -67,9 +71,12 @@ class PhotoNetwork:
         return Grid(height, width, self.halo, tile_shape(height, width))
 
     def in_parallel(self, work: Callable[..., None], *arguments: Iterable[Any]) -> None:
-        """`work` for each tuple of arguments, as map has it, shared among the threads. No result depends on their order."""
+        """`work` for each tuple of arguments, as map has it, shared among the threads. No result depends on their order.
+
+        What is shared already goes on in its thread.
+        """
         items = list(zip(*arguments, strict=True))
-        if self._pool is None or len(items) == 1:
+        if self._pool is None or len(items) == 1 or getattr(_here, "in_pool", False):
             for item in items:
                 work(*item)
         else:
@@ -121,20 +128,22 @@ class PhotoNetwork:
         self.in_parallel(work, grid.tiles())
         return out
 
-    def head(self, phase: int, grid: Grid, features: Bytes, z: Bytes | None, out: Layer | None = None) -> Params:
-        """Integer parameters of the mixtures of a phase: (height, width, 12 K) int16.
+    def head(
+        self, phase: int, grid: Grid, features: Bytes, z: Bytes | None, out: Layer | None = None, rows: slice | None = None
+    ) -> Params:
+        """Integer parameters of the mixtures of a phase, of all rows or some: (rows, width, 12 K) int16.
 
         They are logits in 1/16 nat, means in 1/64 beyond the reference, scale indices, slopes in 1/64. Shapes: z (block rows, block
         columns, Z), or None for the centre. out: the last layer, where it is not the model's (see `tuned`).
         """
-        last = self.layers[f"out.{phase}"] if out is None else out
-        params = np.empty((grid.height, grid.width, self.config.outputs), np.int16)
+        last, wanted = self.layers[f"out.{phase}"] if out is None else out, grid.rows if rows is None else rows
+        params = np.empty((wanted.stop - wanted.start, grid.width, self.config.outputs), np.int16)
 
         def work(tile: Tile) -> None:
             sums = last.sums(self._hidden(phase, tile, features, z))
-            tile.store(scale(sums, self._scalings[phase])[0], params)
+            tile.store(scale(sums, self._scalings[phase])[0], params, wanted.start)
 
-        self.in_parallel(work, grid.tiles())
+        self.in_parallel(work, grid.tiles(wanted))
         return params
 
     def hidden(self, phase: int, grid: Grid, features: Bytes, z: Bytes | None) -> Bytes:
@@ -237,6 +246,10 @@ class PhotoNetwork:
         scale += tile.load_blocks(prior.scale) if prior else LOG_SCALE_OFFSET
         tile.store_blocks(mean, latent.mean)
         tile.store_blocks(np.clip(scale, 0, SCALES - 1), latent.scale)
+
+
+def _join_pool() -> None:
+    _here.in_pool = True
 
 
 def _clear_outside(y: Bytes, tile: Tile, margin: int) -> None:
