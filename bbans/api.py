@@ -31,17 +31,15 @@ from bbans import inspection, vaez
 from bbans.errors import CorruptDataError, ModelMissingError
 from bbans.formats import container
 from bbans.formats.container import Container, ModelHeader
-from bbans.images.picture import MAX_PIXELS
+from bbans.images.picture import MAX_PIXELS, read_picture
 from bbans.images.strip import Dropped
 from bbans.images.strip import strip as without_metadata
 from bbans.inputs import CompressedLike, PictureLike, compressed_file, named, picture_file
 from bbans.models.photo.geometry import is_thin
 from bbans.progress import Progress, Work
 from bbans.results import DEFAULT_EFFORT, EFFORTS, Info, ModeName, Recovered, Restored, Result, StrPath
-from bbans.vaez import Source
 
 if TYPE_CHECKING:
-    from bbans.images.picture import Picture
     from bbans.models import Weights
     from bbans.models.registry import PictureCodec
 
@@ -128,12 +126,18 @@ class Model:
             if source.picture is not None and source.picture.plain is not None:
                 note = f"a picture of {source.width} x {source.height} pixels is too thin for the model: stored without it"
             return _result(vaez.store(source, work), note), None
-        if mode == "auto" and vaez.fast_bytes(source, source.picture) <= FLAT * source.picture.pixels.nbytes:
+        fast_bytes = vaez.fast_bytes(source, source.picture) if mode == "auto" else None
+        if fast_bytes is not None and fast_bytes <= FLAT * source.picture.pixels.nbytes:
             return _result(vaez.store(source, work), note), None
+        prepared, source = vaez.prepare(source), replace(source, picture=None)  # the picture is large
         codec = self._own_codec()
         ahead = vaez.restoring_units(source, codec) if verify else 0
         work.expect(ahead)
-        contents = _smallest(source, source.picture, codec, mode, effort, work)
+        contents = vaez.code(prepared, codec, effort, work)
+        del prepared
+        if fast_bytes is not None and _may_be_larger(contents, fast_bytes):
+            stored = vaez.store(replace(source, picture=read_picture(file, any_kind=True)), work)
+            contents = min(stored, contents, key=lambda made: len(container.pack(made)))
         work.expect(-ahead)  # verification expects it itself
         return _result(contents, note), codec
 
@@ -230,7 +234,7 @@ def compress(
 
     Memory: 200 MB, and about 8 bytes a pixel with the files: 4 bytes for each pixel that headers declare, three times the file.
     Pixels are at most 2**30, counted before any is decoded; frames of animations come one at a time. libwebp takes 37 bytes a pixel
-    to write a WebP, libjxl 18 for a JPEG of up to 2**26 pixels. The networks need their own.
+    to write a WebP, libjxl 18 for a JPEG of up to 2**26 pixels. The model takes 150 MB more, and 20 MB for each thread.
 
     Args:
         source: a picture file as a path or as bytes; an array, which is a picture if it is uint8 of shape (H, W), (H, W, 1) or
@@ -331,18 +335,10 @@ def _check_effort(effort: int) -> None:
         raise ValueError(f"effort: 1 to 9, not {effort}")
 
 
-def _smallest(
-    source: Source, picture: Picture, codec: PictureCodec, mode: Literal["auto", "model"], effort: int, work: Work
-) -> Container:
-    """The picture by the model; in mode auto stored, where that is smaller."""
-    contents = vaez.code(source, picture, codec, effort, work)
-    if mode == "auto":
-        coded_bytes = len(container.pack(contents))
-        small = source.height * source.width <= SMALL_PX
-        if small or coded_bytes > CLEARLY_SMALLER * vaez.fast_bytes(source, picture):
-            stored = vaez.store(source, work)
-            contents = stored if len(container.pack(stored)) <= coded_bytes else contents
-    return contents
+def _may_be_larger(contents: Container, fast_bytes: int) -> bool:
+    """Whether a picture may be smaller stored than by the model, of which a fast WebP takes so many bytes."""
+    small = contents.height * contents.width <= SMALL_PX
+    return small or len(container.pack(contents)) > CLEARLY_SMALLER * fast_bytes
 
 
 def _file(source: PictureLike, strip: bool) -> tuple[bytes, Dropped]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -79,6 +79,19 @@ class Source:
     """How a PNG was written (`png.find_writing`), where that is known."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a model codes of a source, in the place of its picture: large pictures are not in memory twice.
+
+    Attributes:
+        samples: (H, W, C).
+        container: of all else.
+    """
+
+    samples: npt.NDArray[np.uint8]
+    container: Container
+
+
 def read_source(data: bytes, mode: ModeName) -> tuple[Source, str | None]:
     """The source in a picture file, and a note for the user.
 
@@ -109,24 +122,33 @@ def picture_source(data: bytes, picture: Picture, find_writing: bool = False) ->
     return Source(data, picture, picture.format, height, width, channels, picture.bit_depth, writing)
 
 
-def code(
-    source: Source, picture: Picture, codec: PictureCodec, effort: int = DEFAULT_EFFORT, work: Work | None = None
-) -> Container:
-    """The picture, which is `plain`, in mode model. Inverse: `decode`."""
-    pixels = picture.plain
-    if pixels is None:
-        raise ValueError(f"picture: 8-bit gray or RGB for a model, not {picture.kind}")
+def prepare(source: Source) -> Prepared:
+    """What a model codes of a source, whose picture is `plain`. The source is not needed any more.
+
+    Raises: ValueError: it has no such picture.
+    """
+    if source.picture is None or source.picture.plain is None:
+        raise ValueError(f"source: a picture of 8-bit gray or RGB for a model, not {source.picture and source.picture.kind}")
+    pixels = source.picture.plain
+    found = conversion.find(pixels)
+    sections = [] if found is None else [Section(SectionKind.CONVERSION, found.pack())]
+    return Prepared(pixels if found is None else found.samples, _container(source, Mode.MODEL, 0, source.picture, sections))
+
+
+def code(prepared: Prepared, codec: PictureCodec, effort: int = DEFAULT_EFFORT, work: Work | None = None) -> Container:
+    """The picture in mode model. Inverse: `decode`."""
     if work is not None and isinstance(codec, Reporting):
-        work.expect(codec.units(source.height, source.width, effort))
+        work.expect(codec.units(prepared.container.height, prepared.container.width, effort))
         work.did("coding", 0)
         codec = codec.reporting(partial(work.did, "coding"))
-    found = conversion.find(pixels)
-    encoded = codec.encode(pixels if found is None else found.samples, effort)
-    sections = [Section(SectionKind.MESSAGE, message) for message in encoded.messages]
-    if found is not None:
-        sections.append(Section(SectionKind.CONVERSION, found.pack()))
-    header = ModelHeader(codec.id, codec.weights_hash, encoded.accounting)
-    return _container(source, Mode.MODEL, int(encoded.accounting.changes_bits > 0), picture, sections, header)
+    encoded = codec.encode(prepared.samples, effort)
+    sections = [*prepared.container.sections, *(Section(SectionKind.MESSAGE, message) for message in encoded.messages)]
+    return replace(
+        prepared.container,
+        method=int(encoded.accounting.changes_bits > 0),
+        model=ModelHeader(codec.id, codec.weights_hash, encoded.accounting),
+        sections=_sorted(sections),
+    )
 
 
 def decode(contents: Container, codec: PictureCodec) -> Picture:
@@ -194,10 +216,8 @@ def _beside(source: Source) -> list[Section]:
     return sections + ([Section(SectionKind.PNG_WRITING, source.writing)] if source.writing else [])
 
 
-def _container(
-    source: Source, mode: Mode, method: int, content: bytes | Picture, bodies: list[Section], model: ModelHeader | None = None
-) -> Container:
-    """The container of a source. `content` is what comes back."""
+def _container(source: Source, mode: Mode, method: int, content: bytes | Picture, bodies: list[Section]) -> Container:
+    """The container of a source, without a model. `content` is what comes back."""
     sections = [*bodies, *(_beside(source) if isinstance(content, Picture) else [])]
     return Container(
         mode=mode,
@@ -209,9 +229,13 @@ def _container(
         channels=source.channels,
         bit_depth=source.bit_depth,
         content_check=content_check(content),
-        model=model,
-        sections=tuple(sorted(sections, key=lambda section: section.kind)),
+        model=None,
+        sections=_sorted(sections),
     )
+
+
+def _sorted(sections: Iterable[Section]) -> tuple[Section, ...]:
+    return tuple(sorted(sections, key=lambda section: section.kind))
 
 
 def restoring_units(what: Source | Container, codec: PictureCodec | None) -> int:

@@ -49,8 +49,8 @@ def command(
     pixels and metadata, all others as the same file. With -r the pictures in folders are compressed; --output-dir gets the same
     folders and links.
 
-    Memory: about 8 bytes a pixel and 200 MB to read a picture (20 bytes for WebP), 37 bytes a pixel to store it, and what the model
-    needs. Files are compressed several at a time, but no more than 134 megapixels.
+    Memory: about 8 bytes a pixel and 200 MB to read a picture (20 bytes for WebP), 37 bytes a pixel to store it, 150 MB for the
+    model and 20 MB for each of its threads. Files are compressed several at a time, but no more than 134 megapixels.
 
     \b
     Examples:

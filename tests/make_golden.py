@@ -122,7 +122,7 @@ def kept_picture(pixels: NDArray[np.uint8]) -> Picture:
 def files(picture: Picture, coder: PictureCodec) -> dict[str, bytes]:
     """A ``.vaez`` file of the picture in each way, whichever is the smallest, by name."""
     source = vaez.picture_source(write_picture(picture), picture)
-    made = {"model": container.pack(vaez.code(source, picture, coder))}
+    made = {"model": container.pack(vaez.code(vaez.prepare(source), coder))}
     for method in StoredMethod:
         if method == StoredMethod.JPEG:
             continue
@@ -305,7 +305,7 @@ def write_photo() -> None:
     for number in CONVERSIONS:
         picture_ = kept_picture(converted_picture(number))
         source = vaez.picture_source(write_picture(picture_), picture_)
-        (FOLDER / "converted" / f"{number}.vaez").write_bytes(container.pack(vaez.code(source, picture_, coder)))
+        (FOLDER / "converted" / f"{number}.vaez").write_bytes(container.pack(vaez.code(vaez.prepare(source), coder)))
     pinned = {name: digest(coder.encode(pinned_picture(*shape)).messages) for name, shape in PINNED.items()}
     (FOLDER / "messages.json").write_text(json.dumps({"pictures": pictures, "pinned": pinned}, indent=1) + "\n")
 

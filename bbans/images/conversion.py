@@ -178,7 +178,9 @@ def samples_of(pixels: Bytes) -> Bytes:
 
 
 def convert(samples: Bytes, body: bytes) -> Bytes:
-    """The pixels (H, W, 3) of luma and chroma (H, W, 3), by the body of their section. Inverse: `find`, `Found.pack`.
+    """The pixels (H, W, 3) of luma and chroma (H, W, 3), by the body of their section. They are written over.
+
+    Inverse: `find`, `Found.pack`.
 
     Raises: UnsupportedVersionError: a conversion of a newer version. CorruptDataError: exceptions outside the picture, or no RGB.
     """
@@ -188,7 +190,7 @@ def convert(samples: Bytes, body: bytes) -> Bytes:
         raise newer("conversion", number)
     if samples.shape[2] != 3:
         raise CorruptDataError("conversion: of a picture that is not RGB")
-    pixels: Bytes = np.array(samples, order="C")
+    pixels: Bytes = np.require(samples, requirements=["C", "W"])  # large pictures are not in memory twice
     convert_sources(pixels, _tables(number))
     flat = pixels.reshape(-1, 3)  # a view
     while reader.position < len(body):

@@ -47,9 +47,9 @@ def test_tables_are_as_specified(number: int) -> None:
     chroma = np.arange(256)
     for luma in (0, 1, 16, 127, 128, 200, 235, 255):
         samples = np.stack(np.broadcast_arrays(chroma[:, None], luma, chroma), axis=2).astype(np.uint8)
-        assert np.array_equal(conversion.convert(samples, bytes([number])), converted(samples, Input(bytes([number]))))
+        assert np.array_equal(conversion.convert(samples.copy(), bytes([number])), converted(samples, Input(bytes([number]))))
     samples = np.stack(np.broadcast_arrays(chroma, chroma[::-1, None], chroma[::-1]), axis=2).astype(np.uint8)
-    assert np.array_equal(conversion.convert(samples, bytes([number])), converted(samples, Input(bytes([number]))))
+    assert np.array_equal(conversion.convert(samples.copy(), bytes([number])), converted(samples, Input(bytes([number]))))
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_found_and_converted_is_what_it_was(number: int, seed: int, written_over
     pixels.reshape(-1, 3)[places] = rng.integers(0, 256, (written_over, 3))
     found = conversion.find(pixels)
     if found is not None:
-        assert np.array_equal(conversion.convert(found.samples, found.pack()), pixels)
         assert np.array_equal(converted(found.samples, Input(found.pack())), pixels)
+        assert np.array_equal(conversion.convert(found.samples, found.pack()), pixels)
 
 
 @pytest.mark.parametrize("number", CONVERSIONS)
@@ -89,7 +89,7 @@ def test_exceptions_are_few_and_noted(number: int) -> None:
     y, x = np.mgrid[:64, :80]
     luma = 60 + y + x // 4
     samples = np.stack([luma + x // 4 - 10, luma, luma + 12 - y // 3], axis=2).astype(np.uint8)
-    pixels = conversion.convert(samples, bytes([number]))
+    pixels = conversion.convert(samples.copy(), bytes([number]))
     assert pixels.min() > 0 and pixels.max() < 255
     found = conversion.find(pixels)
     assert found is not None and not len(found.exceptions) and np.array_equal(found.samples, samples)
@@ -124,7 +124,7 @@ def test_files_are_smaller_and_the_same_comes_back() -> None:
     kept = Picture(pixels, "PNG", b"")
     source = vaez.picture_source(write_picture(kept), kept)
     coder = codec()
-    contents = vaez.code(source, kept, coder)
+    contents = vaez.code(vaez.prepare(source), coder)
     assert contents.bodies(SectionKind.CONVERSION)[0][0] == JFIF.number
     assert vaez.decode(container.unpack(container.pack(contents)), coder) == kept
     assert sum(map(len, contents.bodies(SectionKind.MESSAGE))) < 0.95 * sum(map(len, coder.encode(pixels).messages))
@@ -134,7 +134,7 @@ def test_recovered_pictures_are_converted_too() -> None:
     pixels = by_pillow(picture(96, 128), "JPEG", quality=85)
     kept = Picture(pixels, "PNG", b"")
     coder = codec()
-    contents = vaez.code(vaez.picture_source(write_picture(kept), kept), kept, coder)
+    contents = vaez.code(vaez.prepare(vaez.picture_source(write_picture(kept), kept)), coder)
     bodies = [(section.kind, section.body) for section in contents.sections]
     assert read_picture(vaez.recover(contents, bodies, coder).data) == kept
     without = [(kind, None if kind == SectionKind.CONVERSION else body) for kind, body in bodies]
@@ -154,11 +154,21 @@ def test_recovered_pictures_are_converted_too() -> None:
     ],
 )
 def test_bodies_that_are_wrong(body: bytes, error: type[Exception], words: str) -> None:
-    samples = np.zeros((40, 30, 3), np.uint8)
-    assert conversion.convert(samples, b"\x01abc\x01\xaf\x09")[39, 29].tolist() == [97, 98, 99]
+    shape = 40, 30, 3
+    assert conversion.convert(np.zeros(shape, np.uint8), b"\x01abc\x01\xaf\x09")[39, 29].tolist() == [97, 98, 99]
     with pytest.raises(error, match=words):
-        conversion.convert(samples, body)
-    assert not samples.any()
+        conversion.convert(np.zeros(shape, np.uint8), body)
+
+
+def test_samples_are_written_over_where_they_can_be() -> None:
+    """A large picture is not in memory twice; an array that must not change does not."""
+    samples = picture(40, 30)
+    kept = samples.copy()
+    kept.flags.writeable = False
+    pixels = conversion.convert(samples, b"\x01")
+    assert np.shares_memory(pixels, samples) and not np.array_equal(pixels, kept)
+    assert np.array_equal(conversion.convert(kept, b"\x01"), pixels) and not np.shares_memory(kept, pixels)
+    assert np.array_equal(conversion.convert(kept.copy()[:, ::-1], b"\x01"), pixels[:, ::-1])
 
 
 def test_containers_that_are_wrong() -> None:
@@ -166,6 +176,6 @@ def test_containers_that_are_wrong() -> None:
     with pytest.raises(ValueError, match="conversion"):
         container.pack(replace(stored, sections=(*stored.sections, Section(SectionKind.CONVERSION, b"\x01"))))
     gray, coder = Picture(picture(40, 40, 1), "PNG", b""), codec()
-    coded = vaez.code(vaez.picture_source(write_picture(gray), gray), gray, coder)
+    coded = vaez.code(vaez.prepare(vaez.picture_source(write_picture(gray), gray)), coder)
     with pytest.raises(CorruptDataError, match="not RGB"):
         vaez.decode(replace(coded, sections=(*coded.sections, Section(SectionKind.CONVERSION, b"\x01"))), coder)

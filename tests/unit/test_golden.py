@@ -222,7 +222,7 @@ def test_converted_pictures_decode_and_are_made_again(coder: PhotoCodec, number:
     assert hashlib.sha256(data).hexdigest() == CONVERTED[number]
     kept = kept_picture(converted_picture(number))
     assert read_picture(bbans.decompress(data, model=str(FOLDER / "tiny.safetensors"), threads=1).data) == kept
-    assert container.pack(vaez.code(vaez.picture_source(write_picture(kept), kept), kept, coder)) == data
+    assert container.pack(vaez.code(vaez.prepare(vaez.picture_source(write_picture(kept), kept)), coder)) == data
     decoded = format_file_decoder.decode(data, Decoder((FOLDER / "tiny.safetensors").read_bytes()).decode)
     assert np.array_equal(decoded.samples, kept.pixels)
 

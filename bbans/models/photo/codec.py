@@ -108,7 +108,8 @@ class PhotoCodec:
         An effort of 1 or 2 leaves out the decisions of the adaptive stage, so that both directions are quicker; one of 7 to 9 tunes
         the heads to each region, which takes its time here alone.
 
-        Beside the picture and its messages, coding takes at most about 0.3 GB: 100 bytes for each pixel of a region.
+        Beside the picture and its messages, coding takes at most about 150 MB, 60 bytes for each pixel of a region, and 20 MB for
+        each thread; tuning the heads takes more.
         """
         encoded: list[bytes] = []
         meter, net = Meter(_bits), 0
