@@ -31,7 +31,7 @@ from bbans.sets.writer import PackMode
 from bbans.shards import state
 from bbans.shards.arrays import Rows, rows_of, spans
 from bbans.shards.source import ShardSource, open_source
-from bbans.shards.task import PackOptions, ShardTask, keep_shard, pack_shard, source_digest
+from bbans.shards.task import PackOptions, ShardTask, pack_shard, source_digest
 from bbans.shards.work import BlockWork
 from bbans.shards.write import SHARD_BYTES, SHARD_IMAGES, check_target, plan, whole
 from bbans.storage import Folder
@@ -152,14 +152,9 @@ def graph(
         return _graph_of_blocks(source, str(target), options, read_back, shard_bytes, shard_images)
     found = open_source(source, shard_bytes, shard_images)
     parts = []
-    for planned in plan(found, str(target), options, read_back):
-        own, name = planned.task, f"pack-shard-{planned.task.file}"
-        if planned.settled:
-            parts.append(planned.kept)
-        elif planned.kept is None:
-            parts.append(pack(own, dask_key_name=name))
-        else:
-            parts.append(delayed(keep_shard, pure=False)(own, planned.kept, dask_key_name=f"check-{name}"))
+    for task in plan(found, str(target), options, read_back):
+        name = f"pack-shard-{task.file}" if task.kept is None else f"check-shard-{task.file}"
+        parts.append(task.settled or pack(task, dask_key_name=name))
     rows = None if found.rows is None else replace(found.rows, load=_nothing)
     return delayed(_finish, pure=False)(str(target), rows, parts, dask_key_name=f"write-manifest-{target}")
 
@@ -182,11 +177,8 @@ def _pack_block(
 ) -> Part:
     work = BlockWork(start, block)
     digest = source_digest(work, options)
-    task = ShardTask(work, target, file, digest, options, read_back)
     part = kept.get(digest)
-    if part is None or part.file != file:
-        return pack_shard(task)
-    return keep_shard(task, part) if read_back else part
+    return pack_shard(ShardTask(work, target, file, digest, options, read_back, part if part and part.file == file else None))
 
 
 def _finish(target: str, rows: Rows | None, parts: Sequence[Part]) -> Manifest:

@@ -106,7 +106,7 @@ def measure(images: int, workers: int, shard_images: int) -> dict[str, Any]:
 def _run(source: Path, target: Path, shard_images: int, work: Callable[[list[ShardTask]], list[Timed]]) -> dict[str, Any]:
     began = time.perf_counter()
     found = open_source(str(source), SHARD_BYTES, shard_images)
-    tasks = [planned.task for planned in plan_tasks(found, str(target), PackOptions(threads=1))]
+    tasks = list(plan_tasks(found, str(target), PackOptions(threads=1)))
     done = work(tasks)
     manifest = whole(found, [own.part for own in done])
     state.finish(Folder(str(target)), manifest)

@@ -48,7 +48,9 @@ class PackOptions:
 class ShardTask:
     """A shard to be packed: what it holds, and the folder and name that it gets.
 
-    `read_back`: the shard is read again once it is written, and compared.
+    Attributes:
+        read_back: the shard is read again once it is written, and compared; one of an earlier job too.
+        kept: what an earlier job wrote of the same source.
     """
 
     work: Work
@@ -57,6 +59,12 @@ class ShardTask:
     source: str
     options: PackOptions = PackOptions()
     read_back: bool = False
+    kept: Part | None = None
+
+    @property
+    def settled(self) -> Part | None:
+        """What stands for the shard, if there is nothing to do."""
+        return None if self.read_back else self.kept
 
 
 def source_digest(work: Work, options: PackOptions) -> str:
@@ -67,10 +75,17 @@ def source_digest(work: Work, options: PackOptions) -> str:
 
 
 def pack_shard(task: ShardTask) -> Part:
-    """Pack a shard, write it, then its line. Returns what the manifest says of it.
+    """What the manifest says of a shard, which is packed unless an earlier job has done so.
 
     Raises: BbansError: as `bbans.sets.pack`; VerifyError: what was written is not there. OSError.
     """
+    if task.settled is not None:
+        return task.settled
+    return task.kept if task.kept is not None and is_whole(task.target, task.kept) else write_shard(task)
+
+
+def write_shard(task: ShardTask) -> Part:
+    """Pack a shard, write it, then its line. Returns and raises: as `pack_shard`."""
     target = Folder(task.target)
     with tempfile.TemporaryDirectory(prefix="vaezip-") as name:
         folder, archive = Path(name, "source"), Path(name, task.file)
@@ -86,11 +101,6 @@ def pack_shard(task: ShardTask) -> Part:
         raise VerifyError(f"{task.file}: what was written does not read back")
     target.write(f"{task.file}.json", part.to_json().encode())
     return part
-
-
-def keep_shard(task: ShardTask, part: Part) -> Part:
-    """The part, if its shard is whole; else the shard is packed again. Raises: as `pack_shard`."""
-    return part if is_whole(task.target, part) else pack_shard(task)
 
 
 def is_whole(target: str, part: Part) -> bool:

@@ -26,7 +26,7 @@ from bbans.storage import Folder, is_url
 
 from . import state
 from .source import ShardSource, open_source
-from .task import PackOptions, ShardTask, keep_shard, pack_shard, source_digest
+from .task import PackOptions, ShardTask, pack_shard, source_digest
 
 SHARD_BYTES = 256 * 10**6
 SHARD_IMAGES = 10_000
@@ -116,9 +116,9 @@ def pack_shards(
     for position, own, part in runs:
         parts[position] = part
         if part == own.kept:
-            job.kept, job.kept_bytes = job.kept + 1, job.kept_bytes + own.task.work.source_bytes
+            job.kept, job.kept_bytes = job.kept + 1, job.kept_bytes + own.work.source_bytes
         else:
-            job.done, job.done_bytes = job.done + 1, job.done_bytes + own.task.work.source_bytes
+            job.done, job.done_bytes = job.done + 1, job.done_bytes + own.work.source_bytes
         progress(job)
     result = whole(found, [parts[position] for position in sorted(parts)])
     state.finish(Folder(str(target)), result)
@@ -133,20 +133,7 @@ def check_target(source: Any, target: str) -> None:
             raise ValueError(f"target: {target} lies in the folder that is packed")
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A task, and the part of an earlier job that may stand for it."""
-
-    task: ShardTask
-    kept: Part | None
-
-    @property
-    def settled(self) -> bool:
-        """Whether there is nothing to do."""
-        return self.kept is not None and not self.task.read_back
-
-
-def plan(source: ShardSource, target: str, options: PackOptions, read_back: bool = False) -> Iterator[Planned]:
+def plan(source: ShardSource, target: str, options: PackOptions, read_back: bool = False) -> Iterator[ShardTask]:
     """The tasks of a source in order. Names of shards that an old manifest has are not given again: its readers still need them."""
     parts, kept = state.earlier(Folder(target))
     taken = {part.file for part in parts}
@@ -157,7 +144,7 @@ def plan(source: ShardSource, target: str, options: PackOptions, read_back: bool
         name = part.file if part else shard_name(position)
         if part is None and name in taken:
             name = shard_name(next(numbers))
-        yield Planned(ShardTask(work, target, name, digest, options, read_back), part)
+        yield ShardTask(work, target, name, digest, options, read_back, part)
 
 
 def whole(source: ShardSource, parts: list[Part]) -> Manifest:
@@ -178,10 +165,10 @@ class _Here(Executor):
 
 
 def _run(
-    planned: Iterator[Planned], executor: Executor, most: int, pause: Callable[[], None]
-) -> Iterator[tuple[int, Planned, Part]]:
+    planned: Iterator[ShardTask], executor: Executor, most: int, pause: Callable[[], None]
+) -> Iterator[tuple[int, ShardTask, Part]]:
     """(position, task, part) of all tasks, as they are done. At most so many are with the executor at a time."""
-    waiting: dict[Future[Part], tuple[int, Planned]] = {}
+    waiting: dict[Future[Part], tuple[int, ShardTask]] = {}
     tasks = enumerate(planned)
     ended = False
     try:
@@ -190,18 +177,16 @@ def _run(
                 position, own = next(tasks, (-1, None))
                 if own is None:
                     ended = True
-                elif own.settled and own.kept is not None:
-                    yield position, own, own.kept
-                elif own.kept is None:
-                    waiting[executor.submit(pack_shard, own.task)] = position, own
+                elif own.settled is not None:  # it need not go to the executor
+                    yield position, own, own.settled
                 else:
-                    waiting[executor.submit(keep_shard, own.task, own.kept)] = position, own
+                    waiting[executor.submit(pack_shard, own)] = position, own
             for future in wait(waiting, PAUSE_SECONDS, FIRST_COMPLETED).done if waiting else ():
                 position, own = waiting.pop(future)
                 try:
                     part = future.result()
                 except BbansError as error:
-                    raise type(error)(f"{own.task.file}: {error}") from error
+                    raise type(error)(f"{own.file}: {error}") from error
                 yield position, own, part
             pause()
     finally:

@@ -259,15 +259,14 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fail_at: int | None = None) -> None:
         self.files: list[str] = []
-        self._pack, self._fail_at = write.pack_shard, fail_at
-        monkeypatch.setattr(write, "pack_shard", self)
-        monkeypatch.setattr(task, "pack_shard", self)
+        self._write, self._fail_at = task.write_shard, fail_at
+        monkeypatch.setattr(task, "write_shard", self)
 
     def __call__(self, own: task.ShardTask) -> Part:
         if len(self.files) == self._fail_at:
             raise OSError(5, "the machine is gone")
         self.files.append(own.file)
-        return self._pack(own)
+        return self._write(own)
 
 
 def test_a_job_goes_on_where_it_ended(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
