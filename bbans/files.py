@@ -1,4 +1,4 @@
-"""Writing a file whole, or not at all.
+"""Writing a file whole, or not at all; and folders for what is needed on the way, of which none is left.
 
 >>> import tempfile
 >>> with tempfile.TemporaryDirectory() as folder:
@@ -15,6 +15,8 @@ import errno
 import os
 import re
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +25,9 @@ try:
     import fcntl
 except ImportError:  # Windows has none
     fcntl = None  # type: ignore[assignment]
+
+
+_WORKING = "vaezip-work-"
 
 
 @contextlib.contextmanager
@@ -97,6 +102,56 @@ def remove_stale(folder: Path) -> None:
             with contextlib.suppress(OSError), open(path, "r+b") as file:  # an OSError: it is in use, or gone
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
+
+
+@contextlib.contextmanager
+def working_folder() -> Iterator[Path]:
+    """An empty folder for temporary files, which ends with this context; where its process is killed, when the next one begins.
+
+    Raises: OSError.
+    """
+    _remove_working_folders()
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_WORKING))
+        lock = _locked_folder(folder, wait=True)
+        if folder.exists():  # no other process has taken it for one that was left, before it was locked
+            break
+        _unlock(lock)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _unlock(lock)
+
+
+def _remove_working_folders() -> None:
+    """Remove those of processes that were killed; of processes that still run, none."""
+    if fcntl is None:
+        return
+    for folder in Path(tempfile.gettempdir()).glob(f"{_WORKING}*"):
+        lock = _locked_folder(folder, wait=False)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            _unlock(lock)
+
+
+def _locked_folder(folder: Path, wait: bool) -> int | None:
+    """A descriptor that holds the lock of a folder; None where another has it, or there is none to be had."""
+    if fcntl is None:
+        return None
+    descriptor = None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:  # it is in use, gone, another user's, or in a file system without locks
+        _unlock(descriptor)
+        return None
+    return descriptor
+
+
+def _unlock(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 
 from bbans.accounting import Accounting
 from bbans.errors import BbansError, ModelError, UnsupportedImageError, VerifyError
-from bbans.files import atomic_write
+from bbans.files import atomic_write, working_folder
 from bbans.formats import archive
 from bbans.formats.archive import Archive
 from bbans.formats.groups import Chunk, Group
@@ -130,8 +130,8 @@ def _images(
         name, (path, key) = str(source), arrays.split_key(source)
         source = until.enter_context(path.open("rb"))
     if is_tar(source):
-        folder = until.enter_context(tempfile.TemporaryDirectory())
-        return from_files(read_tar(source, Path(folder)), models, progress, times)
+        folder = until.enter_context(working_folder())
+        return from_files(read_tar(source, folder), models, progress, times)
     return from_array(arrays.read_array_from(source, name, key))
 
 

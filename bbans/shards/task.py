@@ -7,7 +7,6 @@ shard: what has a line is complete.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bbans.errors import VerifyError
+from bbans.files import working_folder
 from bbans.formats.manifest import Part
 from bbans.sets.model import ModelLoader
 from bbans.sets.writer import Packed, PackMode, pack
@@ -87,8 +87,8 @@ def pack_shard(task: ShardTask) -> Part:
 def write_shard(task: ShardTask) -> Part:
     """Pack a shard, write it, then its line. Returns and raises: as `pack_shard`."""
     target = Folder(task.target)
-    with tempfile.TemporaryDirectory(prefix="vaezip-") as name:
-        folder, archive = Path(name, "source"), Path(name, task.file)
+    with working_folder() as own:
+        folder, archive = own / "source", own / task.file
         folder.mkdir()
         images = task.work.images(folder)
         with models(task.options) as loader, open(archive, "wb") as file:
