@@ -188,9 +188,9 @@ def run(
     for source, error in found.faults:
         tally.failed += 1
         code = max(code, jobs.fail(source, error, effect=effect, verbose=job.verbose, as_json=job.as_json))
-    if job.output_dir is not None and job.recursive and not job.dry_run and not is_url(job.output_dir):
+    if job.output_dir is not None and not job.dry_run and not is_url(job.output_dir):
         for folder in folders(found.items):
-            Path(job.output_dir, folder).mkdir(parents=True, exist_ok=True)
+            files.make_folder(Path(job.output_dir, folder))
             remove_stale(Path(job.output_dir, folder))
     pool = ThreadPoolExecutor(at_once)
     queue: deque[tuple[Item, Future[Product]]] = deque()
@@ -263,6 +263,8 @@ def link(item: Item, job: jobs.Job) -> Product:
     if job.output_dir is None or is_url(job.output_dir):
         raise output.Skip("a link stays as it is")
     target = Path(job.output_dir, item.below, Path(item.source).name)
+    if job.skip_existing and os.path.lexists(target):
+        raise output.Skip(f"{target} is there already")
     if job.dry_run:
         return Product(f"{item.source}: would be linked as {target}")
     files.repeat_link(item.source, target, force=job.force)

@@ -150,6 +150,14 @@ def remove(source: str, status: os.stat_result | None, target: Path) -> str | No
     return None
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it is in, as far as they are not there. Raises: Refused."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"the folder {folder} cannot be made: {error.strerror}") from error
+
+
 def write(target: Path | RemoteFile | None, data: bytes, *, like: os.stat_result | None, force: bool) -> None:
     """Write to a file, or to stdout if `target` is None.
 

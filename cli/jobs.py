@@ -59,7 +59,7 @@ class Job:
             raise output.Refused(f"{target} was just written, for another input")
         if self.skip_existing and target is not None and (target.is_file() if isinstance(target, Path) else target.exists()):
             raise output.Skip(f"{target} is there already")
-        makes_folders = self.dry_run and self.recursive and self.output_dir is not None
+        makes_folders = self.dry_run and self.output_dir is not None
         if not isinstance(target, Path) or target.parent.is_dir() or not makes_folders:
             files.check_target(target, item.source, force=self.force)
         return target
@@ -138,7 +138,7 @@ def options(function: Function) -> Function:
         click.option("-k", "--keep", is_flag=True, help="Keep the inputs, as is the default."),
         click.option("-f", "--force", is_flag=True, help="Replace existing files."),
         click.option("-c", "--stdout", "to_stdout", is_flag=True, help="Write to stdout, as -o - does."),
-        click.option("--output-dir", metavar="DIR", help="Write into this folder.  [default: beside the input]"),
+        click.option("--output-dir", metavar="DIR", help="Write into this folder, which is made.  [default: beside the input]"),
         click.option("-o", "--output", metavar="OUT", help="Write to this file; - is stdout."),
         inputs,
     ):

@@ -131,7 +131,7 @@ def pack(source: str, target: str, job: SetJob) -> None:
             },
         )
     if not job.quiet:
-        kept = f"; {packed.kept} were complete before" if packed.kept else ""
+        kept = f"; {packed.kept} {'was' if packed.kept == 1 else 'were'} complete before" if packed.kept else ""
         seconds = f", {progress.duration(time.monotonic() - began)}" if job.verbose else ""
         output.note(f"{target}: {manifests.sizes(manifest)}{kept}{seconds}")
 

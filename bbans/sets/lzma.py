@@ -31,9 +31,12 @@ class LzmaCodec:
 
     shape: Shape
     filter: Filter
-    name = "LZMA"
     binary = True
     alone = False
+
+    @property
+    def name(self) -> str:
+        return "LZMA" if self.filter == Filter.NONE else f"LZMA of {self.filter.name.lower()}"
 
     @property
     def chunk(self) -> int:

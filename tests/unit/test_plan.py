@@ -38,3 +38,11 @@ def test_what_chunks_begin_with_counts(monkeypatch: pytest.MonkeyPatch, chunk: i
     images = np.random.default_rng(0).integers(0, 256, (400, 4, 5), np.uint8)
     done = sets.pack(images, io.BytesIO(), chunk=chunk)
     assert any(f"400 images by {best} in chunks of {chunk}" in note for note in done.notes)
+
+
+def test_no_two_ways_have_one_name() -> None:
+    """A note compares them."""
+    done = sets.pack(np.zeros((300, 28, 28), np.uint8), io.BytesIO())
+    note = next(note for note in done.notes if note.startswith("bits/dim of"))
+    names = [rate.rpartition(" ")[0] for rate in note.partition(": ")[2].split(", ")]
+    assert len(names) == len(set(names)) > 2 and "LZMA of bits" in names

@@ -123,9 +123,10 @@ def test_existing_targets(png: Path, packed: Path) -> None:
 def test_output_dir_and_files_of_one_name(png: Path, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "img.png").write_bytes(png.read_bytes())
-    out = tmp_path / "out"
-    assert_one_line(vaezip("compress", "--output-dir", out, png), 1, "is no folder")
-    out.mkdir()
+    assert_one_line(vaezip("compress", "--output-dir", png / "out", png), 1, "img.png/out cannot be made: Not a directory")
+    out = tmp_path / "new" / "out"
+    assert vaezip("compress", "--dry-run", "--output-dir", out, png).returncode == 0
+    assert not out.parent.exists()
     done = vaezip("compress", "-q", "-f", "--mode", "stored", "--output-dir", out, png, tmp_path / "sub" / "img.png")
     assert done.returncode == 1
     assert b"just written" in done.stderr
