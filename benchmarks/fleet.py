@@ -4,6 +4,7 @@
 
     python -m benchmarks.fleet measure --images 2000     crops of the sample photos: one process, then a LocalCluster of 2
     python -m benchmarks.fleet drill --every 10          a worker killed every 10 s, the client once: the same bytes
+    python -m benchmarks.fleet loader set.vaeza          a DataLoader with 2 workers against the decoder in one process
     python -m benchmarks.fleet plan                      from 10^3 to 10^9 pictures, from the constants that were measured
 
 `measure` compares the bytes and writes `benchmarks/results/fleet.json`. On a machine that others use, too, seconds of the clock say
@@ -236,6 +237,23 @@ def drill_command(images: int, shard_images: int, workers: int, every: float, ou
         found = drill.drill(Path(name, "crops"), Path(name), workers=workers, shard_images=shard_images, every=every)
     dump(out, {**machine.about(), "load": machine.stamp().load, "images": images, **found})
     click.echo(", ".join(f"{key}: {value}" for key, value in found.items()))
+
+
+@command.command("loader")
+@click.argument("archive", type=click.Path(path_type=Path, exists=True))
+@click.option("--batch", default=64, show_default=True, type=click.IntRange(min=1), help="Images in a batch.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(min=1), help="Processes of the loader.")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1), help="Times that each way is measured.")
+@click.option("--json", "out", type=click.Path(path_type=Path, dir_okay=False), help="Write JSON into this file.")
+def loader_command(archive: Path, batch: int, workers: int, rounds: int, out: Path | None) -> None:
+    """What a DataLoader reads of an archive or a set, against its decoder in one process."""
+    from . import loader  # which takes torch
+
+    found = loader.measure(archive, batch=batch, workers=workers, rounds=rounds)
+    if out is not None:
+        dump(out, {**machine.about(), "load": machine.stamp().load, **found})
+    for name, own in found["ways"].items():
+        click.echo(f"{name}: {', '.join(f'{key} {value:.2f}' for key, value in own.items())}")
 
 
 @command.command("plan")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -78,7 +78,13 @@ def unpack_samples(body: bytes, pictures: int) -> tuple[list[Wrapper], bytes]:
 
 
 class Content(Protocol):
-    """What a decoded chunk holds."""
+    """What a decoded chunk holds. `nbytes`: what that takes in memory, besides metadata."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def alone(self) -> Content:
+        """The same, which keeps nothing else in memory: samples may be a part of those of many chunks."""
 
     def check(self) -> bytes:
         """The digest in the index."""
@@ -97,6 +103,13 @@ class ImagesContent:
     samples: Pixels
     wrappers: list[Wrapper] = field(default_factory=list)
     checked: bytes | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.samples.nbytes
+
+    def alone(self) -> ImagesContent:
+        return self if self.samples.base is None else replace(self, samples=self.samples.copy())
 
     def check(self) -> bytes:
         if self.checked is not None:
@@ -118,6 +131,13 @@ class FileContent:
 
     restored: Restored
     checked: bytes
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.restored.data)
+
+    def alone(self) -> FileContent:
+        return self
 
     def check(self) -> bytes:
         return self.checked

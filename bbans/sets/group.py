@@ -12,6 +12,7 @@ from bbans.errors import BbansError, CorruptDataError
 from bbans.formats.archive import ArraySpec, Read, read_body
 from bbans.formats.groups import Group
 
+from .cache import ChunkCache
 from .chunk import Content
 from .methods import METHODS, Decoder
 from .model import ModelLoader
@@ -30,13 +31,14 @@ class Part:
 
 
 class GroupReader:
-    """Reads the chunks of a group. Keeps the last one that was decoded alone.
+    """Reads the chunks of a group.
 
     Args:
         images: the numbers of the group's images in the archive.
         offset: where its first chunk begins.
         read: reads the file.
         array: the array in the archive; None if it holds files.
+        cache: has chunks that were asked for by some of their images.
     """
 
     def __init__(
@@ -47,10 +49,11 @@ class GroupReader:
         read: Read,
         models: ModelLoader,
         array: ArraySpec | None,
+        cache: ChunkCache,
     ) -> None:
         self.group, self._images, self._read, self._models, self._array = group, images, read, models, array
         self._offsets = list(accumulate((chunk.size for chunk in group.chunks), initial=offset))
-        self._kept: tuple[int, Content] | None = None
+        self._cache = cache
 
     def parts(self) -> list[Part]:
         """All images of the group, by chunk."""
@@ -71,15 +74,12 @@ class GroupReader:
             for chunk, places in chunks.items()
         ]
 
-    def contents(self, parts: Sequence[Part], readers: int = 1) -> Iterator[tuple[Part, Content | BbansError]]:
+    def contents(self, parts: Sequence[Part], readers: int = 1, keep: bool = False) -> Iterator[tuple[Part, Content | BbansError]]:
         """Each part with what its chunk holds, or with the reason why that cannot be had, in their order.
 
         Chunks are decoded together, but no more than SPAN_SAMPLES at a time, which bounds the memory. Of several `readers` at the
-        same time each takes its share of that.
+        same time each takes its share of that. `keep`: what is decoded goes into the cache.
         """
-        if len(parts) == 1 and self._kept is not None and self._kept[0] == parts[0].chunk:
-            yield parts[0], self._kept[1]
-            return
         try:
             decode = self._decoder
         except BbansError as error:
@@ -89,7 +89,19 @@ class GroupReader:
         step = max(1, SPAN_SAMPLES // (readers * chunk_samples))
         for start in range(0, len(parts), step):
             span = parts[start : start + step]
-            yield from zip(span, self._decode(decode, [part.chunk for part in span]), strict=True)
+            found: dict[int, Content | BbansError] = {}
+            for part in span:
+                kept = self._cache.get((self, part.chunk))
+                if kept is not None:
+                    found[part.chunk] = kept
+            missing = [part.chunk for part in span if part.chunk not in found]
+            if missing:
+                decoded = self._decode(decode, missing)
+                found.update(zip(missing, decoded, strict=True))
+                for chunk, content in zip(missing, decoded, strict=True):
+                    if keep and not isinstance(content, BbansError):
+                        self._cache.put((self, chunk), content)
+            yield from ((part, found[part.chunk]) for part in span)
 
     @cached_property
     def _decoder(self) -> Decoder:
@@ -104,8 +116,6 @@ class GroupReader:
                     raise CorruptDataError("the chunk decodes, but not to what was packed: its content check failed")
         except BbansError as error:
             return [error] if len(chunks) == 1 else [own for chunk in chunks for own in self._decode(decode, [chunk])]
-        if len(chunks) == 1:
-            self._kept = chunks[0], contents[0]
         return list(contents)
 
     def body(self, chunk: int) -> bytes:

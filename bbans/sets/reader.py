@@ -23,6 +23,7 @@ from bbans.formats.words import images_in_words
 from bbans.results import Restored
 
 from .arrays import Images, from_samples
+from .cache import CACHE_BYTES, ChunkCache
 from .chunk import Content, ImagesContent
 from .group import GroupReader
 from .model import ModelLoader, SetModel
@@ -32,7 +33,11 @@ Image = npt.NDArray[np.uint8] | npt.NDArray[np.bool_] | npt.NDArray[np.uint16]
 
 
 def open_archive(
-    source: str | Path | BinaryIO, *, model: str | Path | SetModel | ModelLoader | None = None, threads: int | None = None
+    source: str | Path | BinaryIO,
+    *,
+    model: str | Path | SetModel | ModelLoader | None = None,
+    threads: int | None = None,
+    cache_bytes: int = CACHE_BYTES,
 ) -> ArchiveReader:
     """Open an archive for reading. Inverse: `bbans.sets.pack`.
 
@@ -40,13 +45,15 @@ def open_archive(
         source: a path, or a file that can seek and begins with the archive. A file stays open when the reader is closed.
         model: a weight file, or a model, for archives whose model is not installed; or a `ModelLoader`, which keeps its models.
         threads: the most to use; None for as many as there are cores.
+        cache_bytes: the most that decoded chunks take which are kept for other images of them.
     Raises: FormatError: not an archive, a damaged index, or a newer version. ValueError: threads. OSError.
     """
+    cache = ChunkCache(cache_bytes)
     if not isinstance(source, str | Path):
-        return ArchiveReader(source, model=model, threads=threads)
+        return ArchiveReader(source, model=model, threads=threads, cache=cache)
     file = open(source, "rb")  # noqa: SIM115
     try:
-        reader = ArchiveReader(file, model=model, threads=threads)
+        reader = ArchiveReader(file, model=model, threads=threads, cache=cache)
     except BaseException:
         file.close()
         raise
@@ -66,18 +73,25 @@ class ArchiveReader:
     iteration             each image, in order             each file, in order
     ====================  ===============================  ===================================
 
-    The `format` of a file that is no picture is empty. Models are loaded once. In each group the last chunk that was decoded for a
-    single image is kept for the next. Not thread-safe: give each thread a reader of its own.
+    The `format` of a file that is no picture is empty. Models are loaded once. Chunks that were decoded for some of their images
+    are kept for others. Not thread-safe: give each thread a reader of its own.
 
     Args:
         file, model, threads: see `open_archive`.
+        cache: has those chunks; readers may share one.
     Raises: as `open_archive`.
     """
 
     def __init__(
-        self, file: BinaryIO, *, model: str | Path | SetModel | ModelLoader | None = None, threads: int | None = None
+        self,
+        file: BinaryIO,
+        *,
+        model: str | Path | SetModel | ModelLoader | None = None,
+        threads: int | None = None,
+        cache: ChunkCache | None = None,
     ) -> None:
         self._file = file
+        self._cache = cache or ChunkCache()
         self._closing: Callable[[], object] = lambda: None
         file.seek(0)
         self.archive, self.head_bytes = read_head(file)
@@ -86,7 +100,7 @@ class ArchiveReader:
         self._groups: list[GroupReader] = []
         offset = self.head_bytes
         for group, images in zip(self.archive.groups, self.archive.images_by_group(), strict=True):
-            self._groups.append(GroupReader(group, images, offset, self._read, models, self.archive.array))
+            self._groups.append(GroupReader(group, images, offset, self._read, models, self.archive.array, self._cache))
             offset += group.size
 
     def __enter__(self) -> ArchiveReader:
@@ -96,7 +110,8 @@ class ArchiveReader:
         self.close()
 
     def close(self) -> None:
-        """Close the file, if `open_archive` opened it."""
+        """Close the file, if `open_archive` opened it, and keep no chunks."""
+        self._cache.clear()
         self._closing()
 
     def on_close(self, closing: Callable[[], object]) -> None:
@@ -208,7 +223,9 @@ class ArchiveReader:
             for row, number in enumerate(numbers):
                 rows.setdefault(number, []).append(row)
         samples = np.zeros((len(numbers), *spec.image_shape), np.uint8)
-        for part, content in group.contents(group.parts() if wanted is None else group.parts_at(sorted(rows))):
+        for part, content in group.contents(
+            group.parts() if wanted is None else group.parts_at(sorted(rows)), keep=wanted is not None
+        ):
             if isinstance(content, BbansError):
                 lost.append(Lost(part.images, content))
                 continue
@@ -238,9 +255,13 @@ class ArchiveReader:
                 places.setdefault(self.archive.members[number], []).append(self._places[number])
             selected = [(self._groups[group], self._groups[group].parts_at(own)) for group, own in places.items()]
         for group, parts in selected:
-            for part, content in group.contents(parts):
+            for part, content in group.contents(parts, keep=wanted is not None):
                 for place, image in zip(part.places, part.images, strict=True):
                     yield image, content if isinstance(content, BbansError) else _file(content, place)
+
+    def chunks(self) -> list[Sequence[int]]:
+        """The numbers of the images of each chunk: who wants some of a chunk had better ask for its others soon."""
+        return [part.images for group in self._groups for part in group.parts()]
 
     def damage(self) -> list[Lost]:
         """The images of damaged chunks. Reads all chunks and decodes none."""

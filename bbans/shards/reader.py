@@ -26,8 +26,10 @@ from bbans.errors import BbansError, CorruptDataError, FormatError
 from bbans.formats import manifest
 from bbans.results import Restored
 from bbans.sets.arrays import Images
+from bbans.sets.cache import CACHE_BYTES, ChunkCache
 from bbans.sets.model import ModelLoader, SetModel
 from bbans.sets.reader import ArchiveReader, Image
+from bbans.sets.reader import open_archive as open_local
 from bbans.storage import Folder, is_url, local, split
 
 from . import state
@@ -40,36 +42,37 @@ FIRST_BYTES = 1 << 16
 
 
 def open_archive(
-    source: str | Path | BinaryIO, *, model: str | Path | SetModel | ModelLoader | None = None, threads: int | None = None
+    source: str | Path | BinaryIO,
+    *,
+    model: str | Path | SetModel | ModelLoader | None = None,
+    threads: int | None = None,
+    cache_bytes: int = CACHE_BYTES,
 ) -> ArchiveReader | SetReader:
     """Open an archive, or a set of archives. Inverse: `bbans.pack`.
 
     Args:
         source: the path or URL of an archive, of a folder of archives with a manifest, or of its manifest; or an open file, see
             `bbans.sets.open_archive`.
-        model, threads: see there.
+        model, threads, cache_bytes: see there.
     Raises: FormatError: not an archive, no manifest, damaged, or of a newer version. ValueError: threads. OSError.
     """
     if not isinstance(source, str | Path):
-        return ArchiveReader(source, model=model, threads=threads)
+        return open_local(source, model=model, threads=threads, cache_bytes=cache_bytes)
     url = local(str(source))
     folder, name = split(url)
+    cache = ChunkCache(cache_bytes)
     if name == manifest.NAME:
-        return SetReader(folder, model=model, threads=threads)
+        return SetReader(folder, model=model, threads=threads, cache=cache)
     if not is_url(url):
-        from bbans.sets import open_archive as open_local
-
-        return (
-            SetReader(Folder(url), model=model, threads=threads)
-            if os.path.isdir(url)
-            else open_local(url, model=model, threads=threads)
-        )
+        if os.path.isdir(url):
+            return SetReader(Folder(url), model=model, threads=threads, cache=cache)
+        return open_local(url, model=model, threads=threads, cache_bytes=cache_bytes)
     if not name.endswith(".vaeza"):
-        return SetReader(Folder(url.rstrip("/")), model=model, threads=threads)
+        return SetReader(Folder(url.rstrip("/")), model=model, threads=threads, cache=cache)
     pool = ThreadPoolExecutor(1)
     try:
         file = RangeFile(folder, name, folder.size(name), FIRST_BYTES, pool)
-        reader = ArchiveReader(cast(BinaryIO, file), model=model, threads=threads)
+        reader = ArchiveReader(cast(BinaryIO, file), model=model, threads=threads, cache=cache)
     except BaseException:
         pool.shutdown(wait=False)
         raise
@@ -80,17 +83,22 @@ def open_archive(
 class SetReader:
     """The images of a set as a sequence: see `ArchiveReader`, whose table of what can be asked for holds here too.
 
-    The index of a shard is kept for the next images of it, of up to `SHARDS_KEPT` shards. Not thread-safe, and not to be used in
-    two processes: give each a reader of its own.
+    The index of a shard is kept for the next images of it, of up to `SHARDS_KEPT` shards; so are decoded chunks. Not thread-safe,
+    and not to be used in two processes: give each a reader of its own.
 
     Args:
         folder: where the manifest is.
-        model, threads: see `open_archive`.
+        model, threads, cache: see `open_archive`.
     Raises: as `open_archive`.
     """
 
     def __init__(
-        self, folder: Folder, *, model: str | Path | SetModel | ModelLoader | None = None, threads: int | None = None
+        self,
+        folder: Folder,
+        *,
+        model: str | Path | SetModel | ModelLoader | None = None,
+        threads: int | None = None,
+        cache: ChunkCache | None = None,
     ) -> None:
         found = state.read(folder)
         if found is None:
@@ -100,6 +108,7 @@ class SetReader:
         self._starts = list(accumulate((part.images for part in found.parts), initial=0))
         self._files: OrderedDict[int, RangeFile] = OrderedDict()
         self._readers: dict[int, ArchiveReader] = {}
+        self._cache = cache or ChunkCache()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vaezip-ahead")
 
     def __enter__(self) -> SetReader:
@@ -109,7 +118,8 @@ class SetReader:
         self.close()
 
     def close(self) -> None:
-        """End what fetches ahead."""
+        """End what fetches ahead, and keep no chunks."""
+        self._cache.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __len__(self) -> int:
@@ -140,13 +150,21 @@ class SetReader:
             raise KeyError(name)
         return self._starts[place] + self.shard(place).number(name)
 
+    def chunks(self) -> list[Sequence[int]]:
+        """As `ArchiveReader.chunks`. Reads the index of every shard, one request each."""
+        return [
+            [self.first(shard) + place for place in places]
+            for shard in range(len(self.manifest.parts))
+            for places in self.shard(shard).chunks()
+        ]
+
     def shard(self, number: int) -> ArchiveReader:
         """The reader of a shard. Raises: CorruptDataError: it is not the manifest's. OSError."""
         if number not in self._readers:
             file = self._file(number)
             part = self.manifest.parts[number]
             try:
-                reader = ArchiveReader(cast(BinaryIO, file), model=self._models)
+                reader = ArchiveReader(cast(BinaryIO, file), model=self._models, cache=self._cache)
             except BbansError as error:
                 raise type(error)(f"{part.file}: {error}") from error
             if len(reader) != part.images:

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import drill, fleet
+import bbans
+from benchmarks import drill, fleet, loader
 
 MEASURED = {"manifest_bytes_a_shard": 350.0, "manifest_seconds_a_shard": 1e-5, "task_overhead_seconds": 0.01}
 
@@ -61,3 +63,11 @@ def test_a_drill(tmp_path: Path) -> None:
     found = drill.drill(tmp_path / "crops", tmp_path, workers=2, shard_images=4, every=6.0)
     assert found["begun"] >= found["ended"] >= found["shards"] >= 12 and found["ended_twice"] <= found["ended"] - found["shards"]
     assert found["client_deaths"] <= 1 and json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork, in a process that has threads
+def test_what_a_loader_reads(tmp_path: Path) -> None:
+    bbans.pack(np.random.default_rng(0).integers(0, 256, (30, 6, 7), np.uint8), tmp_path / "a.vaeza", mode="stored", chunk=5)
+    found = loader.measure(tmp_path / "a.vaeza", batch=4, workers=2, rounds=1)
+    assert found["images"] == 30 and list(found["ways"]) == ["decoder", "in_order", "in_order_by_workers", "mixed_by_workers"]
+    assert all(own["images_per_second"] > 0 and own["cpu_seconds"] > 0 for own in found["ways"].values())

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,15 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import bbans
-from bbans.datasets import Archive
+from bbans.datasets import Archive, ChunkBatches
 from bbans.errors import UnsupportedImageError
+from bbans.sets.group import GroupReader
 from bbans.training.data.archived import is_archived
 from bbans.training.data.images import read_images
 from bbans.training.data.photos import read_photos
 
+SECONDS = 240
+"""The longest that anything is waited for, on a machine that others use too."""
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 6, 7, 3), np.uint8)
 
 
@@ -77,13 +82,76 @@ def test_what_is_no_picture_of_8_bits(tmp_path: Path) -> None:
     archive.close()
 
 
+def flat(batches: Iterable[list[int]]) -> list[int]:
+    return list(chain.from_iterable(batches))
+
+
+def chunks_of(archive: Archive, images: list[int]) -> set[int]:
+    return {chunk for chunk, own in enumerate(archive.reader.chunks()) if set(own) & set(images)}
+
+
+@pytest.mark.parametrize("kind", ["archive", "set"])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_batches_of_chunks(tmp_path: Path, kind: str, workers: int) -> None:
+    """Every image once; each worker has chunks of its own, but for those where the share of one ends."""
+    options = {"shard_images": 24} if kind == "set" else {}
+    target = tmp_path / kind if kind == "set" else tmp_path / "one.vaeza"
+    bbans.pack(IMAGES, target, mode="stored", chunk=4, **options)
+    archive = Archive(target)
+    assert list(archive.reader.chunks()[0]) == [0, 1, 2, 3]
+    batches = ChunkBatches(archive, 3, workers=workers, pool=8, seed=5)
+    found = list(batches)
+    assert len(found) == len(batches) == 17 and sorted(flat(found)) == list(range(50))
+    assert [len(batch) for batch in found].count(3) == 16 and found == list(batches)
+    shares = [chunks_of(archive, flat(found[worker::workers])) for worker in range(workers)]
+    assert sum(map(len, shares)) <= len(archive.reader.chunks()) + workers - 1
+    assert len(chunks_of(archive, flat(found[::workers][:2]))) <= 4  # mixed, but not among all
+    batches.set_epoch(1)
+    assert list(batches) != found and sorted(flat(batches)) == list(range(50))
+    assert flat(ChunkBatches(archive, 50, shuffle=False)) == list(range(50))
+    archive.close()
+
+
+def test_batches_of_ranks(tmp_path: Path) -> None:
+    """As many for each, of other images."""
+    archive = Archive(packed(tmp_path, IMAGES, "archive"))
+    ranks = [list(ChunkBatches(archive, 4, workers=2, rank=rank, size=3)) for rank in range(3)]
+    images = flat(map(flat, ranks))
+    assert [list(map(len, batches)) for batches in ranks] == [[4] * 4] * 3 and len(set(images)) == 48
+    for wrong in ({"batch_size": 0}, {"batch_size": 1, "pool": 0}):
+        with pytest.raises(ValueError, match="at least 1, not 0"):
+            ChunkBatches(archive, **wrong)
+    archive.close()
+
+
+def test_each_chunk_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an epoch whose pools fit into the cache; and again where nothing is kept."""
+    decoded: list[int] = []
+    decode = GroupReader._decode
+
+    def counted(self: GroupReader, decoder: Any, chunks: Any) -> Any:
+        decoded.extend(chunks)
+        return decode(self, decoder, chunks)
+
+    monkeypatch.setattr(GroupReader, "_decode", counted)
+    bbans.pack(IMAGES, tmp_path / "one.vaeza", mode="stored", chunk=4, verify=False)
+    for cache_bytes in (1 << 20, 0):
+        archive = Archive(tmp_path / "one.vaeza", cache_bytes=cache_bytes)
+        decoded.clear()
+        for batch in ChunkBatches(archive, 3, pool=8):
+            expected = torch.from_numpy(IMAGES[batch]).permute(0, 3, 1, 2)
+            assert torch.equal(torch.stack(archive.__getitems__(batch)), expected)
+        assert set(decoded) == set(range(13)) and (len(decoded) == 13) == (cache_bytes > 0)
+        archive.close()
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork, in a process that has threads
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 @pytest.mark.parametrize("kind", ["archive", "set"])
 def test_workers_of_a_loader(tmp_path: Path, start: str, kind: str) -> None:
     archive = Archive(packed(tmp_path, IMAGES, kind))
     assert len(archive) == 50 and archive[3] is not None  # opened here, and again in each worker
-    loader = DataLoader(archive, batch_size=7, num_workers=2, multiprocessing_context=start)
+    loader = DataLoader(archive, batch_size=7, num_workers=2, multiprocessing_context=start, timeout=SECONDS)
     for _ in range(2):
         assert torch.equal(torch.cat(list(loader)), torch.from_numpy(IMAGES).permute(0, 3, 1, 2))
     archive.close()
@@ -91,11 +159,12 @@ def test_workers_of_a_loader(tmp_path: Path, start: str, kind: str) -> None:
 
 RANK = """
 import sys, torch
+from datetime import timedelta
 from torch.utils.data import DataLoader, DistributedSampler
 from bbans.datasets import Archive
-torch.distributed.init_process_group("gloo")
+torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=SECONDS))
 archive = Archive(sys.argv[1])
-loader = DataLoader(archive, batch_size=4, sampler=DistributedSampler(archive, shuffle=False), num_workers=1)
+loader = DataLoader(archive, batch_size=4, sampler=DistributedSampler(archive, shuffle=False), num_workers=1, timeout=SECONDS)
 total = sum(batch.long().sum() for batch in loader)
 torch.distributed.all_reduce(total)
 if torch.distributed.get_rank() == 0:
@@ -105,10 +174,10 @@ torch.distributed.destroy_process_group()
 
 
 def test_ranks_of_torchrun(tmp_path: Path) -> None:
-    (tmp_path / "rank.py").write_text(RANK)
+    (tmp_path / "rank.py").write_text(RANK.replace("SECONDS", str(SECONDS)))
     target = packed(tmp_path, IMAGES, "set")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "rank.py", str(target)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=2 * SECONDS)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == int(IMAGES.sum(dtype=np.int64))
 

@@ -144,6 +144,7 @@ def test_torch_is_imported_by_what_trains() -> None:
         "bbans.models.blocks",
         "benchmarks.ablation",
         "benchmarks.detail",
+        "benchmarks.loader",
         "benchmarks.tutorial.",
         "cli.train",
         "cli.output",

@@ -95,16 +95,17 @@ def test_files(folder: Path, tmp_path: Path) -> None:
         images[0]
 
 
-def test_the_last_chunk_is_kept(array: arrays.Images) -> None:
+@pytest.mark.parametrize(("cache_bytes", "again"), [(1 << 20, []), (240, [6, 6]), (0, [6, 6, 6])])
+def test_chunks_are_kept(array: arrays.Images, cache_bytes: int, again: list[int]) -> None:
+    """As many as may be: an image has 20 bytes. The last one stays in any case."""
     sets.pack(array, file := io.BytesIO(), model=GRAY, chunk=6, verify=False)
-    images = sets.open_archive(file)
+    images = sets.open_archive(file, cache_bytes=cache_bytes)
     for number in range(20):
-        images[number]
+        assert np.array_equal(images[number], array[number])
     assert GRAY.decoded == [6, 6, 6, 2]
     GRAY.decoded.clear()
-    for _ in images:
-        pass
-    assert sorted(GRAY.decoded) == [2, 6, 6, 6]
+    assert np.array_equal(np.stack(list(images)), array)
+    assert GRAY.decoded == again
 
 
 def test_each_chunk_of_files_is_decoded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
