@@ -191,19 +191,24 @@ def encode_picture(
     height, width, _ = layout.shape
     payload = io.BytesIO()
     payload.write(bytes([form]))
+    before: Samples | None = None
     for top, bottom in strips(height, width):
         samples = to_form(form, picture.pixels[top:bottom], layout)
-        if method == StoredMethod.JXL:
-            stream = jxl.encode(samples, effort)
-        else:
-            quality = 100 if effort == 9 else 90
-            stream = webp.encode_stream(samples.astype(np.uint8, copy=False), quality=quality, method=6)
+        if before is None or not np.array_equal(samples, before):  # large flat pictures would take minutes
+            stream = _encode_strip(method, samples, effort)
+        before = samples
         if bottom < height:
             payload.write(pack_varint(len(stream)))
         payload.write(stream)
         if work is not None:
             work.did("storing", encoding_units(method, bottom, width) - encoding_units(method, top, width))
     return payload.getvalue()
+
+
+def _encode_strip(method: StoredMethod, samples: Samples, effort: int) -> bytes:
+    if method == StoredMethod.JXL:
+        return jxl.encode(samples, effort)
+    return webp.encode_stream(samples.astype(np.uint8, copy=False), quality=100 if effort == 9 else 90, method=6)
 
 
 def encoding_units(method: StoredMethod, height: int, width: int) -> int:

@@ -19,7 +19,7 @@ from bbans.formats import container, stored
 from bbans.formats.container import Section, SectionKind, StoredMethod
 from bbans.formats.forms import Form, Layout, from_form, has_form, to_form
 from bbans.formats.metadata import MAX_PACKED_BYTES, metadata_of, metadata_section
-from bbans.formats.wire import pack_varint
+from bbans.formats.wire import ByteReader, pack_varint
 from bbans.images import chunks, png
 from bbans.images.picture import Picture, read_picture, write_picture
 
@@ -110,6 +110,29 @@ def test_strips(method: StoredMethod, monkeypatch: pytest.MonkeyPatch) -> None:
             for end in (1, 2, len(payload) // 3):
                 with pytest.raises(CorruptDataError):  # not at its very end: libwebp does without the last bytes
                     stored.decode_picture(method, payload[:end], stored.layout_of(picture))
+
+
+@pytest.mark.parametrize("method", [StoredMethod.WEBP, StoredMethod.JXL])
+def test_strips_that_repeat_are_coded_once(method: StoredMethod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of a large flat picture is that of a strip; its bytes are those of all strips."""
+    monkeypatch.setattr(stored, "STRIP_PX", 40)
+    pixels = np.full((22, 10, 3), 90, np.uint8)
+    pixels[12:16] = 91
+    encode, coded = stored._encode_strip, []
+
+    def counted(method: StoredMethod, samples: np.ndarray, effort: int) -> bytes:
+        coded.append(samples.copy())
+        return encode(method, samples, effort)
+
+    monkeypatch.setattr(stored, "_encode_strip", counted)
+    picture = Picture(pixels, "PNG")
+    payload = stored.encode_picture(method, picture)
+    assert [(len(samples), samples[0, 0, 0]) for samples in coded] == [(4, 90), (4, 91), (4, 90), (2, 90)]
+    assert np.array_equal(stored.decode_picture(method, payload, stored.layout_of(picture)), pixels)
+    reader = ByteReader(payload, "payload")
+    reader.byte()
+    streams = [reader.take(reader.varint()) for _ in range(5)]
+    assert streams[0] == streams[1] == streams[2] == streams[4] == encode(method, coded[0], 7) != streams[3]
 
 
 def test_more_strips_than_bytes_allocate_nothing() -> None:
