@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from tests.format_file_decoder import Input, converted
 from tests.models import codec, picture
 
 Samples = NDArray[np.uint8]
+VALLEY = Path(__file__).parents[2] / "cli" / "samples" / "valley.png"
 
 
 def by_pillow(pixels: Samples, format: str, **options: int) -> Samples:
@@ -140,6 +142,21 @@ def test_recovered_pictures_are_converted_too() -> None:
     without = [(kind, None if kind == SectionKind.CONVERSION else body) for kind, body in bodies]
     with pytest.raises(CorruptDataError, match="converted"):
         vaez.recover(contents, without, coder)
+
+
+def test_members_of_archives_are_what_they_are_alone(tmp_path: Path) -> None:
+    """Files of a folder, and images of an array: so what they were converted from is found in them too."""
+    valley = np.asarray(Image.open(VALLEY).convert("RGB"))
+    photos = np.stack([by_pillow(valley[100:164, left : left + 72], "JPEG", quality=85) for left in (0, 100)])
+    (tmp_path / "in").mkdir()
+    for number, photo in enumerate(photos):
+        Image.fromarray(photo).save(tmp_path / "in" / f"{number}.png")
+    model = bbans.load_model(threads=1)
+    files = [model.compress(path).data for path in sorted((tmp_path / "in").iterdir())]
+    for source, alone in ((tmp_path / "in", files), (photos, [model.compress(photo).data for photo in photos])):
+        assert all(container.unpack(data).bodies(SectionKind.CONVERSION) for data in alone)
+        bbans.pack(source, tmp_path / "packed", threads=1)
+        assert (tmp_path / "packed").read_bytes().endswith(b"".join(alone))
 
 
 @pytest.mark.parametrize(
