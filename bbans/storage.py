@@ -38,6 +38,16 @@ _HERE = "file://"
 COPY_BYTES = 1 << 20
 OBJECTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "oss", "memory"}
 """Storage without folders, where what is written is there when its last byte is."""
+PACKAGES = {
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("az", "abfs"), "adlfs"),
+    **dict.fromkeys(("http", "https"), "aiohttp requests"),
+}
+"""What fsspec needs besides itself, as pip calls it."""
+STAMPS = ("ETag", "etag", "md5Hash", "checksum", "content_md5", "Content-MD5", "CRC")
+TIMES = ("LastModified", "last_modified", "Last-Modified", "mtime", "modified", "updated", "created")
+"""What file systems call a file's digest and its time."""
 
 
 def is_url(name: str) -> bool:
@@ -124,7 +134,10 @@ class Folder:
         path = self.path
         if path is None:
             with _system(self.url, name) as (system, file):
-                return bytes(system.cat_file(file, start=start, end=stop))
+                data = bytes(system.cat_file(file, start=start, end=stop))
+            if stop is not None and len(data) > stop - (start or 0):  # a server of HTTP that knows no ranges sends the whole file
+                return data[start:stop]
+            return data
         with open(path / name, "rb") as local:
             local.seek(start or 0)
             return local.read(-1 if stop is None else stop - (start or 0))
@@ -198,6 +211,8 @@ class Folder:
             system.invalidate_cache()
             for path, info in system.find(root, detail=True).items():
                 if path != root and not is_temporary(path.rpartition("/")[2]):
+                    if info.get("size") is None:  # of a page of links, by HTTP
+                        info = system.info(path)
                     yield _entry(path[len(root) :].lstrip("/"), info)
 
 
@@ -231,10 +246,8 @@ def _find_local(path: Path) -> Iterator[Entry]:
 
 def _entry(name: str, info: dict[str, Any]) -> Entry:
     """What a file system says of a file. Each has keys of its own; the best stamp is an etag."""
-    stamp = next((info[key] for key in ("ETag", "etag", "md5Hash", "checksum", "content_md5") if info.get(key)), None)
-    time = next(
-        (info[key] for key in ("LastModified", "last_modified", "mtime", "modified", "updated", "created") if key in info), None
-    )
+    stamp = next((info[key] for key in STAMPS if info.get(key)), None)
+    time = next((info[key] for key in TIMES if key in info), None)
     return Entry(name, int(info.get("size") or 0), str(stamp or time))
 
 
@@ -272,6 +285,10 @@ def _system(url: str, name: str | None = None) -> Iterator[tuple[Any, str]]:
         yield system, root if name is None else f"{root}/{name}"
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, f"{place}: {os.strerror(errno.ENOENT)}") from None
+    except ImportError as error:
+        needed = " ".join(dict.fromkeys(PACKAGES[scheme] for scheme in re.findall(r"([\w+.-]+):", url) if scheme in PACKAGES))
+        how = f"URLs like that need more than fsspec: pip install {needed}" if needed else " ".join(str(error).split())
+        raise OSError(errno.ENOSYS, f"{place}: {how}") from error
     except Exception as error:  # all that the clients of object storage raise
         code = error.errno if isinstance(error, OSError) and error.errno else errno.EIO
         raise OSError(code, f"{place}: {' '.join(str(error).split()) or type(error).__name__}") from error

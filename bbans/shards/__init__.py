@@ -21,6 +21,7 @@ from bbans import sets
 from bbans.formats.manifest import Manifest, Part
 from bbans.sets.model import ModelLoader, SetModel
 from bbans.sets.writer import Packed, PackMode
+from bbans.storage import is_url
 
 from .reader import SetReader, open_archive
 from .write import SHARD_BYTES, SHARD_IMAGES, PackedSet, SetProgress, pack_shards
@@ -71,7 +72,7 @@ def pack(
     shard_images: int | None = None,
     **options: Any,
 ) -> Packed | PackedSet:
-    """Pack images into an archive; or into a set of them, if there is an executor or a size of shards.
+    """Pack images into an archive; or into a set of them, if there is an executor or a size of shards, or one of both is a URL.
 
     Args:
         source: of an archive, see `bbans.sets.pack`; of a set, see `bbans.shards.source.open_source`.
@@ -82,7 +83,8 @@ def pack(
         options: see `bbans.sets.pack`; for sets also `read_back`, see `bbans.shards.pack_shards`.
     Raises: as those. Inverse: `open_archive`.
     """
-    if executor is None and shard_bytes is None and shard_images is None:
+    by_url = any(isinstance(place, str) and is_url(place) for place in (source, target))
+    if executor is None and shard_bytes is None and shard_images is None and not by_url:
         return sets.pack(source, target, **options)
     return pack_shards(
         source,
