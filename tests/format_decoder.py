@@ -35,6 +35,7 @@ SPREAD = np.array([round(1024 * exp(i - 48, 16)) for i in range(128)])
 FACTOR = {i: round(2**16 * exp(-i, 16)) for i in range(-64, 65)}
 LOGIT = [clamp(round(4096 * (decimal.Decimal(2 * i + 1) / (8191 - 2 * i)).ln()), -32358, 32358) for i in range(4096)]
 LOG2 = [round(2**32 * (1 + decimal.Decimal(i) / 1024).ln() / decimal.Decimal(2).ln()) for i in range(1025)]
+COUNTS = {"node": "nodes_seen", "class": "classes_seen"} | {name: f"{name}_seen" for name in ("weights", "steps", "maps")}
 EDGE = [round(256 * (decimal.Decimal(2) ** (decimal.Decimal(j - 10) / 4) - decimal.Decimal("0.02"))) for j in range(1, 16)]
 
 
@@ -126,10 +127,12 @@ class Mixture:
 class Regression:
     """Least squares of n taps. Section 5.6."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, factors: list[int]) -> None:
         self.n = n
-        self.sums = [[0] * (n + 1) for _ in range(n + 1)]
+        g = [[factors[i * (i + 1) // 2 + j] if j <= i else 0 for j in range(n + 1)] for i in range(n + 1)]
+        self.sums = [[sum(a * b for a, b in zip(one, other, strict=True)) for other in g] for one in g]
         self.a = [0] * n
+        self.solve()
 
     def add(self, weight: int, f: list[int]) -> None:
         for i in range(self.n + 1):
@@ -170,7 +173,18 @@ def times(x: int, exponent: int) -> int:
 class Adaptation:
     """The state of a strip of a phase, and what it does with a symbol. Section 5.6."""
 
-    def __init__(self, phase: int, top: int, rows: int, earlier: list[Array], on: bool, canvas: Array, decided: bool) -> None:
+    def __init__(
+        self,
+        phase: int,
+        top: int,
+        rows: int,
+        earlier: list[Array],
+        on: bool,
+        canvas: Array,
+        decided: bool,
+        start: dict[str, Array],
+    ) -> None:
+        self.start = {name: array[phase] for name, array in start.items()}
         self.phase, self.top, self.rows, self.earlier, self.on, self.decided = phase, top, rows, earlier, on, decided
         self.canvas = canvas
         order = {(0, 0): -1, (1, 1): 0, (0, 1): 1, (1, 0): 2}
@@ -184,7 +198,8 @@ class Adaptation:
         self.close = [(dy, dx) for dy, dx in known if abs(dy) + abs(dx) <= 2]
         self.far = [(dy, dx) for dy, dx in known if abs(dy) + abs(dx) > 2]
         count = len(known)
-        self.squares = [Regression(count + c * (len(self.close) + 1)) for c in range(3)]
+        factors = self.start["factors"].tolist() if start else 3 * [946 * [0]]
+        self.squares = [Regression(count + c * (len(self.close) + 1), factors[c]) for c in range(3)]
         self.own: dict[tuple[int, int, int], int] = {}
         self.errors: dict[tuple[int, int, int], int] = {}
         self.weights: dict[tuple[int, int], list[int]] = {}
@@ -225,8 +240,10 @@ class Adaptation:
         self.pattern = 0
         for f in self.features[:5]:
             self.pattern = 3 * self.pattern + (0 if f < -128 else 2 if f > 128 else 1)
-        weights = self.weights.setdefault((c, m.k), [0] * (len(self.features) - 1) + [2**22])
-        total = self.biases.get((c, self.pattern), 0) + sum(f * (v >> 12) for f, v in zip(self.features, weights, strict=True))
+        plain = [0] * (len(self.features) - 1) + [2**22]
+        weights = self.weights.setdefault((c, m.k), self.begun("weights", plain, c, m.k)[: len(plain)])
+        bias = self.biases.setdefault((c, self.pattern), self.begun("biases", 0, c, self.pattern))
+        total = bias + sum(f * (v >> 12) for f, v in zip(self.features, weights, strict=True))
         self.shift = total * m.spread >> 24
 
         def error(dy: int, dx: int, j: int = c) -> int:
@@ -241,7 +258,8 @@ class Adaptation:
         if before:
             around = around + 2 * abs(before[0]) + 2 * abs(before[1]) + sum(abs(f) for f in before[2:6]) >> 1
         self.energy = sum(around >> 3 >= edge for edge in EDGE)
-        self.step = (self.steps.get((c, m.k, self.energy), 0) + 2**15) >> 16
+        place = (c, m.k, self.energy)
+        self.step = (self.steps.setdefault(place, self.begun("steps", 0, *place)) + 2**15) >> 16
 
     def expect(self, c: int, y: int, x: int) -> int:
         """E, and the samples for it."""
@@ -262,7 +280,7 @@ class Adaptation:
 
     def mapped(self, m: Mixture, c: int, share: Array) -> Array:
         """The intervals of shares."""
-        edges = np.array(self.edges.setdefault((c, m.k), [b << 20 for b in range(17)]))
+        edges = np.array(self.edges.setdefault((c, m.k), self.begun("maps", [b << 20 for b in range(17)], c, m.k)))
         b = np.minimum(share >> 20, 15)
         return intervals(edges[b] + ((edges[b + 1] - edges[b]) * (share - (b << 20)) >> 20))
 
@@ -311,23 +329,32 @@ class Adaptation:
         names = [(c, node, kind, value) for kind, value in enumerate(contexts)]
         points = [self.points.setdefault(name, [int(L[512 + 32 * (i - 8)]) for i in range(17)]) for name in names]
         inputs = inputs + [LOGIT[min(v[j] + ((v[j + 1] - v[j]) * q >> 12) >> 12, 4095)] for v in points]
-        sets = [("node", c, node), ("context", c, contexts[0])]
-        mixes = [self.mixes.setdefault(name, [2**19, 0, 0] + 6 * [87381]) for name in sets]
+        sets = [("node", c, node), ("class", c, contexts[0])]
+        mixes = [
+            self.mixes.setdefault(name, self.begun(f"{name[0]}_weights", [2**19, 0, 0] + 6 * [87381], *name[1:])) for name in sets
+        ]
         d = [sum(w * i for w, i in zip(weights, inputs, strict=True)) for weights in mixes]
         p = clamp(squash(sum(d) >> 1), 168, 2**24 - 168)
         yes = stack.pop(24, np.array([0, p, 2**24])) == 0
         target = 2**24 if yes else 0
         for name, weights, sum_ in zip(sets, mixes, d, strict=True):
-            step = (target - squash(sum_)) * max(98, 393200 // (200 + self.count(name))) >> 16
+            step = (target - squash(sum_)) * max(98, 393200 // (200 + self.count(*name))) >> 16
             weights[:] = [clamp(w + (step * i + 2**15 >> 16), -(2**24), 2**24) for w, i in zip(weights, inputs, strict=True)]
         for name, v in zip(names, points, strict=True):
-            rate = max(393, 131072 // (16 + self.count(name)))
+            rate = max(393, 131072 // (16 + self.count("point", name)))
             v[j] += ((target - v[j]) * rate >> 16) * (4096 - q) >> 12
             v[j + 1] += ((target - v[j + 1]) * rate >> 16) * q >> 12
         return yes
 
-    def count(self, *key: Any) -> int:
-        self.seen[key] = self.seen.get(key, 0) + 1
+    def begun(self, name: str, plain: Any, *index: int) -> Any:
+        """A start value of the model, or a plain one."""
+        return self.start[name][index].tolist() if self.start else plain
+
+    def count(self, name: str, *index: Any) -> int:
+        key, counts = (name, *index), COUNTS.get(name)
+        if key not in self.seen:
+            self.seen[key] = self.begun(counts, 0, *index) if counts else 0
+        self.seen[key] += 1
         return self.seen[key]
 
     def learn(self, m: Mixture, c: int, y: int, x: int, symbol: int) -> None:
@@ -347,13 +374,13 @@ class Adaptation:
         weights = self.weights[c, m.k]
         for j, f in enumerate(self.features):
             weights[j] = clamp(weights[j] + ((gradient * rate >> 12) * f >> 8), -(2**26), 2**26)
-        bias = self.biases.get((c, self.pattern), 0) + (gradient * 5243 >> 12)
+        bias = self.biases[c, self.pattern] + (gradient * 5243 >> 12)
         self.biases[c, self.pattern] = clamp(bias, -(2**21), 2**21)
         key = (c, m.k, self.energy)
         faster = max(328, 65536 // (self.count("steps", *key) + 3))
-        self.steps[key] = clamp(self.steps.get(key, 0) + (stretch * faster >> 9), -(2**22), 2**22)
+        self.steps[key] = clamp(self.steps[key] + (stretch * faster >> 9), -(2**22), 2**22)
         edges, low, high = self.edges[c, m.k], int(self.share[symbol]), int(self.share[symbol + 1])
-        faster = max(131, 65536 // (self.count("edges", c, m.k) + 50))
+        faster = max(131, 65536 // (self.count("maps", c, m.k) + 50))
         for b in range(1, 16):
             at = b << 20
             target = 2**24 if at >= high else 0 if at <= low else (at - low) * (2**40 // (high - low)) >> 16
@@ -379,6 +406,7 @@ class Decoder:
             start, stop = entry["data_offsets"]
             values = np.frombuffer(weight_file[end + start : end + stop], {"I8": "i1", "I32": "<i4", "U8": "u1"}[entry["dtype"]])
             self.tensors[name] = values.reshape(entry["shape"]).astype(np.int64)
+        self.start = {name[8:]: array for name, array in self.tensors.items() if name.startswith("learned.")}
 
     # 5.4
 
@@ -489,7 +517,7 @@ class Decoder:
         whole[:, row::2, column::2] = reference + 2 >> 2
         canvas = np.pad(whole, ((0, 0), (2, 2), (2, 2)), mode="reflect")
         for stack, top, bottom in strips:
-            state = Adaptation(phase, top, bottom, earlier, self.config["adaptive"], canvas.copy(), self.decided)
+            state = Adaptation(phase, top, bottom, earlier, self.config["adaptive"], canvas.copy(), self.decided, self.start)
             for y in range(top, min(bottom, pixels.shape[1])):
                 for x in range(pixels.shape[2]):
                     rests: list[int] = []

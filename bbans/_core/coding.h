@@ -20,7 +20,7 @@ typedef struct {
 INLINE int64_t start_of(int64_t x, int64_t share) { return (share * (TOTAL - 256) >> PRECISION) + x; }
 
 /* At the lower edge of pixel x in 0 .. 256. */
-INLINE Edge edge_at(int64_t x, const Mixture *mixture, int k, const int64_t *map, const int32_t *table) {
+INLINE Edge edge_at(int64_t x, const Mixture *mixture, int k, const int32_t *map, const int32_t *table) {
     if (x <= 0) return (Edge){0, 0, 0};
     if (x >= 256) return (Edge){256, TOTAL, TOTAL};
     int64_t share = mixture_total(x, mixture, k, table) >> WEIGHT_BITS;
@@ -31,7 +31,7 @@ INLINE Edge edge_at(int64_t x, const Mixture *mixture, int k, const int64_t *map
 
 /* The edges of the pixel whose interval holds cf. Steps that begin at about half a spread and double lead from the centre, near which
  * most pixels are, to an interval that holds cf; then halves. Inverse: edge_at. */
-INLINE Edge search_pixel(int64_t cf, int64_t centre, int64_t spread, const Mixture *mixture, int k, const int64_t *map,
+INLINE Edge search_pixel(int64_t cf, int64_t centre, int64_t spread, const Mixture *mixture, int k, const int32_t *map,
                          const int32_t *table, Edge *above) {
     int64_t step = larger(spread >> 11, 1);
     Edge low = edge_at(clamp(shift_right(centre + 32, 6), 0, 255), mixture, k, map, table), high;
@@ -79,7 +79,7 @@ INLINE void code_interval(Coder *coder, int64_t start, int64_t freq) {
 
 /* The symbol by the mixture alone; low and high are its edges. */
 INLINE int64_t code_whole(Coder *coder, int64_t symbol, int64_t centre, int64_t spread, const Mixture *mixture, int k,
-                          const int64_t *map, const int32_t *table, Edge *low, Edge *high) {
+                          const int32_t *map, const int32_t *table, Edge *low, Edge *high) {
     if (coder->decoding) {
         *low = search_pixel(peek_symbol(&coder->lane, PRECISION), centre, spread, mixture, k, map, table, high);
     } else {
@@ -93,7 +93,7 @@ INLINE int64_t code_whole(Coder *coder, int64_t symbol, int64_t centre, int64_t 
 /* What a pixel's decisions take their probabilities from. */
 typedef struct {
     Mixture corrected, raw, around; /* as learned, as the networks give it, with the mean that least squares predict */
-    const int64_t *map;
+    const int32_t *map;
     int64_t threshold, step; /* the first, and how far it is to the next */
     int contexts[CONTEXTS];
 } Sources;
@@ -112,7 +112,7 @@ INLINE Cut cut_at(int64_t x, const Sources *s, int k, const Tables *tables) {
 
 /* The symbol by decisions, the first at the threshold, the next outward in steps that double, until it lies between two thresholds;
  * what is left by the corrected mixture. low and high are its edges. */
-INLINE int64_t code_decided(Coder *coder, int64_t symbol, Mixer *mixer, int colour, const Sources *s, int k, const Tables *tables,
+INLINE int64_t code_decided(Coder *coder, int64_t symbol, const Mixer *mixer, int colour, const Sources *s, int k, const Tables *tables,
                             Edge *low, Edge *high) {
     Cut below = {{0, 0, 0}, 0, 0}, above = {{256, TOTAL, TOTAL}, TOTAL, TOTAL};
     int64_t x = s->threshold;

@@ -31,10 +31,15 @@ enum {
 
 static const int CONTEXT_OFFSETS[CONTEXTS] = {0, 128, 371, 452, 533, 789};
 
-/* What a strip has learned. maps (colours, nodes, contexts, points and a count). */
+/* What the inputs count for, by node and by class, and how many decisions have taught it. */
 typedef struct {
     int32_t of_node[3][NODES][INPUTS], of_class[3][128][INPUTS];
     int32_t node_seen[3][NODES], class_seen[3][128];
+} MixingWeights;
+
+/* What a strip has learned of its decisions. maps (colours, nodes, contexts, points and a count). */
+typedef struct {
+    MixingWeights *weights;
     int32_t *maps;
 } Mixer;
 
@@ -46,19 +51,11 @@ typedef struct {
     int64_t node_probability, class_probability, probability; /* of yes */
 } Decision;
 
-static void start_mixer(Mixer *mixer, int32_t *maps, int colours, const Tables *tables) {
+/* Maps that give back the first model's probability. */
+static void start_maps(int32_t *maps, int colours, const Tables *tables) {
     int32_t fresh[POINTS + 1] = {0};
     for (int i = 0; i < POINTS; i++) fresh[i] = tables->logistic[512 + 32 * (i - POINTS / 2)];
     for (int i = 0; i < colours * NODES * ALL_CONTEXTS; i++) memcpy(maps + i * (POINTS + 1), fresh, sizeof fresh);
-    memset(mixer, 0, sizeof *mixer);
-    mixer->maps = maps;
-    for (int colour = 0; colour < 3; colour++) {
-        for (int set = 0; set < NODES + 128; set++) {
-            int32_t *weights = set < NODES ? mixer->of_node[colour][set] : mixer->of_class[colour][set - NODES];
-            weights[0] = 1 << 19;
-            for (int i = 0; i < CONTEXTS; i++) weights[MODELS + i] = (1 << 19) / CONTEXTS;
-        }
-    }
 }
 
 /* The logit of yes, for what a model has on its side and on the other. */
@@ -70,7 +67,7 @@ INLINE int64_t logit_of(int64_t yes, int64_t no, const int64_t *log2) {
 INLINE int64_t squashed(int64_t sum, const int32_t *table) { return logistic_at(shift_right(sum, 7), table); }
 
 /* Mix a decision whose first inputs, the models' logits, are there. contexts: one of each kind; the first is of the class. */
-INLINE void mix(Decision *d, Mixer *mixer, int colour, int node, const int *contexts, const Tables *tables) {
+INLINE void mix(Decision *d, const Mixer *mixer, int colour, int node, const int *contexts, const Tables *tables) {
     const int64_t place = d->inputs[0] + (POINTS / 2 << LOGIT_BITS);
     d->point = place >> LOGIT_BITS;
     d->part = place & ((1 << LOGIT_BITS) - 1);
@@ -81,10 +78,10 @@ INLINE void mix(Decision *d, Mixer *mixer, int colour, int node, const int *cont
         const int64_t probability = below + shift_right((above - below) * d->part, LOGIT_BITS);
         d->inputs[MODELS + i] = tables->stretches[smaller(probability >> 12, 4095)];
     }
-    d->of_node = mixer->of_node[colour][node];
-    d->of_class = mixer->of_class[colour][contexts[0]];
-    d->node_seen = &mixer->node_seen[colour][node];
-    d->class_seen = &mixer->class_seen[colour][contexts[0]];
+    d->of_node = mixer->weights->of_node[colour][node];
+    d->of_class = mixer->weights->of_class[colour][contexts[0]];
+    d->node_seen = &mixer->weights->node_seen[colour][node];
+    d->class_seen = &mixer->weights->class_seen[colour][contexts[0]];
     int64_t by_node = 0, by_class = 0;
     for (int i = 0; i < INPUTS; i++) {
         by_node += d->of_node[i] * d->inputs[i];

@@ -13,7 +13,8 @@ static const int CHANNELS[3] = {1, 0, 2}; /* G, R, B: colours in coding order as
  * params (height, width, 12 k); earlier (phases, earlier_height, earlier_width, 3) with a border of zeros, of which this strip
  * begins at row top; places (count_places, 3) of phase, row and column; canvas (2 height + 4, canvas_width, 3), the level's picture
  * with a border of 2, in which the phase's pixels, every second from row + 2 and column + 2 on, stand as soon as they are coded.
- * decided: whether the adaptive stage codes pixels by decisions. */
+ * decided: whether the adaptive stage codes pixels by decisions. learned: LEARNED_SIZE bytes, what it starts from (photo.c has the
+ * fields), and sums (3, TRIANGLE), of its least squares; these of a matrix that is no less than 0, and below 2**46. */
 typedef struct {
     int64_t height, width, colours, components;
     const int16_t *references, *near, *params, *earlier;
@@ -22,6 +23,8 @@ typedef struct {
     int64_t count_places, adaptive, decided;
     uint8_t *canvas;
     int64_t canvas_width, row, column;
+    const uint8_t *learned;
+    const int64_t *sums;
 } Phase;
 
 /* Whether what a phase says of itself keeps every look-up inside its arrays. */
@@ -31,6 +34,7 @@ static int is_sound(const Phase *p, const Tables *tables) {
     if ((p->colours != 1 && p->colours != 3) || p->components < 1 || p->components > MAX_COMPONENTS) return 0;
     if (p->nears < 0 || p->nears > 2 || p->count_places < 0 || p->count_places > 10) return 0;
     if (!p->adaptive) return 1;
+    if (!p->learned || !p->sums) return 0;
     if (p->row < 0 || p->row > 1 || p->column < 0 || p->column > 1 || p->row + p->column == 0) return 0;
     if (p->canvas_width < 2 * p->width + 4) return 0;
     if (!p->count_places) return 1;

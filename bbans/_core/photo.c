@@ -22,20 +22,23 @@ enum {
     RATE = 6711,        /* of the weights in the long run, 0.0004 */
     RATE_START = 50332, /* how much more at the start, 0.003, falling to half */
     RATE_HALF = 300,    /* after so many symbols */
-    WEIGHT_START = 1 << 22, /* of what least squares predict */
     SOLVE_EVERY = 64    /* symbols of a colour */
 };
 
-/* What a strip has learned. */
+/* What a strip learns and models have start values for; bbans/_core/photo.py has its twin. */
 typedef struct {
-    int32_t weights[3][SPREAD_CLASSES][FEATURES];
-    int64_t weights_seen[3][SPREAD_CLASSES];
-    int64_t biases[3][PATTERNS];
-    int64_t steps[3][SPREAD_CLASSES][ENERGY_CLASSES], steps_seen[3][SPREAD_CLASSES][ENERGY_CLASSES];
-    int64_t maps[3][SPREAD_CLASSES][BINS + 1], maps_seen[3][SPREAD_CLASSES];
+    int32_t weights[3][SPREAD_CLASSES][FEATURES], weights_seen[3][SPREAD_CLASSES];
+    int32_t biases[3][PATTERNS];
+    int32_t steps[3][SPREAD_CLASSES][ENERGY_CLASSES], steps_seen[3][SPREAD_CLASSES][ENERGY_CLASSES];
+    int32_t maps[3][SPREAD_CLASSES][BINS + 1], maps_seen[3][SPREAD_CLASSES];
+    MixingWeights mixing;
+} Learned;
+
+/* All that a strip has learned, but for the maps of its contexts. */
+typedef struct {
+    Learned learned;
     LeastSquares squares[3];
     int64_t squares_seen[3];
-    Mixer mixer;
 } State;
 
 /* What least squares on the pixels around predict, in 1/64 of a pixel value. */
@@ -77,36 +80,39 @@ INLINE int64_t likelihood_slope(int64_t distance, int64_t step, const Tables *ta
 }
 
 /* Move the map towards one under which the shares low .. high, those of the symbol that came, are all there is. */
-INLINE void learn_map(int64_t *edges, int64_t low, int64_t high, int64_t seen) {
+INLINE void learn_map(int32_t *edges, int64_t low, int64_t high, int64_t seen) {
     int64_t rate = falling(65536, seen + 50, 131), inverse = ((int64_t)1 << 40) / larger(high - low, 1);
     for (int b = 1; b < BINS; b++) {
         int64_t edge = (int64_t)b << BIN_BITS;
         int64_t target = edge >= high ? TOTAL : (edge > low ? (edge - low) * inverse >> 16 : 0);
-        edges[b] += shift_right((target - edges[b]) * rate, 16);
+        edges[b] += (int32_t)shift_right((target - edges[b]) * rate, 16);
     }
 }
 
-INLINE void start_state(State *state, const Phase *phase) {
+static void start_state(State *state, const Phase *phase, const Taps *taps) {
     memset(state, 0, sizeof *state);
-    for (int colour = 0; colour < 3; colour++) {
-        const int64_t last = 11 + 2 * colour + phase->count_places + phase->nears;
-        for (int kind = 0; kind < SPREAD_CLASSES; kind++) {
-            state->weights[colour][kind][last] = WEIGHT_START;
-            for (int b = 0; b <= BINS; b++) state->maps[colour][kind][b] = (int64_t)b << BIN_BITS;
-        }
+    memcpy(&state->learned, phase->learned, sizeof state->learned);
+    for (int colour = 0; colour < (int)phase->colours; colour++) {
+        memcpy(state->squares[colour].sums, phase->sums + colour * TRIANGLE, sizeof state->squares[colour].sums);
+        least_squares_solve(&state->squares[colour], taps->count + colour * (taps->close + 1));
     }
 }
 
 /* Go through a phase in reading order: pop its pixels, or note their intervals. own ((height + 2) rows of (width + 4) 3) and errors
  * ((height + 1) of (width + 2) 3) are room for residuals and their sizes, the former 0 and the latter 256 to begin with; maps has
  * MAP_ROOM. */
-INLINE void walk(Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps,
+INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps,
                  const Tables *tables, int colours, int k, int adaptive, int decided) {
-    State state;
+    Learned *const learned = &state->learned;
+    const Mixer mixer = {&learned->mixing, maps};
     Taps taps;
-    start_state(&state, phase);
-    find_taps(&taps, phase);
-    if (decided) start_mixer(&state.mixer, maps, colours, tables);
+    if (adaptive) {
+        find_taps(&taps, phase);
+        start_state(state, phase, &taps);
+    } else {
+        for (int b = 0; b < 3 * SPREAD_CLASSES * (BINS + 1); b++) (&learned->maps[0][0][0])[b] = (b % (BINS + 1)) << BIN_BITS;
+    }
+    if (decided) start_maps(maps, colours, tables);
     const int64_t stride = (phase->width + 4) * 3, error_stride = (phase->width + 2) * 3;
     int32_t features[FEATURES] = {0}, around[MAX_TAPS + 1];
     int64_t differences[3] = {0, 0, 0};
@@ -122,17 +128,17 @@ INLINE void walk(Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own
                 Prediction p;
                 predict(&p, row, reference, colour, differences[0], differences[1], k, tables);
                 const int kind = spread_class(p.spread);
-                int64_t *map = state.maps[colour][kind];
+                int32_t *map = learned->maps[colour][kind];
                 int64_t shift = 0, step = 0, energy = 0, mean = 0, expected = 0;
                 int count = 0, signs = 0, count_around = 0;
                 if (adaptive) {
                     count = gather(features, here, stride, y, x, colour, phase, &p, reference, differences);
-                    expected = expect(&state, around, &count_around, &mean, canvas + 6 * x, colour, &taps);
+                    expected = expect(state, around, &count_around, &mean, canvas + 6 * x, colour, &taps);
                     features[count++] = residual(expected - p.centre, p.inverse);
                     signs = pattern(features);
                     energy = tables->energies[clamp(energy_around(error, error_stride, y, x, colour, phase), 0, RESIDUAL_LIMIT)];
-                    shift = predicted_shift(features, count, state.weights[colour][kind], state.biases[colour][signs], p.spread);
-                    step = shift_right(state.steps[colour][kind][energy] + (1 << 15), 16);
+                    shift = predicted_shift(features, count, learned->weights[colour][kind], learned->biases[colour][signs], p.spread);
+                    step = shift_right(learned->steps[colour][kind][energy] + (1 << 15), 16);
                 }
                 int64_t raw_scale[MAX_COMPONENTS], scale[MAX_COMPONENTS];
                 int64_t corrected_mean[MAX_COMPONENTS], around_mean[MAX_COMPONENTS];
@@ -166,7 +172,7 @@ INLINE void walk(Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own
                 Edge low, high;
                 int64_t symbol = pixels[place * 3 + channel];
                 if (decided) {
-                    symbol = code_decided(coder, symbol, &state.mixer, colour, &sources, k, tables, &low, &high);
+                    symbol = code_decided(coder, symbol, &mixer, colour, &sources, k, tables, &low, &high);
                 } else {
                     symbol = code_whole(coder, symbol, p.centre + shift, p.spread, &sources.corrected, k, map, tables->logistic, &low, &high);
                 }
@@ -178,7 +184,7 @@ INLINE void walk(Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own
                 if (x % 2 == 0) {
                     around[count_around] = (int32_t)(8 * symbol - mean);
                     const int32_t weight = sample_weight(residual(64 * symbol - expected, p.inverse), p.spread);
-                    least_squares_add(&state.squares[colour], around, count_around, weight);
+                    least_squares_add(&state->squares[colour], around, count_around, weight);
                 }
                 const int64_t distance = 64 * symbol - p.centre;
                 here[colour] = residual(distance, p.inverse);
@@ -186,12 +192,12 @@ INLINE void walk(Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own
                     clamp(shift_right((distance - shift) * p.inverse, 18), -DISTANCE_LIMIT, DISTANCE_LIMIT);
                 error[colour] = (int32_t)smaller(magnitude(corrected), RESIDUAL_LIMIT);
                 int64_t stretch, gradient = likelihood_slope(corrected, step, tables, &stretch);
-                learn_shift(features, count, state.weights[colour][kind], gradient, ++state.weights_seen[colour][kind]);
-                int64_t *bias = &state.biases[colour][signs], *factor = &state.steps[colour][kind][energy];
-                *bias = clamp(*bias + shift_right(gradient * BIAS_RATE, 12), -BIAS_LIMIT, BIAS_LIMIT);
-                const int64_t rate = falling(65536, ++state.steps_seen[colour][kind][energy] + 3, 328);
-                *factor = clamp(*factor + shift_right(stretch * rate, 9), -(STEP_LIMIT << 16), STEP_LIMIT << 16);
-                learn_map(map, low.share, high.share, ++state.maps_seen[colour][kind]);
+                learn_shift(features, count, learned->weights[colour][kind], gradient, ++learned->weights_seen[colour][kind]);
+                int32_t *bias = &learned->biases[colour][signs], *factor = &learned->steps[colour][kind][energy];
+                *bias = (int32_t)clamp(*bias + shift_right(gradient * BIAS_RATE, 12), -BIAS_LIMIT, BIAS_LIMIT);
+                const int64_t rate = falling(65536, ++learned->steps_seen[colour][kind][energy] + 3, 328);
+                *factor = (int32_t)clamp(*factor + shift_right(stretch * rate, 9), -(STEP_LIMIT << 16), STEP_LIMIT << 16);
+                learn_map(map, low.share, high.share, ++learned->maps_seen[colour][kind]);
             }
             if (colours == 1) pixels[place * 3] = pixels[place * 3 + 2] = pixels[place * 3 + 1];
         }
@@ -199,28 +205,40 @@ INLINE void walk(Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own
 }
 
 /* The walk with what rarely varies as constants, so that the compiler unrolls its loops. */
-INLINE void walk_as(int decoding, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps,
-                    const Tables *tables) {
+INLINE void walk_as(int decoding, State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors,
+                    int32_t *maps, const Tables *tables) {
     const int colours = (int)phase->colours, k = (int)phase->components, adaptive = phase->adaptive != 0;
     const int decided = adaptive && phase->decided;
     coder->decoding = decoding;
     if (colours == 3 && k == 3 && decided)
-        walk(coder, pixels, phase, own, errors, maps, tables, 3, 3, 1, 1);
+        walk(state, coder, pixels, phase, own, errors, maps, tables, 3, 3, 1, 1);
     else if (colours == 3 && k == 3 && adaptive)
-        walk(coder, pixels, phase, own, errors, maps, tables, 3, 3, 1, 0);
+        walk(state, coder, pixels, phase, own, errors, maps, tables, 3, 3, 1, 0);
     else
-        walk(coder, pixels, phase, own, errors, maps, tables, colours, k, adaptive, decided);
+        walk(state, coder, pixels, phase, own, errors, maps, tables, colours, k, adaptive, decided);
 }
 
 /* How many intervals the pixels (height, width, 3) of a phase are: in the order of popping, in starts and freqs, which have room for
- * MOST_INTERVALS of each of height * width * colours. */
+ * MOST_INTERVALS of each of height * width * colours. Leaves in learned and sums what the adaptive
+ * stage has learned of them. */
 EXPORT int64_t note_pixels(uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps, int32_t *starts,
-                           int32_t *freqs, const Tables *tables) {
+                           int32_t *freqs, const Tables *tables, uint8_t *learned, int64_t *sums) {
     if (!is_sound(phase, tables)) return BAD_ARGUMENT;
+    State state;
     Coder coder = {0, {0, 0, 0}, starts, freqs, 0};
-    walk_as(0, &coder, pixels, phase, own, errors, maps, tables);
+    walk_as(0, &state, &coder, pixels, phase, own, errors, maps, tables);
+    if (phase->adaptive) {
+        memcpy(learned, &state.learned, sizeof state.learned);
+        for (int colour = 0; colour < (int)phase->colours; colour++)
+            memcpy(sums + colour * TRIANGLE, state.squares[colour].sums, sizeof state.squares[colour].sums);
+    }
     return coder.count;
 }
+
+/* The size of what is learned, in bytes, and how many sums there are. */
+EXPORT int64_t learned_size(void) { return sizeof(Learned); }
+
+EXPORT int64_t count_sums(void) { return 3 * TRIANGLE; }
 
 /* For how many intervals of a pixel's colour, and for how many entries of maps, its callers need room. */
 EXPORT int64_t most_intervals(void) { return MOST_INTERVALS; }
@@ -244,8 +262,9 @@ EXPORT int64_t push_noted(uint64_t *head, uint32_t *words, int64_t room, int64_t
 EXPORT int64_t pop_pixels(uint64_t *head, uint32_t *words, int64_t room, int64_t size, uint8_t *pixels, const Phase *phase,
                           int32_t *own, int32_t *errors, int32_t *maps, const Tables *tables) {
     if (!is_sound(phase, tables) || size < 0 || room < size) return BAD_ARGUMENT;
+    State state;
     Coder coder = {1, {*head, words, size}, 0, 0, 0};
-    walk_as(1, &coder, pixels, phase, own, errors, maps, tables);
+    walk_as(1, &state, &coder, pixels, phase, own, errors, maps, tables);
     *head = coder.lane.head;
     return coder.lane.size;
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,15 +26,50 @@ class Phase(Structure):
         **dict.fromkeys(("count_places", "adaptive", "decided"), Integer),
         "canvas": U8,
         **dict.fromkeys(("canvas_width", "row", "column"), Integer),
+        "learned": U8,
+        "sums": I64,
     }
     _fields_ = fields(FIELDS)
+
+
+LEARNED = np.dtype(
+    [
+        (name, np.int32, shape)
+        for name, shape in (
+            ("weights", (3, 8, 32)),
+            ("weights_seen", (3, 8)),
+            ("biases", (3, 243)),
+            ("steps", (3, 8, 16)),
+            ("steps_seen", (3, 8, 16)),
+            ("maps", (3, 8, 17)),
+            ("maps_seen", (3, 8)),
+            ("node_weights", (3, 7, 9)),
+            ("class_weights", (3, 128, 9)),
+            ("nodes_seen", (3, 7)),
+            ("classes_seen", (3, 128)),
+        )
+    ]
+)
+"""What a strip learns, but for sums and maps of contexts, as photo.c has it: for each colour in coding order, spread class, and so
+on. Units: `bbans.models.photo.adaptive`."""
+
+SUMS = (3, 946)
+"""For each colour the triangle of sums of products, row by row, of at most 42 taps and the target, as least_squares.h has it."""
+
+
+class Start(NamedTuple):
+    """What a strip starts from, or has learned. learned (1,) of LEARNED; sums SUMS int64, of a matrix that is no less than 0."""
+
+    learned: npt.NDArray[np.void]
+    sums: npt.NDArray[np.int64]
 
 
 _PIECE = 1 << 16
 _STATE = (U64, U32, Integer, Integer)  # head, words, how many there is room for, how many there are
 _TABLES = ctypes.POINTER(Tables)
 _most_intervals, _map_room = function("most_intervals"), function("map_room")
-_note = function("note_pixels", U8, ctypes.POINTER(Phase), I32, I32, I32, I32, I32, _TABLES)
+_learned_size, _count_sums = function("learned_size"), function("count_sums")
+_note = function("note_pixels", U8, ctypes.POINTER(Phase), I32, I32, I32, I32, I32, _TABLES, U8, I64)
 _push = function("push_noted", *_STATE, I32, I32, Integer)
 _pop = function("pop_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, I32, _TABLES)
 _residuals = function("phase_residuals", U8, ctypes.POINTER(Phase), I16, _TABLES)
@@ -52,6 +87,7 @@ def phase(
     canvas: Bytes | None = None,
     corner: tuple[int, int] = (1, 1),
     decided: bool = True,
+    start: Start | None = None,
 ) -> Phase:
     """A strip of a phase.
 
@@ -60,18 +96,20 @@ def phase(
     the whole grid with a border of zeros, colours in coding order, of which this strip begins at row `top`; places (m, 3) of phase,
     row and column, where to look in them; canvas (2 h + 4, 2 w + 4 or more, 3), the strip's part of `Level.canvas`, which is
     written to. corner: row and column of the phase among the four of a picture. colours: 3, or 1 for gray pictures, whose R and B
-    are G. The adaptive stage alone takes earlier, places, canvas and corner; decided says whether it codes pixels by decisions.
-    Raises: ValueError for shapes that do not fit together.
+    are G. The adaptive stage alone takes earlier, places, canvas, corner and start, without which it starts from zeros; decided
+    says whether it codes pixels by decisions. Raises: ValueError for shapes that do not fit together.
     """
     height, width, _ = references.shape
     near = np.zeros((0, height, width, 3), np.int16) if near is None else near
     earlier = np.zeros((0, height + 2, width + 2, 3), np.int16) if earlier is None else earlier
     places = np.zeros((0, 3), np.int64) if places is None else places
     canvas = np.zeros((0, 0, 3), np.uint8) if canvas is None else canvas
+    learned, sums = start or empty_start()
     fits = params.shape[:2] == (height, width) and not params.shape[2] % 12 and near.shape[1:] == references.shape
     colours_last = references.shape[2] == 3 and earlier.ndim == 4 and earlier.shape[3] == 3 and canvas.shape[2:] == (3,)
     if adaptive:
         fits = fits and canvas.shape[0] == 2 * height + 4 and canvas.shape[1] >= 2 * width + 4
+        fits = fits and learned.shape == (1,) and learned.nbytes == _learned_size() and sums.size == _count_sums()
     if not fits or not colours_last or places.shape[1:] != (3,):
         raise ValueError("the arrays of a phase do not fit together")
     return Phase(
@@ -96,19 +134,28 @@ def phase(
         canvas_width=canvas.shape[1],
         row=corner[0],
         column=corner[1],
+        learned=learned.view(np.uint8),
+        sums=sums,
     )
+
+
+def empty_start() -> Start:
+    """Room for what a strip learns, zeros."""
+    return Start(np.zeros(1, LEARNED), np.zeros(SUMS, np.int64))
 
 
 Noted = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 """(starts, freqs) of intervals with precision 24, in the order of popping."""
 
 
-def note_pixels(pixels: Bytes, strip: Phase, tables: Tables) -> Noted:
-    """The intervals of pixels (h, w, 3): several of each. `push_noted` pushes them."""
+def note_pixels(pixels: Bytes, strip: Phase, tables: Tables, learned: Start | None = None) -> Noted:
+    """The intervals of pixels (h, w, 3): several of each; `push_noted` pushes them. `learned` is filled with what was learned."""
     _check(pixels, strip)
     most = _most_intervals() * int(strip.height * strip.width * strip.colours)
     starts, freqs = np.empty(most, np.int32), np.empty(most, np.int32)
-    count = checked(_note(pixels, ctypes.byref(strip), *_room(strip), starts, freqs, ctypes.byref(tables)))
+    left = learned or empty_start()
+    ends = starts, freqs, ctypes.byref(tables), left.learned.view(np.uint8), left.sums
+    count = checked(_note(pixels, ctypes.byref(strip), *_room(strip), *ends))
     return starts[:count], freqs[:count]
 
 

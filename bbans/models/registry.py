@@ -25,7 +25,7 @@ from bbans.errors import ModelError
 from bbans.exact.selfcheck import Network
 from bbans.models.config import ImageConfig, ModelConfig, PictureConfig, from_json, to_json
 from bbans.models.grids import Samples
-from bbans.models.weights import PHOTO, Weights, pack
+from bbans.models.weights import PHOTO, Weights, pack, unpack
 
 if TYPE_CHECKING:
     from bbans.accounting import Encoded
@@ -67,6 +67,8 @@ class Family:
         batch: samples of a training step, where the user names no number.
         widen: (model, config) -> model of that config, to be trained further; None where a model keeps its sizes.
         widened: the sizes that may change so.
+        learn: (network, weights, pictures) -> arrays of a weight file that are learned with the integer form, once it is trained;
+            None where there are none.
         elbo: (network, images, draws, seed) -> bbans.models.elbo.Draws, for benchmarks; None where there is none.
     """
 
@@ -79,6 +81,7 @@ class Family:
     widen: str | None = None
     widened: frozenset[str] = frozenset()
     elbo: str | None = None
+    learn: str | None = None
 
     @property
     def config_class(self) -> type[ModelConfig]:
@@ -122,6 +125,14 @@ class Family:
         layers, config = export_layers(model), cast(ModelConfig, model.config)
         digest = self.build(config, layers, "reference").digest()
         return pack(id, to_json(config), digest, layers, self.name)
+
+    def learned(self, data: bytes, pictures: Sequence[Samples]) -> bytes:
+        """A weight file with what the family learns with the integer form; for a family that learns nothing so, the same bytes."""
+        if self.learn is None:
+            return data
+        weights = unpack(data, "the new model")
+        arrays = _load(self.learn)(self.load_network(weights), weights, pictures)
+        return pack(weights.id, weights.config, weights.digest, weights.layers, self.name, arrays)
 
     def import_(self, weights: Weights) -> Quantised:
         """The model, to be trained further, that exports to these weights. Inverse: export.
@@ -182,6 +193,7 @@ FAMILIES = {
             network="bbans.models.photo.network:PhotoNetwork",
             codec="bbans.models.photo.codec:PhotoCodec",
             elbo="bbans.models.photo.elbo:draw",
+            learn="bbans.models.photo.learning:learn_starts",
             batch=16,
         ),
         Family(

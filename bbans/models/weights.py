@@ -8,17 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bbans.errors import CorruptDataError, ModelError
 from bbans.formats.wire import is_name
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bbans.exact.network import IntConv
 
 SUFFIX = ".safetensors"
 HASH_BYTES = 8
+LEARNED = "learned."  # begins the names of arrays that are no layers: what coding starts from, of families that learn on the way
 PHOTO = "photo"  # the family of files that name none
 
 
@@ -26,7 +30,8 @@ PHOTO = "photo"  # the family of files that name none
 class Weights:
     """A weight file, read.
 
-    `config` holds the fields of the family's config, `digest` what its network's digest must return, `architecture` the family.
+    `config` holds the fields of the family's config, `digest` what its network's digest must return, `architecture` the family,
+    `arrays` what is no layer, by names that begin with `LEARNED`.
     """
 
     id: str
@@ -35,6 +40,7 @@ class Weights:
     digest: str
     layers: dict[str, IntConv]
     architecture: str = PHOTO
+    arrays: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
 
     def takes(self, shape: tuple[int, int, int], symbols: int) -> bool:
         """Whether it is for sets of images (H, W, C) of samples 0 .. symbols - 1."""
@@ -50,7 +56,8 @@ def unpack(data: bytes, name: str) -> Weights:
     try:
         tensors, metadata = unpack_tensors(data)
         described = json.loads(metadata["bbans"])
-        layers = from_tensors(tensors)
+        arrays = {key: array for key, array in tensors.items() if key.startswith(LEARNED)}
+        layers = from_tensors({key: array for key, array in tensors.items() if key not in arrays})
         if not is_name(str(described["id"])):
             raise ValueError("its id is not a name")
         return Weights(
@@ -60,12 +67,20 @@ def unpack(data: bytes, name: str) -> Weights:
             digest=str(described["digest"]),
             layers=layers,
             architecture=str(described.get("architecture", PHOTO)),
+            arrays=arrays,
         )
     except (ValueError, KeyError, TypeError, RecursionError, CorruptDataError) as error:
         raise ModelError(f"{name} is not a weight file of a bbans model ({error})") from None
 
 
-def pack(id: str, config: Mapping[str, Any], digest: str, layers: Mapping[str, IntConv], architecture: str = PHOTO) -> bytes:
+def pack(
+    id: str,
+    config: Mapping[str, Any],
+    digest: str,
+    layers: Mapping[str, IntConv],
+    architecture: str = PHOTO,
+    arrays: Mapping[str, NDArray[np.generic]] | None = None,
+) -> bytes:
     """The bytes of a weight file. Inverse: unpack. Raises: ValueError for an id that files cannot carry."""
     from bbans.exact.network import to_tensors
     from bbans.formats.tensors import pack_tensors
@@ -75,7 +90,7 @@ def pack(id: str, config: Mapping[str, Any], digest: str, layers: Mapping[str, I
     described = {"id": id, "config": dict(config), "digest": digest}
     if architecture != PHOTO:
         described["architecture"] = architecture
-    return pack_tensors(to_tensors(layers), {"bbans": json.dumps(described, sort_keys=True)})
+    return pack_tensors({**to_tensors(layers), **(arrays or {})}, {"bbans": json.dumps(described, sort_keys=True)})
 
 
 def fingerprint(data: bytes) -> bytes:

@@ -58,22 +58,6 @@ def spread_class(spread):
     return found
 
 
-def new_state():
-    """Nothing learned yet. Of each colour in coding order: weights, counts, biases, steps, counts, maps, counts."""
-    maps = np.empty((3, SPREAD_CLASSES, BINS + 1), np.int64)
-    for b in range(BINS + 1):
-        maps[:, :, b] = b << _BIN_BITS
-    return (
-        np.zeros((3, SPREAD_CLASSES, MOST_FEATURES), np.int32),
-        np.zeros((3, SPREAD_CLASSES), np.int64),
-        np.zeros((3, PATTERNS), np.int64),
-        np.zeros((3, SPREAD_CLASSES, ENERGY_CLASSES), np.int64),
-        np.zeros((3, SPREAD_CLASSES, ENERGY_CLASSES), np.int64),
-        maps,
-        np.zeros((3, SPREAD_CLASSES), np.int64),
-    )
-
-
 def pattern(features):
     """The signs of the first five features, those within half a spread being none, as a number to the base of 3."""
     number = 0
@@ -93,10 +77,11 @@ def predicted_shift(features, count, weights, bias, spread):
 class LeastSquares:
     """Weighted least squares with forgetting, of a list of features with the target as its last."""
 
-    def __init__(self, taps):
+    def __init__(self, taps, sums):
         self.taps = taps
-        self.sums = [[0] * (i + 1) for i in range(taps + 1)]
+        self.sums = [[int(sums[i * (i + 1) // 2 + j]) for j in range(i + 1)] for i in range(taps + 1)]
         self.coefficients = [0] * taps
+        self.solve()
 
     def predict(self, features):
         return sum(a * f for a, f in zip(self.coefficients, features, strict=True))
@@ -278,11 +263,10 @@ CONTEXT_OFFSETS = (0, 128, 371, 452, 533, 789)
 class Mixer:
     """Decisions with probabilities mixed from three models and six contexts."""
 
-    def __init__(self, table):
-        start = [1 << 19, 0, 0] + [(1 << 19) // 6] * 6
-        self.nodes = [[list(start) for _ in range(7)] for _ in range(3)]
-        self.classes = [[list(start) for _ in range(128)] for _ in range(3)]
-        self.seen = {}
+    def __init__(self, table, learned):
+        self.nodes, self.classes = learned["node_weights"].tolist(), learned["class_weights"].tolist()
+        counts = ("node", "nodes_seen"), ("class", "classes_seen")
+        self.seen = {(kind, *at): int(n) for kind, name in counts for at, n in np.ndenumerate(learned[name])}
         self.maps = {}
         self.fresh = [int(table[512 + 32 * (i - 8)]) for i in range(17)]
 
@@ -311,7 +295,7 @@ class Mixer:
         inputs, sets, weights, probabilities, keys, cells, point, part = decision
         target = _TOTAL if yes else 0
         for key, w, p in zip(sets, weights, probabilities, strict=True):
-            scaled = (target - p) * max(98, 1966 * 200 // (200 + self.count(key))) >> 16
+            scaled = (target - p) * max(98, 1966 * 200 // (200 + self.count(*key))) >> 16
             for i in range(9):
                 w[i] = min(max(w[i] + (scaled * inputs[i] + (1 << 15) >> 16), -(1 << 24)), 1 << 24)
         for key, cell in zip(keys, cells, strict=True):
@@ -479,11 +463,11 @@ def _energy(errors, y, x, colour, earlier, row, places):
 
 
 def _walk(coder, pixels, references, near, params, colours, earlier, top, places,
-          adaptive, canvas, corner, decided, tables):  # fmt: skip
+          adaptive, canvas, corner, decided, learned, sums, tables):  # fmt: skip
     """Go through a phase in reading order: pop its pixels, or note their intervals. Raises: RanDry."""
     decoding = isinstance(coder, Decoder)
     table, exponentials, inverse_scales, spreads, energies, factors = tables[:6]
-    mixer = Mixer(table)
+    mixer = Mixer(table, learned)
     k = params.shape[2] // 12
     logits, means, indices = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
     scales, weights = np.empty(k, np.int64), np.empty(k, np.int64)
@@ -491,12 +475,14 @@ def _walk(coder, pixels, references, near, params, colours, earlier, top, places
     rests = np.zeros(3, np.int64)
     own = np.zeros((pixels.shape[0] + 2, pixels.shape[1] + 4, 3), np.int32)  # residuals, with zeros above and at the sides
     errors = np.full((pixels.shape[0] + 1, pixels.shape[1] + 2, 3), 256, np.int64)
-    linear, linear_seen, biases, steps, steps_seen, maps, maps_seen = new_state()
+    linear, biases, steps, maps = (learned[name].copy() for name in ("weights", "biases", "steps", "maps"))
+    linear_seen, steps_seen, maps_seen = (learned[name].astype(np.int64) for name in ("weights_seen", "steps_seen", "maps_seen"))
+    biases, steps, maps = (array.astype(np.int64) for array in (biases, steps, maps))
+    if not adaptive:
+        maps[...] = np.arange(BINS + 1) << _BIN_BITS
     taps = taps_around(*corner)
-    squares = [LeastSquares(len(taps[1]) + colour * (len(taps[0]) + 1)) for colour in range(3)]
+    squares = [LeastSquares(len(taps[1]) + colour * (len(taps[0]) + 1), sums[colour]) for colour in range(3)]
     squares_seen = [0, 0, 0]
-    for colour in range(3):
-        linear[colour, :, 11 + 2 * colour + len(places) + len(near)] = 1 << 22
     shift, step, count, signs, kind, energy = 0, 0, 0, 0, 0, 0
     for y in range(pixels.shape[0]):
         for x in range(pixels.shape[1]):

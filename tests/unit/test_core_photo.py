@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbans._core import photo
+from bbans._core.photo import LEARNED
 from bbans._core.tables import core_tables
 from bbans.ans import HEAD_MIN, Message
 from bbans.errors import CorruptDataError
 from bbans.models.photo.adaptive import EARLIER, adaptive_tables
 from bbans.models.photo.config import PHASES
+from bbans.models.photo.start import LIMITS, from_arrays, plain_starts, to_arrays
 from bbans.tables import exp_table, inverse_scales, log2_table, logistic_table
 from tests.core import MESSAGES, Array, State, assert_equal, refuses_other_arrays, state
 from tests.reference import photo as slow_photo
@@ -38,7 +40,8 @@ class Strip(NamedTuple):
     adaptive: bool
     canvas: Array
     corner: tuple[int, int]
-    decided: bool = True
+    decided: bool
+    start: photo.Start
 
     def fresh(self) -> Strip:
         """With a canvas of its own, as coding writes to it."""
@@ -76,7 +79,22 @@ def some_strip(
         rng.integers(0, 256, (2 * height + 4, 2 * width + 4 + 2 * int(rng.integers(2)), 3)).astype(np.uint8) // (1 if wild else 6)
         + (0 if wild else 100),
         PHASES[phase],
+        True,
+        some_start(rng, phase),
     ), pixels
+
+
+def some_start(rng: np.random.Generator, phase: int) -> photo.Start:
+    """Plain start values, or any that a model may have."""
+    if rng.integers(2):
+        return plain_starts()[phase]
+    arrays = {
+        name: rng.integers(*LIMITS.get(name, (0, 1 << 20)), (3, *shape), endpoint=True)
+        for name, shape in [(name, LEARNED[name].shape) for name in LEARNED.names or ()] + [("factors", (3, 946))]
+    }
+    arrays["maps"].sort(-1)
+    arrays["maps"][..., 0], arrays["maps"][..., -1] = 0, 1 << 24
+    return from_arrays({f"learned.{name}": array.astype(np.int32) for name, array in arrays.items()})[phase]
 
 
 def push_pixels(heads: Array, words: Array, size: int, pixels: Array, phase: photo.Phase, tables: Any) -> int:
@@ -104,6 +122,8 @@ def check_strip(strip: Strip, pixels: Array) -> None:
             strip.canvas.copy(),
             strip.corner,
             strip.decided,
+            strip.start.learned[0],
+            strip.start.sums,
             TABLES,
         )
 
@@ -150,6 +170,11 @@ def test_pixels_without_decisions(k: int, colours: int, phase: int) -> None:
         check_strip(strip._replace(decided=False), pixels)
 
 
+def from_sums(factors: Array) -> photo.Start:
+    """Plain start values but for least squares."""
+    return plain_starts()[2]._replace(sums=from_arrays(to_arrays(plain_starts(), factors))[2].sums)
+
+
 def test_least_squares_of_the_largest_differences() -> None:
     """Nothing leaves 64 bits: in plain Python it could not."""
     rng = np.random.default_rng(7)
@@ -159,6 +184,8 @@ def test_least_squares_of_the_largest_differences() -> None:
     pixels = (255 * rng.integers(0, 2, pixels.shape)).astype(np.uint8)
     canvas = (255 * rng.integers(0, 2, strip.canvas.shape)).astype(np.uint8)
     check_strip(strip._replace(params=params, canvas=canvas), pixels)
+    full = from_sums(np.full((3, 3, 946), 1 << 20, np.int32))
+    check_strip(strip._replace(params=params, canvas=canvas, start=full), pixels)
     same = np.repeat(canvas[..., :1], 3, 2)  # taps that say the same
     check_strip(strip._replace(params=params, canvas=same), np.repeat(pixels[..., :1], 3, 2))
 
@@ -205,6 +232,8 @@ def test_strips_that_do_not_fit(adaptive: bool) -> None:
             {"canvas": strip.canvas[:, :13].copy()},
             {"canvas": strip.canvas[..., :2].copy()},
             *({"corner": corner} for corner in ((0, 0), (2, 1), (-1, 1), (1, -1), (1, 2))),
+            {"start": strip.start._replace(sums=strip.start.sums[:2])},
+            {"start": strip.start._replace(learned=np.zeros(2, LEARNED))},
             {"earlier": strip.earlier[:1]},
             {"earlier": strip.earlier[:, :5].copy()},
             {"earlier": strip.earlier[:, :, :-2].copy()},

@@ -12,7 +12,7 @@ from PIL import Image
 from bbans.errors import TrainingError, UnsupportedImageError
 from bbans.training.callbacks import Stopped
 from bbans.training.data import images as image_sets
-from bbans.training.data.acquisition import DEMOSAICING, change_acquisition, demosaiced
+from bbans.training.data.acquisition import change_acquisition, luma_and_chroma
 from bbans.training.data.batches import CropBatches, ImageBatches, batches_from, order, uniform
 from bbans.training.data.crops import RandomCrops
 from bbans.training.data.images import ImageSet, binarise, image_set, read_images
@@ -222,22 +222,24 @@ def test_acquisitions_change_some_crops() -> None:
     assert 15 < sum(not np.array_equal(x, crop) for x in changed) < 55
 
 
-@pytest.mark.parametrize("method", DEMOSAICING)
-def test_demosaicing_keeps_what_the_sensor_saw(method: str) -> None:
-    x = np.random.default_rng(0).uniform(0, 255, (16, 20, 3)).astype(np.float32)
-    out = demosaiced(x, (0, 1), method)
-    assert out.shape == x.shape
-    assert np.allclose(out[0::2, 1::2, 0], x[0::2, 1::2, 0], atol=1e-3)
-    assert np.allclose(out[1::2, 0::2, 2], x[1::2, 0::2, 2], atol=1e-3)
-    assert np.allclose(out[0::2, 0::2, 1], x[0::2, 0::2, 1], atol=1e-3)
-    assert not np.allclose(out, x, atol=1)
+@pytest.mark.parametrize("seed", range(8))
+def test_luma_and_chroma_are_paler_and_smoother(seed: int) -> None:
+    crop = picture(32, 32)
+    pale = luma_and_chroma(crop, np.random.default_rng(seed))
+    assert pale.shape == crop.shape and pale.dtype == np.uint8
+
+    def colour(x: np.ndarray[Any, np.dtype[np.uint8]]) -> float:
+        return float(np.abs(x[..., 0].astype(int) - x[..., 1]).mean())
+
+    assert colour(pale) < colour(crop)
+    assert np.abs(np.diff(pale[..., 0].astype(int) - pale[..., 1], axis=0)).mean() <= colour(crop)
 
 
-@pytest.mark.parametrize("method", DEMOSAICING)
-def test_demosaicing_finds_planes_of_even_slope_again(method: str) -> None:
-    rows, columns = np.mgrid[:16, :16]
-    x = np.repeat((3 * rows + 5 * columns + 20)[..., None], 3, 2).astype(np.float32)
-    assert np.allclose(demosaiced(x, (1, 0), method)[3:-3, 3:-3], x[3:-3, 3:-3], atol=1e-3)
+def test_luma_and_chroma_of_gray_are_gray() -> None:
+    gray = np.repeat(picture(32, 32)[..., :1], 3, 2)
+    for seed in range(6):
+        pale = luma_and_chroma(gray, np.random.default_rng(seed))
+        assert np.array_equal(pale, np.repeat(pale[..., :1], 3, 2))
 
 
 # Batches

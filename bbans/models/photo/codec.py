@@ -49,6 +49,7 @@ from bbans.models.photo.geometry import Bytes, block_counts, grid_size, level_si
 from bbans.models.photo.level import Level, known_levels
 from bbans.models.photo.likelihood import PhaseLikelihood
 from bbans.models.photo.network import PhotoNetwork
+from bbans.models.photo.start import from_arrays
 from bbans.models.photo.tuning import plan_of, tune
 from bbans.models.photo.tuning import units as tuning_units
 from bbans.models.weights import Weights
@@ -75,7 +76,9 @@ class PhotoCodec:
 
     Args:
         network: the integer networks on the backend to use.
-        weights: those of the network; files name their id and hash.
+        weights: those of the network, with start values of the adaptive stage; files name their id and hash.
+
+    Raises: ModelError for start values that are none.
     """
 
     level_type: type[Level] = Level
@@ -83,7 +86,7 @@ class PhotoCodec:
     def __init__(self, network: PhotoNetwork, weights: Weights) -> None:
         self.network = network
         self.id, self.weights_hash = weights.id, weights.hash
-        self.likelihood = PhaseLikelihood(network)
+        self.likelihood = PhaseLikelihood(network, from_arrays(weights.arrays))
         self._tell: Callable[[int], None] = lambda units: None
 
     def reporting(self, tell: Callable[[int], None], /) -> PhotoCodec:

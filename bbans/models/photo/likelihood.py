@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bbans._core.photo import Phase, note_pixels, pop_pixels, push_noted, residuals, words_needed
+from bbans._core.photo import Phase, Start, empty_start, note_pixels, pop_pixels, push_noted, residuals, words_needed
 from bbans._core.photo import phase as strip_of_phase
-from bbans._core.tables import Tables, core_tables
+from bbans._core.tables import core_tables
 from bbans.ans import Message
 from bbans.codecs import Codec
 from bbans.models.photo.adaptive import EARLIER, adaptive_tables
@@ -19,7 +19,7 @@ from bbans.models.photo.geometry import Bytes, near_pixels
 from bbans.models.photo.level import Level
 from bbans.models.photo.network import PhotoNetwork
 
-Loop = Callable[[Message, Bytes, Phase, Tables], None]
+Loop = Callable[[Message, Bytes, Phase], None]
 Residuals = NDArray[np.int16]
 
 
@@ -28,10 +28,13 @@ class PhaseLikelihood:
 
     Args:
         network: whose heads give the mixtures.
+        starts: what the adaptive stage of each phase starts from.
+        learned: takes a phase and what the stage has learned of a strip of it, each time one is pushed.
     """
 
-    def __init__(self, network: PhotoNetwork) -> None:
-        self.network, self.adaptive = network, network.config.adaptive
+    def __init__(self, network: PhotoNetwork, starts: Sequence[Start], learned: Callable[[int, Start], None] | None = None) -> None:
+        self.network, self.adaptive, self._starts = network, network.config.adaptive, starts
+        self._learned = learned
         self._tables = core_tables(*adaptive_tables())
 
     def codec(self, level: Level, phase: int, colours: int, z: Bytes | None) -> Codec[Bytes]:
@@ -45,14 +48,14 @@ class PhaseLikelihood:
         """
 
         def push(batch: Any, pixels: Bytes) -> Any:
-            self._code(_push, level, phase, colours, z, batch.messages, pixels)
+            self._code(self._push, level, phase, colours, z, batch.messages, pixels)
             if phase == 2:
                 level.x10_is_pushed()
             return batch
 
         def pop(batch: Any) -> tuple[Any, Bytes]:
             pixels = level.x00.copy()
-            self._code(_pop, level, phase, colours, z, batch.messages, pixels)
+            self._code(self._pop, level, phase, colours, z, batch.messages, pixels)
             return batch, pixels
 
         return Codec(push, pop)
@@ -83,8 +86,9 @@ class PhaseLikelihood:
                 level.canvas(phase, own) if self.adaptive else None,
                 PHASES[phase],
                 level.decided,
+                self._starts[phase],
             )
-            loop(message, x, strip, self._tables)
+            loop(message, x, strip)
             pixels[inside] = x
 
         self.network.in_parallel(code, messages, level.grid.strips())
@@ -114,12 +118,13 @@ class PhaseLikelihood:
 
         self.network.in_parallel(fill, level.grid.strips())
 
+    def _push(self, message: Message, pixels: Bytes, strip: Phase) -> None:
+        left = empty_start()
+        noted = note_pixels(pixels, strip, self._tables, left)
+        message.reserve(words_needed(noted))
+        message.resize(push_noted(message.head, message.words, message.size, noted))
+        if self._learned:
+            self._learned(PHASES.index((strip.row, strip.column)), left)
 
-def _push(message: Message, pixels: Bytes, strip: Phase, tables: Tables) -> None:
-    noted = note_pixels(pixels, strip, tables)
-    message.reserve(words_needed(noted))
-    message.resize(push_noted(message.head, message.words, message.size, noted))
-
-
-def _pop(message: Message, pixels: Bytes, strip: Phase, tables: Tables) -> None:
-    message.resize(pop_pixels(message.head, message.words, message.size, pixels, strip, tables))
+    def _pop(self, message: Message, pixels: Bytes, strip: Phase) -> None:
+        message.resize(pop_pixels(message.head, message.words, message.size, pixels, strip, self._tables))

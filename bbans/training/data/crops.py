@@ -15,7 +15,7 @@ from PIL import Image
 from bbans.training.data.acquisition import change_acquisition
 from bbans.training.data.pictures import Pixels
 
-P_DOWNSCALE, P_UPSCALE = 0.25, 0.12
+P_DOWNSCALE = 0.25
 
 
 class RandomCrops:
@@ -39,17 +39,13 @@ class RandomCrops:
         noise = np.random.default_rng((self.seed, index, 1)).uniform(1e-6, 1 - 1e-6, noise_size).astype(np.float32)
         photo = self.photos[min(int(np.searchsorted(self._edges, rng.random())), len(self.photos) - 1)]
         scale = 1.0
-        kind = rng.random() if self.augment else 1.0
-        if kind < P_DOWNSCALE:
+        if self.augment and rng.random() < P_DOWNSCALE:
             scale = float(rng.uniform(1.0, min(2.0, min(photo.shape[:2]) / self.side)))
-        elif kind < P_DOWNSCALE + P_UPSCALE:
-            scale = float(rng.uniform(0.5, 1.0))
         size = int(self.side * scale)
         top, left = (int(rng.integers(0, n - size + 1)) for n in photo.shape[:2])
         crop = photo[top : top + size, left : left + size]
         if size != self.side:
-            first = Image.Resampling.BOX if scale > 1 else Image.Resampling.BILINEAR
-            method = (first, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)[rng.integers(3)]
+            method = (Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)[rng.integers(3)]
             crop = np.asarray(Image.fromarray(crop).resize((self.side, self.side), method))
         if rng.random() < 0.5:
             crop = crop[:, ::-1]

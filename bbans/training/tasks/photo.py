@@ -20,6 +20,7 @@ from bbans.models.config import PictureConfig, to_json
 from bbans.models.registry import families
 from bbans.models.weights import PHOTO, Weights
 from bbans.training.callbacks import Callbacks
+from bbans.training.data.acquisition import luma_and_chroma
 from bbans.training.data.batches import CropBatches, PixelsAndNoise
 from bbans.training.data.crops import RandomCrops
 from bbans.training.data.photos import HELD_OUT_MOST, Photo, PhotoSet, read_photos
@@ -28,6 +29,8 @@ from bbans.training.distributed import Processes
 from bbans.training.metrics import evaluate_photos
 from bbans.training.schedule import Schedule
 from bbans.training.tasks.task import Measured, share
+
+CROPS, CROP_SIDE = 40, 256
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,15 @@ class PhotoTask:
         return evaluate_photos(model, self.valid.pixels, autocast=autocast) if len(self.valid) else {}
 
     def export(self, model: Quantised, id: str) -> bytes:
-        return families()[self.family].export(model, id)
+        family = families()[self.family]
+        return family.learned(family.export(model, id), self._crops())
+
+    def _crops(self) -> list[Pixels]:
+        """Some of the photos as they are, and half as many as luma and chroma, for what is learned with the integer form."""
+        side = min(CROP_SIDE, *(side for photo in self.photos.pixels for side in photo.shape[:2])) // 2 * 2
+        crops = RandomCrops(self.photos.pixels, side, 0, augment=False)
+        plain = [crops.sample(index, 1)[0] for index in range(CROPS)]
+        return plain + [luma_and_chroma(crop, np.random.default_rng(index)) for index, crop in enumerate(plain[::2])]
 
     def measure(
         self, model: Quantised, weights: Path, *, threads: int | None, device: str, callbacks: Callbacks

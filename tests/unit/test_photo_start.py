@@ -1,0 +1,114 @@
+"""Start values of the photo model's adaptive stage: in weight files, learned from pictures, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bbans import models
+from bbans._core.photo import LEARNED, SUMS
+from bbans.errors import ModelError
+from bbans.models.photo.codec import PhotoCodec
+from bbans.models.photo.start import factors_of, from_arrays, plain_starts, to_arrays
+from bbans.models.registry import FAMILIES
+from bbans.models.weights import PHOTO, Weights, unpack
+from tests.models import TINY, codec, picture, weight_file, weights
+
+Arrays = dict[str, NDArray[np.int32]]
+
+
+@cache
+def learned(kind: str = "photo") -> Weights:
+    pictures = [picture(48, 64, kind=kind, seed=seed) for seed in range(4)]
+    return unpack(FAMILIES[PHOTO].learned(weight_file(), pictures), "learned")
+
+
+def of_learned(kind: str) -> PhotoCodec:
+    made = models.load(learned(kind), threads=1)
+    assert isinstance(made, PhotoCodec)
+    return made
+
+
+def length(coder: PhotoCodec, pixels: NDArray[np.uint8]) -> int:
+    return sum(len(message) for message in coder.encode(pixels).messages)
+
+
+@pytest.mark.parametrize("kind", ["photo", "gradient"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_like_those_learned_from_are_smaller(channels: int, kind: str) -> None:
+    coder, pixels = of_learned(kind), picture(52, 70, channels, kind=kind, seed=9)
+    assert length(coder, pixels) < 0.985 * length(codec(), pixels)
+    assert np.array_equal(coder.decode(coder.encode(pixels).messages, *pixels.shape), pixels)
+
+
+def test_a_model_without_start_values_has_plain_ones() -> None:
+    assert weights().arrays == {}
+    assert from_arrays({}) == plain_starts()
+    for phase, start in enumerate(plain_starts()):
+        assert (start.learned[0]["weights"] != 0).sum() == 3 * 8, phase
+        assert not start.sums.any()
+
+
+def test_start_values_of_a_weight_file_are_those_that_were_learned() -> None:
+    arrays = dict(learned().arrays)
+    starts = from_arrays(arrays)
+    again = to_arrays(starts, arrays["learned.factors"])  # type: ignore[arg-type]
+    assert again.keys() == arrays.keys() and all(np.array_equal(again[name], arrays[name]) for name in arrays)
+    assert all(start.sums.any() and start.learned[0]["classes_seen"].max() <= 100 for start in starts)
+
+
+def test_a_model_without_the_stage_learns_nothing() -> None:
+    config = replace(TINY, adaptive=False)
+    data = FAMILIES[PHOTO].learned(weight_file(config), [picture(32, 32)])
+    assert unpack(data, "plain").arrays == {}
+    assert FAMILIES["markov"].learned(b"any bytes", []) == b"any bytes"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_factors_give_the_sums_again(seed: int) -> None:
+    samples = np.random.default_rng(seed).integers(-2000, 2000, (60, 43)) * 100
+    sums = (samples.T @ samples)[np.tril_indices(43)]
+    factors = factors_of(sums // 16)
+    starts = from_arrays({**learned().arrays, "learned.factors": np.broadcast_to(factors, (3, *SUMS)).copy()})
+    for start in starts:
+        assert np.allclose(start.sums, sums // 16, atol=1e-3 * np.abs(sums).max() / 16)
+
+
+def changed(name: str, place: tuple[int, ...], value: int) -> Arrays:
+    arrays = {key: array.astype(np.int32) for key, array in learned().arrays.items()}
+    arrays[f"learned.{name}"][place] = value
+    return arrays
+
+
+WRONG = [
+    *(changed(name, (0, 0, 0), 1 << 27) for name in LEARNED.names or () if name != "maps"),
+    *(changed(name, (1, 2, 3), -1) for name in LEARNED.names or () if name.endswith("_seen")),
+    changed("factors", (0, 0, 5), (1 << 20) + 1),
+    changed("maps", (0, 0, 0, 0), 1),
+    changed("maps", (0, 0, 0, 16), (1 << 24) - 1),
+    changed("maps", (0, 0, 0, 3), 1 << 24),
+]
+
+
+@pytest.mark.parametrize("arrays", WRONG, ids=range(len(WRONG)))
+def test_values_out_of_range_are_refused(arrays: Arrays) -> None:
+    with pytest.raises(ModelError, match=r"learned\.\w+ of the model"):
+        models.load(replace(learned(), arrays=arrays), threads=1)
+
+
+def test_other_arrays_are_refused() -> None:
+    arrays = dict(learned().arrays)
+    biases = arrays["learned.biases"]
+    others = [
+        {name: array for name, array in arrays.items() if name != "learned.maps"},
+        {**arrays, "learned.more": biases},
+        {**arrays, "learned.biases": biases[:2]},
+        {**arrays, "learned.biases": biases.astype(np.int64)},
+    ]
+    for other in others:
+        with pytest.raises(ModelError, match="start values"):
+            models.load(replace(learned(), arrays=other), threads=1)
