@@ -325,7 +325,7 @@ def raster_file(format: str, samples: Samples, bit_depth: int, metadata: bytes) 
     else:
         before = b"P%d\n%d %d\n%d\n" % ({"PPM": 6, "PGM": 5}[format], width, height, 2**bit_depth - 1)
         order, padding, after = 0, 0, b""
-    assert padding <= 3 and order <= 7
+    assert padding <= 3 and order <= (15 if format == "TGA" else 7)
     rows = []
     for y in range(height)[:: -1 if order % 2 else 1]:
         row = samples[y].astype(np.int64)
@@ -336,7 +336,25 @@ def raster_file(format: str, samples: Samples, bit_depth: int, metadata: bytes) 
         else:
             rows.append(np.packbits(row.reshape(-1, 1) >> np.arange(bit_depth)[::-1] & 1).tobytes())
         rows.append(bytes(padding))
+        if order & 8:
+            rows[-2:] = [packets([bytes(map(int, pixel)) for pixel in row])]
     return before + b"".join(rows) + after
+
+
+def packets(row: list[bytes]) -> bytes:
+    """Section 4.3: a row of a TGA as packets of runs."""
+    out, x = b"", 0
+    while x < len(row):
+        count, run = 1, row[x : x + 1] == row[x + 1 : x + 2]
+        while (
+            count < 128
+            and x + count < len(row)
+            and (row[x + count] == row[x] if run else row[x + count : x + count + 1] != row[x + count + 1 : x + count + 2])
+        ):
+            count += 1
+        out += bytes([127 + count]) + row[x] if run else bytes([count - 1]) + b"".join(row[x : x + count])
+        x += count
+    return out
 
 
 def tiff_file(samples: Samples, bit_depth: int, metadata: bytes) -> bytes | None:

@@ -195,12 +195,18 @@ def kept_rasters() -> dict[str, bytes]:
     np.save(npy, wide[..., :2])
     lzw = io.BytesIO()
     Image.fromarray(pixels[..., :3]).save(lzw, "TIFF", compression="tiff_lzw", tiffinfo={317: 2, 278: 3})
+    entries = b"".join(struct.pack(">HHQQ", tag, 16, 1, value) for tag, value in (tags | {258: 8, 273: 16, 279: 147}).items())
+    big = b"MM\0+\0\x08\0\0" + struct.pack(">Q", 163) + pixels[..., 0].tobytes() + struct.pack(">Q", 8) + entries + bytes(8)
+    rows = [tuple(pixel.tobytes() for pixel in row[[0, 7, 14], :3]) for row in pixels]
+    runs = b"".join(b"\x82" + three + b"\x81" + two + b"\0" + one for three, two, one in rows)
     return {
+        "bigtiff": big,
         "bmp": bmp + np.pad(bits, ((0, 0), (0, 1))).tobytes(),
         "npy": npy.getvalue(),
         "pam": b"P7\nWIDTH 21\nHEIGHT 7\nDEPTH 3\nMAXVAL 65535\nENDHDR\n" + wide[..., :3].astype(">u2").tobytes(),
         "qoi": imagecodecs.qoi_encode(pixels // 9 * 9),
         "tga": struct.pack("<BBBHHBHHHHBB", 3, 0, 2, 0, 0, 0, 0, 0, 21, 7, 32, 8) + b"sea" + pixels[..., [2, 1, 0, 3]].tobytes(),
+        "tga-runs": struct.pack("<BBBHHBHHHHBB", 0, 0, 10, 0, 0, 0, 0, 0, 6, 7, 24, 0) + runs,
         "tiff": tiff + b"a tail",
         "tiff-lzw": lzw.getvalue(),
     }

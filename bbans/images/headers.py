@@ -6,7 +6,7 @@
     header, palette | rows                   BMP: B G R, B G R A or indices, padded to 4 bytes, most often bottom row first
                                              TGA: B G R, B G R A, gray or indices
 
-All without compression. Samples are what the file has: of a PBM 1 is black, of a palette they are indices.
+All without compression, but for a TGA of runs. Samples are what the file has: of a PBM 1 is black, of a palette they are indices.
 
 Source: Netpbm's pbm(5), pgm(5), ppm(5) and pam(5); Microsoft's BITMAPFILEHEADER and BITMAPINFOHEADER; Truevision TGA File Format
 Specification, version 2.0.
@@ -18,7 +18,7 @@ import re
 import struct
 
 from bbans.errors import UnsupportedImageError
-from bbans.images.raster import BOTTOM_UP, REVERSED, Raster
+from bbans.images.raster import BOTTOM_UP, REVERSED, RUNS, Raster
 from bbans.images.rows import row_bytes
 
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
@@ -108,7 +108,9 @@ def tga(data: bytes) -> Raster:
     id_bytes, has_palette, kind, _, colours, colour_bits, _, _, width, height, bits, flags = struct.unpack_from(
         "<BBBHHBHHHHBB", data
     )
+    packed, kind = kind & 8, kind & ~8
     if (kind, bits) not in ((1, 8), (2, 24), (2, 32), (3, 8)) or has_palette > 1 or kind == 1 > has_palette or flags & 0xD0:
         raise UnsupportedImageError("TGA of this kind is not supported")
     start = 18 + id_bytes + has_palette * colours * (-(-colour_bits // 8))
-    return Raster(height, width, bits // 8, 8, start, REVERSED * (kind == 2) | BOTTOM_UP * (not flags & 0x20))
+    order = REVERSED * (kind == 2) | BOTTOM_UP * (not flags & 0x20) | RUNS * (packed > 0)
+    return Raster(height, width, bits // 8, 8, start, order)

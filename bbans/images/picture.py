@@ -5,8 +5,8 @@
     file bytes --read--> Picture(pixels, format, metadata) --write--> file bytes       pixels and metadata come back
     file bytes --probe-> PictureInfo                                                   the file itself can be stored
 
-`read_picture` takes the pictures that the networks code: still, of 8-bit gray or RGB, in PNG, lossless WebP, QOI, TIFF, or
-without compression (BMP, TGA, PBM, PGM, PPM, PAM and NPY, numpy's file of an array); and if it may, those of any depth, with alpha
+`read_picture` takes the pictures that the networks code: still, of 8-bit gray or RGB, in PNG, lossless WebP, QOI, TIFF, TGA, or
+without compression (BMP, PBM, PGM, PPM, PAM and NPY, numpy's file of an array); and if it may, those of any depth, with alpha
 or a palette. For any other it raises an error that says what would be lost; nothing is ever converted.
 `probe_picture` tells whether a file is a whole picture of any kind that is known.
 

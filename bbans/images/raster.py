@@ -5,7 +5,8 @@
     file = before | rows | after                       row = samples of the pixels, padding of zeros
     metadata = u8 order | u8 padding | varint length of before | before | after           b"" for a plain header
 
-Samples of fewer than 8 bits are packed, the first in the highest bits, and rows are filled up to whole bytes. A function for each
+Samples of fewer than 8 bits are packed, the first in the highest bits, and rows are filled up to whole bytes. Those of a TGA may be
+packets of runs (`bbans.images.runs`), if they are the packets that are made of them here. A function for each
 format says where a file has its rows (`Raster`). What is before and after them, such as sizes, a palette or tags, is only carried.
 """
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from bbans.errors import CorruptDataError, UnsupportedImageError
 from bbans.formats.wire import ByteReader, pack_varint
+from bbans.images import runs
 from bbans.images.pillow import check_size
 from bbans.images.rows import Bytes, Samples, pack, row_bytes, unpack
 
@@ -28,6 +30,8 @@ REVERSED = 2
 """Of an order: blue, green, red, and then alpha."""
 LITTLE_ENDIAN = 4
 """Of an order: samples of 16 bits have their low byte first."""
+RUNS = 8
+"""Of an order: rows are packets of runs."""
 
 _MAX_PADDING = 3
 
@@ -56,7 +60,7 @@ class Raster:
 
     @property
     def end(self) -> int:
-        """Where the last row ends."""
+        """Where the last row ends, if they are no packets."""
         return self.start + self.height * self.row_bytes
 
 
@@ -75,18 +79,24 @@ def read(format: str, data: bytes, locate: Locate, plain: Plain | None, max_pixe
     """
     raster = locate(data)
     check_size(raster.width, raster.height, max_pixels)
-    if len(data) < raster.end:
-        raise UnsupportedImageError(f"the {format} is cut short ({len(data)} of {raster.end} bytes)")
-    around = len(data) - (raster.end - raster.start)
-    if around > MAX_AROUND_BYTES + (raster.end - raster.start) // 4:
+    if raster.order & RUNS:
+        rows, end = runs.decode(data, raster.start, (raster.height, raster.width, raster.channels))
+        if runs.encode(rows, raster.channels) != data[raster.start : end]:
+            raise UnsupportedImageError(f"{format} with other packets is not supported (its bytes would be lost)")
+    else:
+        end = raster.end
+        if len(data) < end:
+            raise UnsupportedImageError(f"the {format} is cut short ({len(data)} of {end} bytes)")
+        rows = np.frombuffer(data, np.uint8, end - raster.start, raster.start).reshape(raster.height, raster.row_bytes)
+    around = len(data) - (end - raster.start)
+    if around > MAX_AROUND_BYTES + (end - raster.start) // 4:
         raise UnsupportedImageError(f"{format} with {around} bytes beside its picture is not supported")
-    rows = np.frombuffer(data, np.uint8, raster.end - raster.start, raster.start).reshape(raster.height, raster.row_bytes)
     samples = _samples(rows, raster)
     if (raster.padding or raster.row_bytes * 8 != raster.width * raster.channels * raster.bit_depth) and (
         _rows(samples, raster) != rows
     ).any():
         raise UnsupportedImageError(f"{format} is not supported (bits between its rows would be lost)")
-    before, after = data[: raster.start], data[raster.end :]
+    before, after = data[: raster.start], data[end:]
     if plain and not after and not raster.padding and (raster.order, before) == plain(samples.shape, raster.bit_depth):
         return samples, raster.bit_depth, b""
     metadata = bytes([raster.order, raster.padding]) + pack_varint(len(before)) + before + after
@@ -109,9 +119,10 @@ def write(samples: Samples, metadata: bytes, bit_depth: int, locate: Locate, pla
     else:
         raise CorruptDataError("the metadata is missing")
     raster = Raster(height, width, channels, bit_depth, len(before), order, padding)
-    if padding > _MAX_PADDING or int(samples.max()) >> bit_depth:
+    if padding > (0 if order & RUNS else _MAX_PADDING) or (order & RUNS and bit_depth != 8) or int(samples.max()) >> bit_depth:
         raise CorruptDataError("the metadata is of another picture, or damaged")
-    file = b"".join([before, _rows(samples, raster).data, after])
+    rows = _rows(samples, raster)
+    file = b"".join([before, runs.encode(rows, channels) if order & RUNS else rows.data, after])
     try:
         found = locate(file)
     except UnsupportedImageError as error:

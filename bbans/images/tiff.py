@@ -4,9 +4,11 @@
 
     II 2A 00 | offset of the first directory | { count | entries of 12 bytes | offset of the next } | strips        or MM 00 2A
 
+A BigTIFF, II 2B 00 or MM 00 2B, has counts and offsets of 8 bytes, and entries of 20.
+
 Samples are what the file has: 0 may be white, and those of a palette are indices. Other pages, tags and thumbnails are around them.
 
-Source: Adobe, TIFF Revision 6.0, sections 2, 3, 8.
+Source: Adobe, TIFF Revision 6.0, sections 2, 3, 8; BigTIFF design, libtiff.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from dataclasses import dataclass
 from bbans.errors import UnsupportedImageError
 from bbans.images.raster import LITTLE_ENDIAN, Raster
 
-SIGNATURES = (b"II*\0", b"MM\0*")
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_BIG = b"+\0", b"\0+"
 
-_TYPES = {1: "B", 3: "H", 4: "I"}
+_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 COMPRESSION, OFFSETS, SIZES, ROWS, PREDICTOR = 259, 273, 279, 278, 317
 """Tags of strips."""
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _FILL_ORDER, _CHANNELS, _PLANAR, _SAMPLE_FORMAT = 256, 257, 258, 262, 266, 277, 284, 339
@@ -83,19 +86,26 @@ def parse(data: bytes) -> Page:
     if data[:4] not in SIGNATURES:
         raise UnsupportedImageError("not a TIFF: its signature is missing")
     end = "<" if data[:2] == b"II" else ">"
+    big = data[2:4] in _BIG
+    offset, counter, word = ("Q", "Q", 8) if big else ("I", "H", 4)
     try:
-        (start,) = struct.unpack_from(end + "I", data, 4)
-        (count,) = struct.unpack_from(end + "H", data, start)
+        if big and struct.unpack_from(end + "HH", data, 4) != (8, 0):
+            raise UnsupportedImageError("the TIFF is broken: a BigTIFF with offsets that are not of 8 bytes")
+        (start,) = struct.unpack_from(end + offset, data, word)
+        (count,) = struct.unpack_from(end + counter, data, start)
+        start += struct.calcsize(counter)
         tags: dict[int, tuple[int, ...]] = {}
         places: dict[int, tuple[int, str]] = {}
-        for at in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, number = struct.unpack_from(end + "HHI", data, at)
+        for at in range(start, start + (4 + 2 * word) * count, 4 + 2 * word):
+            tag, kind, number = struct.unpack_from(f"{end}HH{offset}", data, at)
             code = _TYPES.get(kind)
             if code is None or tag in tags:
                 continue
             spelling = f"{end}{number}{code}" if number <= len(data) else "error"
-            place = at + 8 if struct.calcsize(spelling) <= 4 else struct.unpack_from(end + "I", data, at + 8)[0]
+            place = at + 4 + word
+            if struct.calcsize(spelling) > word:
+                (place,) = struct.unpack_from(end + offset, data, place)
             tags[tag], places[tag] = struct.unpack_from(spelling, data, place), (place, spelling)
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise UnsupportedImageError(f"the TIFF is broken: its directory cannot be read ({error})") from error
     return Page(tags, end == "<", places)

@@ -21,6 +21,7 @@ LAYERS = [
         "bbans.formats.lzma2",
         "bbans.images.pillow",
         "bbans.images.rows",
+        "bbans.images.runs",
         "bbans.formats.manifest",
         "bbans.storage",
     },

@@ -17,7 +17,7 @@ from bbans import vaez
 from bbans.errors import CorruptDataError, UnsupportedImageError
 from bbans.formats import container
 from bbans.formats import stored as stored_module
-from bbans.images import headers, tiff, tiffstrips
+from bbans.images import headers, runs, tiff, tiffstrips
 from bbans.images.picture import Picture, read_picture, write_picture
 from bbans.results import Result
 
@@ -57,14 +57,22 @@ def tiff_of(
     after: bytes = b"",
     packed: list[bytes] | None = None,
     gap: bytes = b"",
+    big: bool = False,
     **tags: list[int],
 ) -> bytes:
-    """A TIFF with its strips before or after its directory."""
+    """A TIFF, or a BigTIFF, with its strips before its directory."""
     height, width, channels = samples.shape
     rows = -(-height // strips)
     wide = samples.dtype == np.uint16
     packed = packed or [samples[top : top + rows].astype(end + "u2" if wide else "u1").tobytes() for top in range(0, height, rows)]
-    data, offsets = (b"II*\0" if end == "<" else b"MM\0*") + bytes(4) + before, []
+    word, spelling = (8, "Q") if big else (4, "I")
+    data = (
+        (b"II" if end == "<" else b"MM")
+        + struct.pack(end + "H", 43 if big else 42)
+        + (struct.pack(end + "HH", 8, 0) if big else b"")
+    )
+    at, offsets = len(data), []
+    data += bytes(word) + before
     for strip in packed:
         offsets.append(len(data))
         data += strip + gap
@@ -80,15 +88,15 @@ def tiff_of(
         279: [len(strip) for strip in packed],
     } | {int(name[3:]): value for name, value in tags.items()}
     place = len(data) + len(data) % 2
-    heap = place + 6 + 12 * len(entries)
-    directory, beside = struct.pack(end + "H", len(entries)), b""
+    directory, beside = struct.pack(end + ("Q" if big else "H"), len(entries)), b""
+    heap = place + len(directory) + (4 + 2 * word) * len(entries) + word
     for tag, values in sorted(entries.items()):
-        body = struct.pack(f"{end}{len(values)}I", *values)
-        directory += struct.pack(end + "HHI", tag, 4, len(values))
-        directory += body if len(body) <= 4 else struct.pack(end + "I", heap + len(beside))
-        beside += body if len(body) > 4 else b""
-    data = data[:4] + struct.pack(end + "I", place) + data[8:] + bytes(place - len(data))
-    return data + directory + bytes(4) + beside + after
+        body = struct.pack(f"{end}{len(values)}{spelling}", *values)
+        directory += struct.pack(f"{end}HH{spelling}", tag, 16 if big else 4, len(values))
+        directory += body if len(body) <= word else struct.pack(end + spelling, heap + len(beside))
+        beside += body if len(body) > word else b""
+    data = data[:at] + struct.pack(end + spelling, place) + data[at + word :] + bytes(place - len(data))
+    return data + directory + bytes(word) + beside + after
 
 
 def deflated(samples: np.ndarray, deflate: Callable[[bytes], bytes], end: str = "<") -> bytes:
@@ -101,6 +109,7 @@ def deflated(samples: np.ndarray, deflate: Callable[[bytes], bytes], end: str = 
 
 
 RGB, RGBA, GRAY = SMOOTH[..., :3], SMOOTH, SMOOTH[..., :1]
+RUNS = RGB // 64 * 64
 BGR = np.ascontiguousarray(RGB[..., ::-1])
 BGRA = np.ascontiguousarray(RGBA[..., [2, 1, 0, 3]])
 PALETTE = bytes(range(256)) * 3
@@ -131,6 +140,9 @@ FILES: dict[str, tuple[bytes, np.ndarray, str, int]] = {  # name: (file, samples
     "tga, alpha": (pillow(Image.fromarray(RGBA), "TGA"), RGBA, "TGA", 8),
     "tga, gray, from the bottom": (tga(3, 8, 0, GRAY[::-1].tobytes(), id=b"a note"), GRAY, "TGA", 8),
     "tga, palette": (tga(1, 8, 0x20, GRAY.tobytes(), PALETTE), GRAY, "TGA", 8),
+    "tga, runs": (pillow(Image.fromarray(RUNS), "TGA", compression="tga_rle"), RUNS, "TGA", 8),
+    "tga, runs of gray": (tga(11, 8, 0x20, runs.encode(GRAY[..., 0], 1), after=b"a tail"), GRAY, "TGA", 8),
+    "tga, runs of a palette": (tga(9, 8, 0, runs.encode(GRAY[::-1, :, 0], 1), PALETTE), GRAY, "TGA", 8),
     "tga, old": (tga(2, 24, 0, BGR[::-1].tobytes()), RGB, "TGA", 8),
     "tiff, RGB": (pillow(Image.fromarray(RGB), "TIFF"), RGB, "TIFF", 8),
     "tiff, alpha": (pillow(Image.fromarray(RGBA), "TIFF", dpi=(72, 72)), RGBA, "TIFF", 8),
@@ -139,6 +151,8 @@ FILES: dict[str, tuple[bytes, np.ndarray, str, int]] = {  # name: (file, samples
     "tiff, bits": (pillow(Image.fromarray(BITS[..., 0] > 0), "TIFF"), BITS, "TIFF", 1),
     "tiff, big-endian": (tiff_of(WIDE, 5, ">", before=b"mark"), WIDE, "TIFF", 16),
     "tiff, strips": (tiff_of(RGB, 5, after=b"a tail"), RGB, "TIFF", 8),
+    "tiff, big": (tiff_of(RGB, 5, big=True), RGB, "TIFF", 8),
+    "tiff, big, big-endian": (tiff_of(WIDE, 1, ">", big=True), WIDE, "TIFF", 16),
     "tiff, LZW": (pillow(Image.fromarray(RGB), "TIFF", compression="tiff_lzw", tiffinfo={278: 7}), RGB, "TIFF", 8),
     "tiff, LZW of differences": (pillow(Image.fromarray(RGBA), "TIFF", compression="tiff_lzw", tiffinfo={317: 2}), RGBA, "TIFF", 8),
     "tiff, LZW of bits": (pillow(Image.fromarray(BITS[..., 0] > 0), "TIFF", compression="tiff_lzw"), BITS, "TIFF", 1),
@@ -236,10 +250,12 @@ LOCATE: list[tuple[Callable[[bytes], object], bytes, str]] = [
     (headers.bmp, BMP_32[:28] + b"\x10" + BMP_32[29:], "16-bit BMP"),
     (headers.bmp, BMP_32[:30] + b"\x03" + BMP_32[31:], "with compression"),
     (headers.tga, bytes(17), "cut short"),
-    (headers.tga, tga(10, 24, 0, b""), "of this kind"),
+    (headers.tga, tga(12, 24, 0, b""), "of this kind"),
     (headers.tga, tga(2, 24, 0x10, b""), "of this kind"),
     (headers.tga, tga(1, 8, 0, b""), "of this kind"),
-    (tiff.locate, b"II+\0" + bytes(12), "signature"),
+    (tiff.locate, b"II,\0" + bytes(12), "signature"),
+    (tiff.locate, b"II+\0" + bytes(12), "not of 8 bytes"),
+    (tiff.locate, b"II+\0\x08\0\0\0" + b"\xff" * 8, "directory"),
     (tiff.locate, b"II*\0\xff\xff\xff\xff", "directory"),
     (tiff.locate, tiff_of(RGB)[:-60], "directory"),
     (tiff.locate, tiff_of(RGB, tag259=[5]), "compression 5"),
@@ -293,6 +309,36 @@ def test_strips_by_another_encoder_are_kept_as_their_file() -> None:
     with pytest.raises(UnsupportedImageError, match="encoder that is not known"):
         read_picture(data, any_kind=True)
     assert bbans.decompress(bbans.compress(data, mode="stored")).data == data
+
+
+@pytest.mark.parametrize("values", [2, 9, 200])
+@pytest.mark.parametrize("width", [1, 2, 127, 128, 129, 130, 255, 257, 600])
+def test_runs_are_those_of_pillow(width: int, values: int) -> None:
+    """Of random runs, whose lengths are mostly short, or near the longest that a packet holds."""
+    rng = np.random.default_rng(width * values)
+    lengths = rng.choice([1, 1, 1, 2, 3, 127, 128, 129, 256, 257], (8, width))
+    rows = np.stack([np.repeat(rng.integers(0, values, (width, 3), np.uint8), own, axis=0)[:width] for own in lengths])
+    data = pillow(Image.fromarray(rows), "TGA", compression="tga_rle")
+    picture = read_picture(data)
+    assert np.array_equal(picture.pixels, rows) and write_picture(picture) == data
+
+
+def test_other_packets_are_kept_as_their_file() -> None:
+    """A run of two as pixels as they are, one across rows, and packets that end early."""
+    rows = np.zeros((SHAPE[0], SHAPE[1]), np.uint8)
+    single = b"".join(bytes([SHAPE[1] - 1]) + row.tobytes() for row in rows)
+    across = (b"\xff\0" * (rows.size // 128)) + bytes([127 + rows.size % 128, 0])
+    for packets, cause in [
+        (single, "other packets"),
+        (across, "across its rows"),
+        (runs.encode(rows, 1)[:-1], "cut short"),
+        (b"", "cut short"),
+    ]:
+        data = tga(11, 8, 0x20, packets)
+        with pytest.raises(UnsupportedImageError, match=cause):
+            read_picture(data, any_kind=True)
+        if cause == "other packets":  # Pillow reads none of the others
+            assert bbans.decompress(bbans.compress(data, mode="stored")).data == data
 
 
 def test_refused_files_are_kept_as_they_are() -> None:
