@@ -76,8 +76,10 @@ def seeds() -> list[tuple[str, bytes]]:
     for mode in ("1", "L", "RGB", "RGBA", "CMYK", "I;16"):
         save("TIFF", mode)
     save("TIFF", "RGB", compression="tiff_lzw")
+    save("TIFF", "RGB", big_tiff=True)
     for mode in ("L", "RGB", "RGBA"):
         save("TGA", mode)
+        save("TGA", mode, compression="tga_rle")
     for mode in ("L", "RGB", "CMYK"):
         save("JPEG", mode)
     for array in (
