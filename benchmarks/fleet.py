@@ -8,18 +8,21 @@
     python -m benchmarks.fleet plan                      from 10^3 to 10^9 pictures, from the constants that were measured
 
 `measure` compares the bytes and writes `benchmarks/results/fleet.json`. On a machine that others use, too, seconds of the clock say
-little, so CPU seconds are there as well. The engine's share is what workers do besides packing shards: 1 - (seconds in tasks) /
-(workers * seconds of the job).
+little, so CPU seconds are there as well. `machine_speed_up` is what the machine gives any engine: N times what a shard takes one
+worker alone, over what it takes each of N at the same time; while another core is busy with other work it comes out too high. The
+engine's share is what workers do besides packing shards: 1 - (seconds in tasks) / (workers * seconds of the job).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
 import click
@@ -48,43 +51,48 @@ ENTRY_BYTES = 300
 """What a file that was listed takes in the memory of whoever submits the job: by tracemalloc, names of 25 bytes, etags of 34."""
 
 
-def write_crops(folder: Path, count: int, seed: int = 0) -> None:
-    """So many crops of the sample photos, 32 x 32, as PNG files."""
+def write_crops(folder: Path, count: int, side: int = SIDE, seed: int = 0) -> None:
+    """So many square crops of the sample photos as PNG files."""
     photos = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((ROOT / "cli" / "samples").glob("*.png"))]
     rng = np.random.default_rng(seed)
     folder.mkdir()
     for number in range(count):
         photo = photos[number % len(photos)]
-        top, left = (int(rng.integers(0, size - SIDE + 1)) for size in photo.shape[:2])
-        Image.fromarray(photo[top : top + SIDE, left : left + SIDE]).save(folder / f"{number:07}.png")
+        top, left = (int(rng.integers(0, size - side + 1)) for size in photo.shape[:2])
+        Image.fromarray(photo[top : top + side, left : left + side]).save(folder / f"{number:07}.png")
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A part, and what it took."""
+    """A part, what it took, and in which process."""
 
     part: Part
     seconds: float
     cpu_seconds: float
+    pid: int
 
 
 def timed(task: ShardTask) -> Timed:
     """As `pack_shard`."""
     began, cpu = time.perf_counter(), time.process_time()
     part = pack_shard(task)
-    return Timed(part, time.perf_counter() - began, time.process_time() - cpu)
+    return Timed(part, time.perf_counter() - began, time.process_time() - cpu, os.getpid())
 
 
-def measure(images: int, workers: int, shard_images: int) -> dict[str, Any]:
-    """Pack the same crops by this process and by a cluster. Raises: SystemExit: the bytes differ."""
+def measure(images: int, workers: int, shard_images: int, side: int = SIDE) -> dict[str, Any]:
+    """Pack the same crops by this process and by a cluster, one thread each. Raises: SystemExit: the bytes differ."""
     with tempfile.TemporaryDirectory() as name:
         crops = Path(name, "crops")
-        write_crops(crops, images)
+        write_crops(crops, images, side)
         one = _run(crops, Path(name, "one"), shard_images, lambda tasks: list(map(timed, tasks)))
         with fleet.engine(f"local:{workers}") as engine:
             list(engine.executor.map(_warm_up, range(workers)))
             many = _run(crops, Path(name, "many"), shard_images, lambda tasks: list(engine.executor.map(timed, tasks)))
             idle = _idle_tasks(engine)
+            task = next(
+                plan_tasks(open_source(str(crops), SHARD_BYTES, shard_images), str(Path(name, "bound")), PackOptions(threads=1))
+            )
+            bound = _bound(engine, task, workers)
         same = drill.files_of(Path(name, "one")) == drill.files_of(Path(name, "many"))
     if not same:
         raise SystemExit("the cluster has written other bytes than one process")
@@ -92,11 +100,13 @@ def measure(images: int, workers: int, shard_images: int) -> dict[str, Any]:
         **machine.about(),
         "load": machine.stamp().load,
         "images": images,
+        "side": side,
         "shards": one["shards"],
         "workers": workers,
         "one": one,
         "many": many,
         "speed_up": one["seconds"] / many["seconds"],
+        "machine_speed_up": bound,
         "engine_share": 1 - many["task_seconds"] / (workers * many["seconds"]),
         "task_overhead_seconds": idle,
         "manifest_bytes_a_shard": one["manifest_bytes"] / one["shards"],
@@ -125,6 +135,22 @@ def _run(source: Path, target: Path, shard_images: int, work: Callable[[list[Sha
 def _warm_up(number: int) -> int:
     time.sleep(0.2)
     return number
+
+
+def _bound(engine: fleet.Engine, task: ShardTask, workers: int, rounds: int = 3) -> float | None:
+    """The speed-up that this machine can give: a shard by one worker, against the same shard by all of them at the same time.
+
+    Cores share caches and memory, and may be two halves of one. In CPU seconds, which other work on the machine changes least.
+    None: a worker was given two tasks each time.
+    """
+    found = []
+    for turn in range(rounds):
+        tasks = [replace(task, target=f"{task.target}-{turn}-{worker}") for worker in range(workers + 1)]
+        alone = engine.executor.submit(timed, tasks[0]).result()
+        together = list(engine.executor.map(timed, tasks[1:]))
+        if len({own.pid for own in together}) == workers:
+            found.append(workers * alone.cpu_seconds / mean(own.cpu_seconds for own in together))
+    return median(found) if found else None
 
 
 def _idle_tasks(engine: fleet.Engine, count: int = 1000) -> float:
@@ -210,15 +236,16 @@ def command() -> None:
 
 
 @command.command("measure")
-@click.option("--images", default=2000, show_default=True, type=click.IntRange(min=1), help="Crops of 32 x 32.")
+@click.option("--images", default=2000, show_default=True, type=click.IntRange(min=1), help="Crops.")
+@click.option("--side", default=SIDE, show_default=True, type=click.IntRange(8, 320), help="Side of a crop; 256: photos.")
 @click.option("--shard-images", default=250, show_default=True, type=click.IntRange(min=1), help="Images in a shard, at most.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(min=1), help="Processes of the cluster.")
 @click.option("--json", "out", default=RESULTS, type=click.Path(path_type=Path, dir_okay=False), help="Write JSON into this file.")
-def measure_command(images: int, shard_images: int, workers: int, out: Path) -> None:
+def measure_command(images: int, side: int, shard_images: int, workers: int, out: Path) -> None:
     """Pack crops by one process, then by a cluster, and compare."""
-    measured = measure(images, workers, shard_images)
+    measured = measure(images, workers, shard_images, side)
     dump(out, measured)
-    shown = ("images", "shards", "speed_up", "engine_share", "task_overhead_seconds")
+    shown = ("images", "shards", "speed_up", "machine_speed_up", "engine_share", "task_overhead_seconds")
     click.echo(", ".join(f"{key}: {measured[key]}" for key in shown))
 
 

@@ -30,6 +30,7 @@ def test_a_measurement(tmp_path: Path) -> None:
     measured = fleet.measure(images=12, workers=1, shard_images=6)
     assert measured["images"] == 12 and measured["one"]["file_bytes"] == measured["many"]["file_bytes"] > 0
     assert 0 < measured["many"]["task_seconds"] <= measured["many"]["seconds"] and measured["engine_share"] < 1
+    assert measured["machine_speed_up"] > 0.1  # of one worker, about 1
     assert json.loads(json.dumps(measured))["shards"] == measured["shards"] >= 2
     assert fleet.table(3000, 0.01, measured)
 
