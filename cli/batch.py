@@ -5,7 +5,9 @@ Threads read and compute. The main thread writes, in the order of the inputs, so
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -28,6 +30,10 @@ PIXELS_AT_ONCE = 1 << 27
 """Pictures that are coded at the same time have at most so many pixels together, unless one alone has more."""
 
 REFRESH_SECONDS = 0.2
+
+_MALLOC = {-3: 4 << 20, -1: 16 << 20}
+"""M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in malloc.h of the GNU C library: blocks of so many bytes go back to the system when they
+are freed, and of smaller ones what is more than so many bytes."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +164,19 @@ class Budget:
                 self._free.notify_all()
 
 
+def give_back_large_blocks() -> None:
+    """Let large blocks of memory go back to the system when they are freed, where the C library is that of GNU.
+
+    It sets its limits to the size of what was freed, and then each thread keeps its own: 100 MB for a large picture. What is taken
+    and freed for each strip of a picture stays below them, as the system needs time to clear memory.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            for parameter, value in _MALLOC.items():
+                mallopt(parameter, value)
+
+
 def workers(job: jobs.Job, items: int) -> tuple[int, int]:
     """(files at a time, threads for each): all cores for either."""
     threads = job.threads or cores()
@@ -181,6 +200,7 @@ def run(
         effect: how the line of an error ends.
         smaller: whether the summary has the ratio of the sizes.
     """
+    give_back_large_blocks()
     tally = Tally(len(found.items), sum(item.size_bytes for item in found.items))
     line = ProgressLine(job.quiet or job.no_progress)
     many = tally.files + len(found.faults) > 1

@@ -6,7 +6,10 @@ By the model there is a part for each pixel of the picture, and one for each pix
 from __future__ import annotations
 
 import io
+import platform
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -131,3 +134,31 @@ def test_a_pixel_of_a_region(monkeypatch: pytest.MonkeyPatch) -> None:
     (encode, decode), (encode_large, decode_large) = peaks
     assert encode_large - encode < 40 * 384 * 256
     assert decode_large - decode < 30 * 384 * 256
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+@pytest.mark.parametrize("given_back", [False, True])
+def test_large_blocks_go_back_to_the_system(given_back: bool) -> None:
+    """Those of the command do; without that, small blocks between them keep them in the process."""
+    code = f"""
+import resource
+import numpy as np
+from vaezip_cli.batch import give_back_large_blocks
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+if {given_back}:
+    give_back_large_blocks()
+np.ones(24 << 20, np.uint8)  # when this is freed, the C library begins to keep blocks of that size
+before = resident()
+large, small = [], []
+for _ in range(10):
+    large.append(np.ones(6 << 20, np.uint8))
+    small.append(np.ones(100_000, np.uint8))
+large.clear()
+print(resident() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (int(done.stdout) < 10 << 20) == given_back
