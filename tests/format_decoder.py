@@ -35,7 +35,9 @@ SPREAD = np.array([round(1024 * exp(i - 48, 16)) for i in range(128)])
 FACTOR = {i: round(2**16 * exp(-i, 16)) for i in range(-64, 65)}
 LOGIT = [clamp(round(4096 * (decimal.Decimal(2 * i + 1) / (8191 - 2 * i)).ln()), -32358, 32358) for i in range(4096)]
 LOG2 = [round(2**32 * (1 + decimal.Decimal(i) / 1024).ln() / decimal.Decimal(2).ln()) for i in range(1025)]
-COUNTS = {"node": "nodes_seen", "class": "classes_seen"} | {name: f"{name}_seen" for name in ("weights", "steps", "maps")}
+COUNTS = {"node": "nodes_seen", "class": "classes_seen", "threshold": "thresholds_seen"} | {
+    name: f"{name}_seen" for name in ("weights", "steps", "maps")
+}
 EDGE = [round(256 * (decimal.Decimal(2) ** (decimal.Decimal(j - 10) / 4) - decimal.Decimal("0.02"))) for j in range(1, 16)]
 
 
@@ -209,6 +211,7 @@ class Adaptation:
         self.seen: dict[Any, int] = {}
         self.points: dict[Any, list[int]] = {}
         self.mixes: dict[Any, list[int]] = {}
+        self.votes: dict[Any, list[int]] = {}
 
     def before(self, c: int, y: int, x: int) -> list[int]:
         """Item 4 of the features."""
@@ -329,17 +332,21 @@ class Adaptation:
         names = [(c, node, kind, value) for kind, value in enumerate(contexts)]
         points = [self.points.setdefault(name, [int(L[512 + 32 * (i - 8)]) for i in range(17)]) for name in names]
         inputs = inputs + [LOGIT[min(v[j] + ((v[j + 1] - v[j]) * q >> 12) >> 12, 4095)] for v in points]
-        sets = [("node", c, node), ("class", c, contexts[0])]
+        sets = [("node", c, node), ("class", c, contexts[0]), ("threshold", c, contexts[4])]
         mixes = [
             self.mixes.setdefault(name, self.begun(f"{name[0]}_weights", [2**19, 0, 0] + 6 * [87381], *name[1:])) for name in sets
         ]
         d = [sum(w * i for w, i in zip(weights, inputs, strict=True)) for weights in mixes]
-        p = clamp(squash(sum(d) >> 1), 168, 2**24 - 168)
+        u = self.votes.setdefault((c, node), self.begun("vote_weights", 3 * [349525], c, node))
+        votes = [clamp(sum_ >> 20, -32358, 32358) for sum_ in d]
+        p = clamp(squash(sum(a * b for a, b in zip(u, votes, strict=True))), 168, 2**24 - 168)
         yes = stack.pop(24, np.array([0, p, 2**24])) == 0
         target = 2**24 if yes else 0
         for name, weights, sum_ in zip(sets, mixes, d, strict=True):
             step = (target - squash(sum_)) * max(98, 393200 // (200 + self.count(*name))) >> 16
             weights[:] = [clamp(w + (step * i + 2**15 >> 16), -(2**24), 2**24) for w, i in zip(weights, inputs, strict=True)]
+        step = (target - p) * 40 >> 16
+        u[:] = [clamp(a + (step * vote + 2**15 >> 16), -(2**24), 2**24) for a, vote in zip(u, votes, strict=True)]
         for name, v in zip(names, points, strict=True):
             rate = max(393, 131072 // (16 + self.count("point", name)))
             v[j] += ((target - v[j]) * rate >> 16) * (4096 - q) >> 12

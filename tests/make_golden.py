@@ -2,7 +2,7 @@
 
 Only for a deliberate change of the format, with a line under "Format" in the CHANGELOG. Files of users no longer decode then.
 
-photo: ``tiny.safetensors`` is a model with random weights, ``messages.json`` pictures with their messages (base64), and the SHA-256
+photo: ``tiny.safetensors`` is a model with random weights and learned start values, ``messages.json`` pictures with their messages (base64), and the SHA-256
 of the messages of pictures that are too large to keep, made by ``pinned_picture``. The ``.vaez`` files hold the gray one of the
 pictures, as a PNG with a text, by the model and by each method of the stored fallback; those in ``converted`` what comes of
 ``converted_picture`` by each conversion.
@@ -54,7 +54,7 @@ from bbans.models.photo.config import PhotoConfig
 from bbans.models.registry import FAMILIES, PictureCodec, family_of
 from bbans.models.store import SHIPPED
 from bbans.models.topdown.config import TopDownConfig
-from bbans.models.weights import pack
+from bbans.models.weights import PHOTO, pack
 from tests.models import picture, weight_file
 
 FOLDER = Path(__file__).parent / "data" / "golden"
@@ -298,7 +298,7 @@ def set_archive(name: str) -> bytes:
 def write_photo() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     model = FOLDER / "tiny.safetensors"
-    model.write_bytes(weight_file(CONFIG))
+    model.write_bytes(FAMILIES[PHOTO].learned(weight_file(CONFIG), [picture(48, 64, seed=seed) for seed in range(3)]))
     coder = models.load(model, threads=1, backend="reference")
     pictures = {}
     tuning.LEAST_POSITIONS = 0  # the golden picture is small

@@ -15,6 +15,7 @@ enum {
     ALL_CONTEXTS = 128 + 243 + 81 + 81 + 256 + 256,
     MODELS = 3,
     INPUTS = MODELS + CONTEXTS,
+    VOTES = 3, /* sets of weights, each of which mixes all inputs */
     OUTWARD = 3,             /* decisions after the first, on either side */
     NODES = 1 + 2 * OUTWARD, /* places in the tree of decisions */
     LOGIT_BITS = 12,
@@ -25,16 +26,19 @@ enum {
     MIX_RATE = 98,         /* 0.0015, in the long run */
     MIX_RATE_START = 1966, /* 0.03, falling to half */
     MIX_RATE_HALF = 200,   /* after so many decisions */
+    VOTE_RATE = 40,        /* 0.0006 */
     MAP_RATE = 393,        /* 0.006 */
     LEAST_PROBABILITY = 168 /* 1e-5 */
 };
 
 static const int CONTEXT_OFFSETS[CONTEXTS] = {0, 128, 371, 452, 533, 789};
 
-/* What the inputs count for, by node and by class, and how many decisions have taught it. */
+/* What the inputs count for, by node, by class and by threshold, with how many decisions have taught it; and what these three votes
+ * count for, by node. */
 typedef struct {
-    int32_t of_node[3][NODES][INPUTS], of_class[3][128][INPUTS];
-    int32_t node_seen[3][NODES], class_seen[3][128];
+    int32_t of_node[3][NODES][INPUTS], of_class[3][128][INPUTS], of_threshold[3][256][INPUTS];
+    int32_t node_seen[3][NODES], class_seen[3][128], threshold_seen[3][256];
+    int32_t of_vote[3][NODES][VOTES];
 } MixingWeights;
 
 /* What a strip has learned of its decisions. maps (colours, nodes, contexts, points and a count). */
@@ -47,8 +51,8 @@ typedef struct {
 typedef struct {
     int64_t inputs[INPUTS], point, part;
     int32_t *cells[CONTEXTS];
-    int32_t *of_node, *of_class, *node_seen, *class_seen;
-    int64_t node_probability, class_probability, probability; /* of yes */
+    int32_t *weights[VOTES], *seen[VOTES], *of_vote;
+    int64_t votes[VOTES], vote_probability[VOTES], probability; /* votes: logits; of yes */
 } Decision;
 
 /* Maps that give back the first model's probability. */
@@ -66,7 +70,8 @@ INLINE int64_t logit_of(int64_t yes, int64_t no, const int64_t *log2) {
 /* The probability for a weighted sum of logits. */
 INLINE int64_t squashed(int64_t sum, const int32_t *table) { return logistic_at(shift_right(sum, 7), table); }
 
-/* Mix a decision whose first inputs, the models' logits, are there. contexts: one of each kind; the first is of the class. */
+/* Mix a decision whose first inputs, the models' logits, are there. contexts: one of each kind; the first is the class,
+ * the fifth the threshold. */
 INLINE void mix(Decision *d, const Mixer *mixer, int colour, int node, const int *contexts, const Tables *tables) {
     const int64_t place = d->inputs[0] + (POINTS / 2 << LOGIT_BITS);
     d->point = place >> LOGIT_BITS;
@@ -78,33 +83,37 @@ INLINE void mix(Decision *d, const Mixer *mixer, int colour, int node, const int
         const int64_t probability = below + shift_right((above - below) * d->part, LOGIT_BITS);
         d->inputs[MODELS + i] = tables->stretches[smaller(probability >> 12, 4095)];
     }
-    d->of_node = mixer->weights->of_node[colour][node];
-    d->of_class = mixer->weights->of_class[colour][contexts[0]];
-    d->node_seen = &mixer->weights->node_seen[colour][node];
-    d->class_seen = &mixer->weights->class_seen[colour][contexts[0]];
-    int64_t by_node = 0, by_class = 0;
-    for (int i = 0; i < INPUTS; i++) {
-        by_node += d->of_node[i] * d->inputs[i];
-        by_class += d->of_class[i] * d->inputs[i];
+    MixingWeights *w = mixer->weights;
+    d->weights[0] = w->of_node[colour][node], d->seen[0] = &w->node_seen[colour][node];
+    d->weights[1] = w->of_class[colour][contexts[0]], d->seen[1] = &w->class_seen[colour][contexts[0]];
+    d->weights[2] = w->of_threshold[colour][contexts[4]], d->seen[2] = &w->threshold_seen[colour][contexts[4]];
+    d->of_vote = w->of_vote[colour][node];
+    int64_t all = 0;
+    for (int vote = 0; vote < VOTES; vote++) {
+        int64_t sum = 0;
+        for (int i = 0; i < INPUTS; i++) sum += d->weights[vote][i] * d->inputs[i];
+        d->vote_probability[vote] = squashed(sum, tables->logistic);
+        d->votes[vote] = clamp(shift_right(sum, 20), -LOGIT_LIMIT, LOGIT_LIMIT);
+        all += d->of_vote[vote] * d->votes[vote];
     }
-    d->node_probability = squashed(by_node, tables->logistic);
-    d->class_probability = squashed(by_class, tables->logistic);
-    const int64_t mixed = squashed(shift_right(by_node + by_class, 1), tables->logistic);
-    d->probability = clamp(mixed, LEAST_PROBABILITY, TOTAL - LEAST_PROBABILITY);
+    d->probability = clamp(squashed(all, tables->logistic), LEAST_PROBABILITY, TOTAL - LEAST_PROBABILITY);
 }
 
-INLINE void learn_weights(int32_t *weights, const int64_t *inputs, int64_t error, int64_t seen) {
-    const int64_t rate = falling(MIX_RATE_START * MIX_RATE_HALF, MIX_RATE_HALF + seen, MIX_RATE);
+/* A step of weights against the error of the probability that they gave. */
+INLINE void learn_weights(int32_t *weights, const int64_t *inputs, int count, int64_t error, int64_t rate) {
     const int64_t scaled = shift_right(error * rate, 16);
-    for (int i = 0; i < INPUTS; i++)
+    for (int i = 0; i < count; i++)
         weights[i] = (int32_t)clamp(weights[i] + shift_right(scaled * inputs[i] + (1 << 15), 16), -MIX_LIMIT, MIX_LIMIT);
 }
 
 /* Learn from what was decided. */
 INLINE void learn_decision(const Decision *d, int yes) {
     const int64_t target = yes ? TOTAL : 0, part = d->part;
-    learn_weights(d->of_node, d->inputs, target - d->node_probability, ++*d->node_seen);
-    learn_weights(d->of_class, d->inputs, target - d->class_probability, ++*d->class_seen);
+    for (int vote = 0; vote < VOTES; vote++) {
+        const int64_t rate = falling(MIX_RATE_START * MIX_RATE_HALF, MIX_RATE_HALF + ++*d->seen[vote], MIX_RATE);
+        learn_weights(d->weights[vote], d->inputs, INPUTS, target - d->vote_probability[vote], rate);
+    }
+    learn_weights(d->of_vote, d->votes, VOTES, target - d->probability, VOTE_RATE);
     for (int i = 0; i < CONTEXTS; i++) {
         int32_t *cells = d->cells[i], *below = &cells[d->point], *above = &cells[d->point + 1];
         const int64_t rate = falling(131072, 16 + ++cells[POINTS], MAP_RATE);

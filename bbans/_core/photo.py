@@ -45,8 +45,11 @@ LEARNED = np.dtype(
             ("maps_seen", (3, 8)),
             ("node_weights", (3, 7, 9)),
             ("class_weights", (3, 128, 9)),
+            ("threshold_weights", (3, 256, 9)),
             ("nodes_seen", (3, 7)),
             ("classes_seen", (3, 128)),
+            ("thresholds_seen", (3, 256)),
+            ("vote_weights", (3, 7, 3)),
         )
     ]
 )

@@ -234,8 +234,8 @@ MUTATIONS = (
     _mutation(
         "photo: the map of the adaptive stage learns nothing",
         "bbans/_core/photo.c",
-        "edges[b] += shift_right((target - edges[b]) * rate, 16);",
-        "edges[b] += 0 * rate * target;",
+        "edges[b] += (int32_t)shift_right((target - edges[b]) * rate, 16);",
+        "edges[b] += (int32_t)(0 * rate * target);",
         CORE_PHOTO,
     ),
     _mutation(

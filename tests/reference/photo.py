@@ -264,8 +264,9 @@ class Mixer:
     """Decisions with probabilities mixed from three models and six contexts."""
 
     def __init__(self, table, learned):
-        self.nodes, self.classes = learned["node_weights"].tolist(), learned["class_weights"].tolist()
-        counts = ("node", "nodes_seen"), ("class", "classes_seen")
+        names = ("node_weights", "class_weights", "threshold_weights", "vote_weights")
+        self.nodes, self.classes, self.thresholds, self.votes = (learned[name].tolist() for name in names)
+        counts = ("node", "nodes_seen"), ("class", "classes_seen"), ("threshold", "thresholds_seen")
         self.seen = {(kind, *at): int(n) for kind, name in counts for at, n in np.ndenumerate(learned[name])}
         self.maps = {}
         self.fresh = [int(table[512 + 32 * (i - 8)]) for i in range(17)]
@@ -284,20 +285,24 @@ class Mixer:
         for cell in cells:
             p = cell[point] + ((cell[point + 1] - cell[point]) * part >> 12)
             inputs = [*inputs, int(stretches[min(p >> 12, 4095)])]
-        sets = ("node", colour, node), ("class", colour, contexts[0])
-        weights = self.nodes[colour][node], self.classes[colour][contexts[0]]
+        sets = ("node", colour, node), ("class", colour, contexts[0]), ("threshold", colour, contexts[4])
+        weights = self.nodes[colour][node], self.classes[colour][contexts[0]], self.thresholds[colour][contexts[4]]
         sums = [dot(w, inputs, 9) for w in weights]
         probabilities = [squashed(total, table) for total in sums]
-        p = min(max(squashed(sum(sums) >> 1, table), 168), _TOTAL - 168)
-        return p, (inputs, sets, weights, probabilities, keys, cells, point, part)
+        votes, of_vote = [min(max(total >> 20, -32358), 32358) for total in sums], self.votes[colour][node]
+        p = min(max(squashed(dot(of_vote, votes, 3), table), 168), _TOTAL - 168)
+        return p, (inputs, sets, weights, probabilities, keys, cells, point, part, votes, of_vote, p)
 
     def learn(self, yes, decision):
-        inputs, sets, weights, probabilities, keys, cells, point, part = decision
+        inputs, sets, weights, probabilities, keys, cells, point, part, votes, of_vote, mixed = decision
         target = _TOTAL if yes else 0
         for key, w, p in zip(sets, weights, probabilities, strict=True):
             scaled = (target - p) * max(98, 1966 * 200 // (200 + self.count(*key))) >> 16
             for i in range(9):
                 w[i] = min(max(w[i] + (scaled * inputs[i] + (1 << 15) >> 16), -(1 << 24)), 1 << 24)
+        scaled = (target - mixed) * 40 >> 16
+        for i in range(3):
+            of_vote[i] = min(max(of_vote[i] + (scaled * votes[i] + (1 << 15) >> 16), -(1 << 24)), 1 << 24)
         for key, cell in zip(keys, cells, strict=True):
             rate = max(393, 131072 // (16 + self.count("map", key)))
             cell[point] += ((target - cell[point]) * rate >> 16) * (4096 - part) >> 12

@@ -53,9 +53,9 @@ from tests.make_golden import (
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weight_file
 
 FILES = {
-    "tiny.safetensors": "003fe7fc0f64f4a5ab512c92a63bccd5e1958beae9989de2ff54f3a8bb339d38",
-    "messages.json": "2684d4c9d301f68fd7cbc7335caf45c620392e4905dcc9a4e2940df6ee98cba5",
-    "model.vaez": "75ba18cc008ffb54c2716ee444ec90913df75a0dc19849ff3b47d8f3859dbf23",
+    "tiny.safetensors": "69ac1486484d31a20668c1e9707e2397673086c34bffcd5ecf46dc73418dee65",
+    "messages.json": "9dbc4ef9d27a608788138647ae5339bc6615737246aaad999d4e7715cea49d58",
+    "model.vaez": "7ba9d2cef3d4972540bacddc7ade0fe03cedb80713bdceca34ce7b070e6046f8",
     "file.vaez": "90bfe988c44cb2e49d4161c373f43667506ac25594ad8e3a659c5002d045ff20",
     "file_lzma.vaez": "c5c6ca178b9a64bbd4e9874c47c0b9dc9820d31d686b300728a20270eb6c46fc",
     "webp.vaez": "ab8dfe7ad10b23db49fc2209b7a9224cd077ed764afad3cef25dbd0f3a88b6c7",
@@ -79,9 +79,9 @@ KINDS = "15ba68e06796508b3bf8a7030b424a9aa70bf362d800112d5567dc77229ad088"
 """Of the files of `kept_kinds`, one after another, in the order of their names."""
 
 CONVERTED = {
-    1: "f5787c8b550994b9fdad88beb0021473e5953df50198da25439ac26132763ac7",
-    2: "40c5bd71281be18771df77e4565d4bcb0a461f78643241798a5d83d786779264",
-    3: "b02bbe4c1876390d0f8e92cbcaa8083e5284fed34804547859cdc568396ce493",
+    1: "b059d307ee8d3aee8b727eb00f7f5efeecdd9ea8920fc4d170cc523c9c2559d3",
+    2: "a49f9983d9ee285a2f0876b2dcefa99513deedb4e626342a902777e2dbcd0261",
+    3: "3833337fb4a071c1ab4c851b22ed7ba7d19bb44664b16c033d29e3fed666233f",
 }
 """Of the files in ``converted``."""
 

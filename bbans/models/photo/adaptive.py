@@ -11,12 +11,14 @@ decoder then go through the symbols one by one, and correct each mixture by what
 
 A pixel is then coded by decisions: whether its value is at least the corrected mean, and outward from there until it lies between
 two thresholds. Each decision's probability is mixed, in the domain of logits, from those of the corrected mixture, of the networks'
-own, of one around the prediction from pixels, and of what followed in six contexts. The corrected mixture codes what is left.
+own, of one around the prediction from pixels, and of what followed in six contexts: by three sets of weights, whose votes are mixed
+again. The corrected mixture codes what is left.
 
 A residual is the distance of a pixel from the mean of its network's mixture, in units of that mixture's spread: so pictures,
 colours and places of different noise teach the same weights. The gradients are those of the logistic log-likelihood.
 
-State belongs to one strip of one phase and starts from nothing, so strips stay independent of each other. Residuals and features
+State belongs to one strip of one phase, so strips stay independent of each other. It starts from values that the model has learned
+(`bbans.models.photo.start`). Residuals and features
 are in spreads with 8 fractional bits, biases in spreads with 20; weights have 24 fractional bits, slopes of the likelihood 12; the
 corrections of scales are in sixteenths of a nat with 16.
 

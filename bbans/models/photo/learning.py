@@ -26,13 +26,22 @@ from bbans.models.weights import Weights
 COUNTED = {
     "node_weights": "nodes_seen",
     "class_weights": "classes_seen",
+    "threshold_weights": "thresholds_seen",
     "weights": "weights_seen",
     "steps": "steps_seen",
     "maps": "maps_seen",
 }
 """Where the symbols that taught a value are counted."""
 
-WORTH = {"nodes_seen": 100, "classes_seen": 100, "weights_seen": 30, "steps_seen": 20, "maps_seen": 20}
+UNCOUNTED = ("biases", "vote_weights")
+WORTH = {
+    "nodes_seen": 100,
+    "classes_seen": 100,
+    "thresholds_seen": 100,
+    "weights_seen": 30,
+    "steps_seen": 20,
+    "maps_seen": 20,
+}
 """Symbols that start values count as, which sets how quickly they are left."""
 
 ROUNDS = 4
@@ -72,6 +81,7 @@ def _mean(start: Start, ends: Sequence[Start]) -> Start:
         mean = ((over * after[name]).sum(0) + PRIOR * before[name].astype(np.float64)) / (over.sum(0) + PRIOR)
         out.learned[0][name] = np.rint(mean)
         out.learned[0][seen] = np.minimum(counts.sum(0) + before[seen], WORTH[seen])
-    out.learned[0]["biases"] = np.rint(after["biases"].mean(0))
+    for name in UNCOUNTED:
+        out.learned[0][name] = np.rint(after[name].mean(0))
     out.sums[...] = np.rint(np.mean([end.sums for end in ends], 0) / (1 << SUMS_SHIFT))
     return out

@@ -27,6 +27,8 @@ LIMITS = {
     "maps": (0, TOTAL),
     "node_weights": (-(1 << 24), 1 << 24),
     "class_weights": (-(1 << 24), 1 << 24),
+    "threshold_weights": (-(1 << 24), 1 << 24),
+    "vote_weights": (-(1 << 24), 1 << 24),
     "factors": (-(1 << 20), 1 << 20),
 }
 """The least and the largest values; counts, whose names end in `_seen`, are 0 .. 2**20."""
@@ -48,7 +50,8 @@ def plain_starts() -> tuple[Start, ...]:
         for colour in range(3):
             learned["weights"][colour, :, 11 + 2 * colour + len(places) + (2 if phase else 0)] = 1 << 22
         learned["maps"][...] = np.linspace(0, TOTAL, 17).astype(np.int32)
-        for name in ("node_weights", "class_weights"):
+        learned["vote_weights"][...] = (1 << 20) // 3
+        for name in ("node_weights", "class_weights", "threshold_weights"):
             learned[name][..., 0] = 1 << 19
             learned[name][..., 3:] = (1 << 19) // 6
         starts.append(start)
