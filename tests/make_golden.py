@@ -2,8 +2,8 @@
 
 Only for a deliberate change of the format, with a line under "Format" in the CHANGELOG. Files of users no longer decode then.
 
-photo: ``tiny.safetensors`` is a model with random weights and learned start values, ``messages.json`` pictures with their messages (base64), and the SHA-256
-of the messages of pictures that are too large to keep, made by ``pinned_picture``. The ``.vaez`` files hold the gray one of the
+photo: ``tiny.safetensors`` is a model with random weights and learned start values, ``messages.json`` pictures with their messages
+(base64), and the SHA-256 of the messages of pictures that are too large to keep, made by ``pinned_picture``. The ``.vaez`` files hold the gray one of the
 pictures, as a PNG with a text, by the model and by each method of the stored fallback; those in ``converted`` what comes of
 ``converted_picture`` by each conversion.
 

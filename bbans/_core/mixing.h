@@ -1,6 +1,8 @@
 /* Decisions, each with a probability mixed from those of several models in the domain of logits: one of those that the adaptive
  * stage of the photo model makes of a pixel is whether its value is at least so large. FORMAT.md, section 5.6, specifies them.
  *
+ * Three sets of weights mix the inputs to a vote each, and weights by node mix the votes.
+ *
  * Logits have 12 fractional bits, weights 20, probabilities 24. A context's maps say which probability followed when the first model
  * gave such a logit, one interpolated map for each context and node. */
 #ifndef BBANS_MIXING_H
@@ -33,8 +35,7 @@ enum {
 
 static const int CONTEXT_OFFSETS[CONTEXTS] = {0, 128, 371, 452, 533, 789};
 
-/* What the inputs count for, by node, by class and by threshold, with how many decisions have taught it; and what these three votes
- * count for, by node. */
+/* Weights of the inputs by node, by class and by threshold, and how many decisions have taught each; and of the three votes, by node. */
 typedef struct {
     int32_t of_node[3][NODES][INPUTS], of_class[3][128][INPUTS], of_threshold[3][256][INPUTS];
     int32_t node_seen[3][NODES], class_seen[3][128], threshold_seen[3][256];
@@ -52,7 +53,8 @@ typedef struct {
     int64_t inputs[INPUTS], point, part;
     int32_t *cells[CONTEXTS];
     int32_t *weights[VOTES], *seen[VOTES], *of_vote;
-    int64_t votes[VOTES], vote_probability[VOTES], probability; /* votes: logits; of yes */
+    int64_t votes[VOTES]; /* logits of yes, one for each set of weights */
+    int64_t vote_probability[VOTES], probability; /* of yes */
 } Decision;
 
 /* Maps that give back the first model's probability. */

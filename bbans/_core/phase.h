@@ -13,8 +13,8 @@ static const int CHANNELS[3] = {1, 0, 2}; /* G, R, B: colours in coding order as
  * params (height, width, 12 k); earlier (phases, earlier_height, earlier_width, 3) with a border of zeros, of which this strip
  * begins at row top; places (count_places, 3) of phase, row and column; canvas (2 height + 4, canvas_width, 3), the level's picture
  * with a border of 2, in which the phase's pixels, every second from row + 2 and column + 2 on, stand as soon as they are coded.
- * decided: whether the adaptive stage codes pixels by decisions. learned: LEARNED_SIZE bytes, what it starts from (photo.c has the
- * fields), and sums (3, TRIANGLE), of its least squares; these of a matrix that is no less than 0, and below 2**46. */
+ * decided: whether the adaptive stage codes pixels by decisions. learned: a Learned (photo.c), what it starts from; sums
+ * (3, TRIANGLE): those of its least squares, each of a positive semidefinite matrix with entries below 2**46. */
 typedef struct {
     int64_t height, width, colours, components;
     const int16_t *references, *near, *params, *earlier;

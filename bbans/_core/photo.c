@@ -25,7 +25,7 @@ enum {
     SOLVE_EVERY = 64    /* symbols of a colour */
 };
 
-/* What a strip learns and models have start values for; bbans/_core/photo.py has its twin. */
+/* What a strip learns, for which a model may have start values; LEARNED in bbans/_core/photo.py is its twin. */
 typedef struct {
     int32_t weights[3][SPREAD_CLASSES][FEATURES], weights_seen[3][SPREAD_CLASSES];
     int32_t biases[3][PATTERNS];
@@ -219,24 +219,27 @@ INLINE void walk_as(int decoding, State *state, Coder *coder, uint8_t *pixels, c
 }
 
 /* How many intervals the pixels (height, width, 3) of a phase are: in the order of popping, in starts and freqs, which have room for
- * MOST_INTERVALS of each of height * width * colours. Leaves in learned and sums what the adaptive
- * stage has learned of them. */
+ * MOST_INTERVALS of each of height * width * colours. state has room for a State; what the adaptive stage has learned is left in
+ * learned and sums. */
 EXPORT int64_t note_pixels(uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps, int32_t *starts,
-                           int32_t *freqs, const Tables *tables, uint8_t *learned, int64_t *sums) {
+                           int32_t *freqs, const Tables *tables, int64_t *state, uint8_t *learned, int64_t *sums) {
     if (!is_sound(phase, tables)) return BAD_ARGUMENT;
-    State state;
+    State *end = (State *)state;
     Coder coder = {0, {0, 0, 0}, starts, freqs, 0};
-    walk_as(0, &state, &coder, pixels, phase, own, errors, maps, tables);
+    walk_as(0, end, &coder, pixels, phase, own, errors, maps, tables);
     if (phase->adaptive) {
-        memcpy(learned, &state.learned, sizeof state.learned);
+        memcpy(learned, &end->learned, sizeof end->learned);
         for (int colour = 0; colour < (int)phase->colours; colour++)
-            memcpy(sums + colour * TRIANGLE, state.squares[colour].sums, sizeof state.squares[colour].sums);
+            memcpy(sums + colour * TRIANGLE, end->squares[colour].sums, sizeof end->squares[colour].sums);
     }
     return coder.count;
 }
 
 /* The size of what is learned, in bytes, and how many sums there are. */
 EXPORT int64_t learned_size(void) { return sizeof(Learned); }
+
+/* The size of a State in int64: it is too large for the stacks of some threads. */
+EXPORT int64_t state_room(void) { return (sizeof(State) + 7) / 8; }
 
 EXPORT int64_t count_sums(void) { return 3 * TRIANGLE; }
 
@@ -260,11 +263,10 @@ EXPORT int64_t push_noted(uint64_t *head, uint32_t *words, int64_t room, int64_t
 
 /* The size after popping a phase's pixels. Inverse: note_pixels, push_noted. */
 EXPORT int64_t pop_pixels(uint64_t *head, uint32_t *words, int64_t room, int64_t size, uint8_t *pixels, const Phase *phase,
-                          int32_t *own, int32_t *errors, int32_t *maps, const Tables *tables) {
+                          int32_t *own, int32_t *errors, int32_t *maps, const Tables *tables, int64_t *state) {
     if (!is_sound(phase, tables) || size < 0 || room < size) return BAD_ARGUMENT;
-    State state;
     Coder coder = {1, {*head, words, size}, 0, 0, 0};
-    walk_as(1, &state, &coder, pixels, phase, own, errors, maps, tables);
+    walk_as(1, (State *)state, &coder, pixels, phase, own, errors, maps, tables);
     *head = coder.lane.head;
     return coder.lane.size;
 }

@@ -56,12 +56,17 @@ LEARNED = np.dtype(
 """What a strip learns, but for sums and maps of contexts, as photo.c has it: for each colour in coding order, spread class, and so
 on. Units: `bbans.models.photo.adaptive`."""
 
-SUMS = (3, 946)
-"""For each colour the triangle of sums of products, row by row, of at most 42 taps and the target, as least_squares.h has it."""
+TAPS = 42
+"""Of least squares, at most."""
+
+NAMES = LEARNED.names or ()
+
+SUMS = (3, (TAPS + 1) * (TAPS + 2) // 2)
+"""For each colour the triangle of sums of products, row by row, of taps and the target, as least_squares.h has it."""
 
 
 class Start(NamedTuple):
-    """What a strip starts from, or has learned. learned (1,) of LEARNED; sums SUMS int64, of a matrix that is no less than 0."""
+    """What a strip starts from, or has learned. Shapes: learned (1,) of LEARNED; sums SUMS int64."""
 
     learned: npt.NDArray[np.void]
     sums: npt.NDArray[np.int64]
@@ -71,10 +76,10 @@ _PIECE = 1 << 16
 _STATE = (U64, U32, Integer, Integer)  # head, words, how many there is room for, how many there are
 _TABLES = ctypes.POINTER(Tables)
 _most_intervals, _map_room = function("most_intervals"), function("map_room")
-_learned_size, _count_sums = function("learned_size"), function("count_sums")
-_note = function("note_pixels", U8, ctypes.POINTER(Phase), I32, I32, I32, I32, I32, _TABLES, U8, I64)
+_learned_size, _count_sums, _state_room = function("learned_size"), function("count_sums"), function("state_room")
+_note = function("note_pixels", U8, ctypes.POINTER(Phase), I32, I32, I32, I32, I32, _TABLES, I64, U8, I64)
 _push = function("push_noted", *_STATE, I32, I32, Integer)
-_pop = function("pop_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, I32, _TABLES)
+_pop = function("pop_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, I32, _TABLES, I64)
 _residuals = function("phase_residuals", U8, ctypes.POINTER(Phase), I16, _TABLES)
 
 
@@ -99,8 +104,8 @@ def phase(
     the whole grid with a border of zeros, colours in coding order, of which this strip begins at row `top`; places (m, 3) of phase,
     row and column, where to look in them; canvas (2 h + 4, 2 w + 4 or more, 3), the strip's part of `Level.canvas`, which is
     written to. corner: row and column of the phase among the four of a picture. colours: 3, or 1 for gray pictures, whose R and B
-    are G. The adaptive stage alone takes earlier, places, canvas, corner and start, without which it starts from zeros; decided
-    says whether it codes pixels by decisions. Raises: ValueError for shapes that do not fit together.
+    are G. The adaptive stage alone takes earlier, places, canvas, corner and start, all of which it needs; decided says whether
+    it codes pixels by decisions. Raises: ValueError for shapes that do not fit together.
     """
     height, width, _ = references.shape
     near = np.zeros((0, height, width, 3), np.int16) if near is None else near
@@ -112,7 +117,7 @@ def phase(
     colours_last = references.shape[2] == 3 and earlier.ndim == 4 and earlier.shape[3] == 3 and canvas.shape[2:] == (3,)
     if adaptive:
         fits = fits and canvas.shape[0] == 2 * height + 4 and canvas.shape[1] >= 2 * width + 4
-        fits = fits and learned.shape == (1,) and learned.nbytes == _learned_size() and sums.size == _count_sums()
+        fits = fits and start is not None and _is_whole(start)
     if not fits or not colours_last or places.shape[1:] != (3,):
         raise ValueError("the arrays of a phase do not fit together")
     return Phase(
@@ -142,6 +147,11 @@ def phase(
     )
 
 
+def _is_whole(start: Start) -> bool:
+    sizes: tuple[int, int] = _learned_size(), _count_sums()
+    return (start.learned.nbytes, start.sums.size) == sizes
+
+
 def empty_start() -> Start:
     """Room for what a strip learns, zeros."""
     return Start(np.zeros(1, LEARNED), np.zeros(SUMS, np.int64))
@@ -157,7 +167,9 @@ def note_pixels(pixels: Bytes, strip: Phase, tables: Tables, learned: Start | No
     most = _most_intervals() * int(strip.height * strip.width * strip.colours)
     starts, freqs = np.empty(most, np.int32), np.empty(most, np.int32)
     left = learned or empty_start()
-    ends = starts, freqs, ctypes.byref(tables), left.learned.view(np.uint8), left.sums
+    if not _is_whole(left):
+        raise ValueError("the room for what is learned is of another size")
+    ends = starts, freqs, ctypes.byref(tables), _state(), left.learned.view(np.uint8), left.sums
     count = checked(_note(pixels, ctypes.byref(strip), *_room(strip), *ends))
     return starts[:count], freqs[:count]
 
@@ -181,7 +193,7 @@ def pop_pixels(head: npt.NDArray[np.uint64], words: Any, size: int, pixels: Byte
     """Pop pixels (h, w, 3) into an array. Inverse: `push_noted`. Raises: CorruptDataError when the message runs dry."""
     _check(pixels, strip)
     _check_head(head)
-    return checked(_pop(head, words, words.size, size, pixels, ctypes.byref(strip), *_room(strip), ctypes.byref(tables)))
+    return checked(_pop(head, words, words.size, size, pixels, ctypes.byref(strip), *_room(strip), ctypes.byref(tables), _state()))
 
 
 def residuals(pixels: Bytes, strip: Phase, tables: Tables) -> Shorts:
@@ -195,6 +207,11 @@ def residuals(pixels: Bytes, strip: Phase, tables: Tables) -> Shorts:
 def _check(pixels: Bytes, strip: Phase) -> None:
     if pixels.shape != (strip.height, strip.width, 3):
         raise ValueError("the arrays of a phase do not fit together")
+
+
+def _state() -> npt.NDArray[np.int64]:
+    """Room for what a walk learns; the stacks of some threads have none for it."""
+    return np.empty(_state_room(), np.int64)
 
 
 def _check_head(head: npt.NDArray[np.uint64]) -> None:

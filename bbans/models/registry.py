@@ -127,7 +127,9 @@ class Family:
         return pack(id, to_json(config), digest, layers, self.name)
 
     def learned(self, data: bytes, pictures: Sequence[Samples]) -> bytes:
-        """A weight file with what the family learns with the integer form; for a family that learns nothing so, the same bytes."""
+        """A weight file with what the family learns with the integer form from pictures (H, W, 3); for a family that learns nothing
+        so, the same bytes. Raises: ModelError for bytes that are no weight file of the family.
+        """
         if self.learn is None:
             return data
         weights = unpack(data, "the new model")
@@ -157,6 +159,8 @@ class Family:
         from bbans.exact.runtime import cores, first_exact
 
         config = self.config_of(weights)
+        if weights.arrays and self.learn is None:
+            raise ModelError(f"the model '{weights.id}' has start values, which the family '{self.name}' does not know")
         machine = (threads or cores(),) if self.any_size else ()
 
         def build(name: str) -> Network:

@@ -71,7 +71,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def export_checkpoint(path: Path, id: str) -> bytes:
-    """The weight file of a checkpoint's averaged model.
+    """The weight file of a checkpoint's averaged model, without start values of its coder: training learns them at its end.
 
     Raises: CorruptDataError for a file that is no checkpoint; ModelError for one of a family that is not here, or when a layer
     breaks the bound of exactness; OSError.

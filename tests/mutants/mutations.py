@@ -269,8 +269,8 @@ MUTATIONS = (
     _mutation(
         "photo: decisions are mixed by one set of weights",
         "bbans/_core/mixing.h",
-        "shift_right(by_node + by_class, 1)",
-        "by_node",
+        "all += d->of_vote[vote] * d->votes[vote];",
+        "all += vote ? 0 : d->of_vote[vote] * d->votes[vote];",
         CORE_PHOTO,
     ),
     _mutation(

@@ -67,3 +67,4 @@ def test_the_list_says_what_it_does() -> None:
         assert (run.ROOT / mutation.file).exists(), mutation.what
         assert all((run.ROOT / test.partition("::")[0]).exists() for test in mutation.tests), mutation.what
         assert all(old != new for old, new in mutation.edits), mutation.what
+        assert all((run.ROOT / mutation.file).read_text().count(old) == 1 for old, _ in mutation.edits), mutation.what

@@ -232,6 +232,7 @@ def test_strips_that_do_not_fit(adaptive: bool) -> None:
             {"canvas": strip.canvas[:, :13].copy()},
             {"canvas": strip.canvas[..., :2].copy()},
             *({"corner": corner} for corner in ((0, 0), (2, 1), (-1, 1), (1, -1), (1, 2))),
+            {"start": None},
             {"start": strip.start._replace(sums=strip.start.sums[:2])},
             {"start": strip.start._replace(learned=np.zeros(2, LEARNED))},
             {"earlier": strip.earlier[:1]},
@@ -278,6 +279,16 @@ def test_pixels_that_do_not_fit() -> None:
         photo.residuals(pixels, phase, core_tables())
     with pytest.raises(ValueError, match="room"):
         push_pixels(message.heads, message.words[:61].copy(), 61, pixels, phase, CORE_TABLES)
+
+
+def test_room_for_what_is_learned_is_whole() -> None:
+    strip, pixels = some_strip(np.random.default_rng(3), 4, 5, 2, 3, 2, True)
+    for room in (
+        photo.empty_start()._replace(sums=np.zeros(0, np.int64)),
+        photo.empty_start()._replace(learned=np.zeros(0, LEARNED)),
+    ):
+        with pytest.raises(ValueError, match="another size"):
+            photo.note_pixels(pixels, photo.phase(*strip), CORE_TABLES, room)
 
 
 def test_pixels_of_a_message_that_runs_dry() -> None:

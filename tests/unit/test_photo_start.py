@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from bbans import models
-from bbans._core.photo import LEARNED, SUMS
+from bbans._core.photo import NAMES, SUMS
 from bbans.errors import ModelError
 from bbans.models.photo.codec import PhotoCodec
 from bbans.models.photo.start import factors_of, from_arrays, plain_starts, to_arrays
@@ -27,7 +28,7 @@ def learned(kind: str = "photo") -> Weights:
     return unpack(FAMILIES[PHOTO].learned(weight_file(), pictures), "learned")
 
 
-def of_learned(kind: str) -> PhotoCodec:
+def codec_that_learned(kind: str) -> PhotoCodec:
     made = models.load(learned(kind), threads=1)
     assert isinstance(made, PhotoCodec)
     return made
@@ -40,7 +41,7 @@ def length(coder: PhotoCodec, pixels: NDArray[np.uint8]) -> int:
 @pytest.mark.parametrize("kind", ["photo", "gradient"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_like_those_learned_from_are_smaller(channels: int, kind: str) -> None:
-    coder, pixels = of_learned(kind), picture(52, 70, channels, kind=kind, seed=9)
+    coder, pixels = codec_that_learned(kind), picture(52, 70, channels, kind=kind, seed=9)
     assert length(coder, pixels) < 0.985 * length(codec(), pixels)
     assert np.array_equal(coder.decode(coder.encode(pixels).messages, *pixels.shape), pixels)
 
@@ -68,6 +69,12 @@ def test_a_model_without_the_stage_learns_nothing() -> None:
     assert FAMILIES["markov"].learned(b"any bytes", []) == b"any bytes"
 
 
+def test_families_that_learn_nothing_refuse_start_values() -> None:
+    golden = Path(__file__).parents[1] / "data" / "golden" / "gray.safetensors"
+    with pytest.raises(ModelError, match="the family 'markov' does not know"):
+        models.load_set(replace(models.read(golden), arrays=learned().arrays), threads=1)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_factors_give_the_sums_again(seed: int) -> None:
     samples = np.random.default_rng(seed).integers(-2000, 2000, (60, 43)) * 100
@@ -79,23 +86,25 @@ def test_factors_give_the_sums_again(seed: int) -> None:
 
 
 def changed(name: str, place: tuple[int, ...], value: int) -> Arrays:
+    """The learned arrays, but for one value."""
     arrays = {key: array.astype(np.int32) for key, array in learned().arrays.items()}
     arrays[f"learned.{name}"][place] = value
     return arrays
 
 
 WRONG = [
-    *(changed(name, (0, 0, 0), 1 << 27) for name in LEARNED.names or () if name != "maps"),
-    *(changed(name, (1, 2, 3), -1) for name in LEARNED.names or () if name.endswith("_seen")),
-    changed("factors", (0, 0, 5), (1 << 20) + 1),
-    changed("maps", (0, 0, 0, 0), 1),
-    changed("maps", (0, 0, 0, 16), (1 << 24) - 1),
-    changed("maps", (0, 0, 0, 3), 1 << 24),
+    *((name, (0, 0, 0), value) for name in NAMES if name != "maps" for value in (1 << 27, -(1 << 27))),
+    *((name, (1, 2, 3), -1) for name in NAMES if name.endswith("_seen")),
+    ("factors", (0, 0, 5), (1 << 20) + 1),
+    ("maps", (0, 0, 0, 0), 1),
+    ("maps", (0, 0, 0, 16), (1 << 24) - 1),
+    ("maps", (0, 0, 0, 3), 1 << 24),
 ]
 
 
-@pytest.mark.parametrize("arrays", WRONG, ids=range(len(WRONG)))
-def test_values_out_of_range_are_refused(arrays: Arrays) -> None:
+@pytest.mark.parametrize(("name", "place", "value"), WRONG)
+def test_values_out_of_range_are_refused(name: str, place: tuple[int, ...], value: int) -> None:
+    arrays = changed(name, place, value)
     with pytest.raises(ModelError, match=r"learned\.\w+ of the model"):
         models.load(replace(learned(), arrays=arrays), threads=1)
 

@@ -222,9 +222,10 @@ def test_acquisitions_change_some_crops() -> None:
     assert 15 < sum(not np.array_equal(x, crop) for x in changed) < 55
 
 
+@pytest.mark.parametrize("side", [32, 33])
 @pytest.mark.parametrize("seed", range(8))
-def test_luma_and_chroma_are_paler_and_smoother(seed: int) -> None:
-    crop = picture(32, 32)
+def test_luma_and_chroma_are_paler_and_smoother(seed: int, side: int) -> None:
+    crop = picture(side, side)
     pale = luma_and_chroma(crop, np.random.default_rng(seed))
     assert pale.shape == crop.shape and pale.dtype == np.uint8
 

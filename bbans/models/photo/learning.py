@@ -55,7 +55,6 @@ def learn_starts(network: PhotoNetwork, weights: Weights, pictures: Sequence[NDA
     if not network.config.adaptive:
         return {}
     starts = plain_starts()
-    factors = np.zeros((3, 3, 946), np.int32)
     for _ in range(ROUNDS):
         ends: list[list[Start]] = [[], [], []]
         codec = PhotoCodec(network, replace(weights, arrays={}))
@@ -63,7 +62,7 @@ def learn_starts(network: PhotoNetwork, weights: Weights, pictures: Sequence[NDA
         for pixels in pictures:
             codec.encode(pixels)
         starts = tuple(_mean(start, end) if end else start for start, end in zip(starts, ends, strict=True))
-        factors = np.array([[factors_of(sums) for sums in start.sums] for start in starts], np.int32)
+    factors = np.array([[factors_of(sums) for sums in start.sums] for start in starts], np.int32)
     return to_arrays(starts, factors)
 
 

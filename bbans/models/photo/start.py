@@ -2,7 +2,7 @@
 
 A weight file keeps them as arrays of int32 named `learned.` and a field of `bbans._core.photo.LEARNED`, each with the three phases
 in front, and `learned.factors` (3, 3, 946): the matrix of sums that least squares begin with, Q = G G^T, by its triangle G, row by
-row. So Q is no less than 0 whatever a file holds, and that is what keeps the arithmetic inside 64 bits.
+row. So Q is positive semidefinite whatever a file holds, and that is what keeps the arithmetic inside 64 bits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bbans._core.photo import LEARNED, SUMS, Start, empty_start
+from bbans._core.photo import LEARNED, NAMES, SUMS, TAPS, Start, empty_start
 from bbans.errors import ModelError
 from bbans.models.photo.adaptive import EARLIER
 from bbans.models.weights import LEARNED as PREFIX
@@ -31,9 +31,9 @@ LIMITS = {
     "vote_weights": (-(1 << 24), 1 << 24),
     "factors": (-(1 << 20), 1 << 20),
 }
-"""The least and the largest values; counts, whose names end in `_seen`, are 0 .. 2**20."""
+"""The least and the largest values: those that photo.c and mixing.h keep while learning, and of factors such that 43 products stay
+below 2**46. Counts, whose names end in `_seen`, are 0 .. 2**20."""
 
-TAPS = 42  # of least squares, at most
 TRIANGLE = np.tril_indices(TAPS + 1)
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -54,6 +54,8 @@ def plain_starts() -> tuple[Start, ...]:
         for name in ("node_weights", "class_weights", "threshold_weights"):
             learned[name][..., 0] = 1 << 19
             learned[name][..., 3:] = (1 << 19) // 6
+        for array in start:
+            array.flags.writeable = False
         starts.append(start)
     return tuple(starts)
 
@@ -65,7 +67,7 @@ def from_arrays(arrays: Arrays) -> tuple[Start, ...]:
     """
     if not arrays:
         return plain_starts()
-    shapes = {PREFIX + name: (3, *(LEARNED[name].shape)) for name in LEARNED.names or ()} | {f"{PREFIX}factors": (3, *SUMS)}
+    shapes = {PREFIX + name: (3, *(LEARNED[name].shape)) for name in NAMES} | {f"{PREFIX}factors": (3, *SUMS)}
     if {name: (array.dtype, array.shape) for name, array in arrays.items()} != {
         name: (np.dtype(np.int32), shape) for name, shape in shapes.items()
     }:
@@ -80,7 +82,7 @@ def from_arrays(arrays: Arrays) -> tuple[Start, ...]:
     starts = []
     for phase in range(3):
         start = empty_start()
-        for name in LEARNED.names or ():
+        for name in NAMES:
             start.learned[0][name] = arrays[PREFIX + name][phase]
         for colour in range(3):
             start.sums[colour] = _sums(arrays[f"{PREFIX}factors"][phase, colour])
@@ -90,7 +92,7 @@ def from_arrays(arrays: Arrays) -> tuple[Start, ...]:
 
 def to_arrays(starts: Sequence[Start], factors: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
     """The arrays of a weight file. factors (3, 3, 946) stand for the sums. Inverse: from_arrays."""
-    arrays = {PREFIX + name: np.stack([start.learned[0][name] for start in starts]) for name in LEARNED.names or ()}
+    arrays = {PREFIX + name: np.stack([start.learned[0][name] for start in starts]) for name in NAMES}
     return arrays | {f"{PREFIX}factors": factors}
 
 
@@ -101,7 +103,9 @@ def factors_of(sums: NDArray[np.int64]) -> NDArray[np.int32]:
     matrix += np.tril(matrix, -1).T
     # Far less than what solving adds, and more than rounding may have taken from the least eigenvalue.
     matrix[np.diag_indices(TAPS + 1)] += (1 << 18) + 1e-9 * matrix.diagonal()
-    factors: NDArray[np.int32] = np.clip(np.rint(np.linalg.cholesky(matrix)), *LIMITS["factors"])[TRIANGLE].astype(np.int32)
+    while matrix.max() >= 1 << 40:  # what all sums are scaled by matters little
+        matrix /= 4
+    factors: NDArray[np.int32] = np.rint(np.linalg.cholesky(matrix))[TRIANGLE].astype(np.int32)
     return factors
 
 

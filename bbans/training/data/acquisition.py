@@ -15,6 +15,9 @@ from bbans.training.data.pictures import Pixels
 # How often a crop is changed in each way; independent of each other.
 P_CHROMA, P_GRAIN, P_BLUR, P_SHARPEN, P_COLOUR, P_CONVERTED = 0.2, 0.22, 0.12, 0.1, 0.15, 0.35
 
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # BT.601
+PHOTOCD_RANGE = 1.36  # of a full range of luma, 8 bits of PhotoCD are one part
+
 Picture = NDArray[np.float32]  # (H, W, 3)
 Plane = NDArray[np.float32]  # (H, W)
 
@@ -47,14 +50,14 @@ def _changed(crop: Pixels, rng: np.random.Generator, colour: bool, chroma: bool,
 
 
 def luma_and_chroma(crop: Pixels, rng: np.random.Generator) -> Pixels:
-    """What the coder sees of a crop that was luma and chroma once (`bbans.images.conversion`). Same shape; even height and width.
+    """What the coder sees of a crop that was luma and chroma once (`bbans.images.conversion`). Same shape.
 
     Chroma has the full resolution, or half of it, drawn larger by linear interpolation as JPEG decoders or PhotoCD do; PhotoCD's
     luma has a smaller range.
     """
     x = crop.astype(np.float32)
     luma = np.rint(x @ LUMA)
-    scale = np.float32((1.0, 1.0, 1.36)[rng.integers(3)])
+    scale = np.float32((1.0, 1.0, PHOTOCD_RANGE)[rng.integers(3)])
     drawn = (np.rint, _linear_between, _linear_from_corners)[rng.integers(3)]
     red, blue = (np.rint(drawn((x[..., i] - luma) / (by * scale))) for i, by in ((0, 1.402), (2, 1.772)))
     luma = np.rint(luma / scale)
@@ -75,15 +78,13 @@ def _linear_between(plane: Plane) -> Plane:
 
 def _linear_from_corners(plane: Plane) -> Plane:
     """A plane at half resolution and back, its samples where every second pixel of every second row is."""
-    small = np.pad(_halved(plane), ((0, 1), (0, 1)), mode="edge")
+    height, width = plane.shape
+    small = np.pad(_halved(plane), ((0, 1 + height % 2), (0, 1 + width % 2)), mode="edge")
     here, right, below, across = small[:-1, :-1], small[:-1, 1:], small[1:, :-1], small[1:, 1:]
-    out = np.empty_like(plane)
+    out = np.empty((2 * len(here), 2 * here.shape[1]), np.float32)
     out[::2, ::2], out[::2, 1::2], out[1::2, ::2] = here, (here + right) / 2, (here + below) / 2
     out[1::2, 1::2] = (here + right + below + across) / 4
-    return out
-
-
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # BT.601
+    return out[:height, :width]
 
 
 def _filtered(crop: Pixels, effect: Any) -> Pixels:

@@ -30,7 +30,7 @@ from bbans.training.metrics import evaluate_photos
 from bbans.training.schedule import Schedule
 from bbans.training.tasks.task import Measured, share
 
-CROPS, CROP_SIDE = 40, 256
+CROPS, CROP_SIDE = 120, 256  # at most
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class PhotoTask:
 
     def _crops(self) -> list[Pixels]:
         """Some of the photos as they are, and half as many as luma and chroma, for what is learned with the integer form."""
-        side = min(CROP_SIDE, *(side for photo in self.photos.pixels for side in photo.shape[:2])) // 2 * 2
+        side = min(CROP_SIDE, *(side for photo in self.photos.pixels for side in photo.shape[:2]))
         crops = RandomCrops(self.photos.pixels, side, 0, augment=False)
-        plain = [crops.sample(index, 1)[0] for index in range(CROPS)]
+        plain = [crops.sample(index, 1)[0] for index in range(min(CROPS, 4 * len(self.photos)))]
         return plain + [luma_and_chroma(crop, np.random.default_rng(index)) for index, crop in enumerate(plain[::2])]
 
     def measure(
