@@ -181,10 +181,10 @@ HEAVY = ("torch", "numba", "safetensors", "matplotlib", "scipy", "imagecodecs")
     ("arguments", "shown"),
     [
         (["--help"], "Commands:"),
-        (["--version"], "model photo-2"),
+        (["--version"], "model photo-3"),
         (["completion", "bash"], "_vaezip_completion"),
         (["models"], "mnist-bits-1"),
-        (["list", "photo-2.png.vaez", "jpeg.jpg.vaez"], "model photo-2"),
+        (["list", "photo-3.png.vaez", "jpeg.jpg.vaez"], "model photo-3"),
         (["list", "-v", "model.vaez", "files.vaeza", "top-down.vaeza"], "where the bits go"),
     ],
 )
@@ -217,4 +217,4 @@ def test_coding_needs_numpy_and_pillow_alone(tmp_path: Path) -> None:
         vaezip("unpack", "digits.npy.vaeza", "-f", "-o", "again.npy")
         assert np.array_equal(np.load(tmp_path / "again.npy"), digits)
         assert model in vaezip("list", "-v", "digits.npy.vaeza")
-    assert "photo-2" in vaezip("list", "photo.vaez")
+    assert "photo-3" in vaezip("list", "photo.vaez")
