@@ -65,6 +65,7 @@ def run(
     )
     if not processes.first:
         return []
+    callbacks.note("writing the model, with what its coder starts from if it learns that")
     data = task.export(model.cpu(), id)
     write_whole(out.weights, data)
     callbacks.note(f"{out.weights}: {len(data)} bytes, model '{id}'")

@@ -64,6 +64,7 @@ class PhotoTask:
         return evaluate_photos(model, self.valid.pixels, autocast=autocast) if len(self.valid) else {}
 
     def export(self, model: Quantised, id: str) -> bytes:
+        """With what the coder starts from, which takes minutes on large photos."""
         family = families()[self.family]
         return family.learned(family.export(model, id), self._crops())
 
