@@ -38,7 +38,7 @@ from .inputs import Item
     help="Of the model: less is quicker, more is smaller.",
 )
 @click.option("--model", metavar="ID|FILE", help="Use this installed model or weight file.  [default: the best one]")
-@click.option("--strip", is_flag=True, help="Drop the metadata of PNG, WebP and JPEG files, and say what it was.")
+@click.option("--strip", is_flag=True, help="Drop metadata of PNG, WebP, JPEG; say what.")
 @click.option("--no-verify", is_flag=True, help="Write without decompressing and comparing first.")
 def command(
     inputs: tuple[str, ...], mode: ModeName, effort: int, model: str | None, strip: bool, no_verify: bool, **options: Any

@@ -23,7 +23,7 @@ typedef struct {
     int64_t count_places, adaptive, decided;
     uint8_t *canvas;
     int64_t canvas_width, row, column;
-    const uint8_t *learned;
+    const int32_t *learned;
     const int64_t *sums;
 } Phase;
 

@@ -222,7 +222,7 @@ INLINE void walk_as(int decoding, State *state, Coder *coder, uint8_t *pixels, c
  * MOST_INTERVALS of each of height * width * colours. state has room for a State; what the adaptive stage has learned is left in
  * learned and sums. */
 EXPORT int64_t note_pixels(uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps, int32_t *starts,
-                           int32_t *freqs, const Tables *tables, int64_t *state, uint8_t *learned, int64_t *sums) {
+                           int32_t *freqs, const Tables *tables, int64_t *state, int32_t *learned, int64_t *sums) {
     if (!is_sound(phase, tables)) return BAD_ARGUMENT;
     State *end = (State *)state;
     Coder coder = {0, {0, 0, 0}, starts, freqs, 0};

@@ -26,7 +26,7 @@ class Phase(Structure):
         **dict.fromkeys(("count_places", "adaptive", "decided"), Integer),
         "canvas": U8,
         **dict.fromkeys(("canvas_width", "row", "column"), Integer),
-        "learned": U8,
+        "learned": I32,
         "sums": I64,
     }
     _fields_ = fields(FIELDS)
@@ -77,7 +77,7 @@ _STATE = (U64, U32, Integer, Integer)  # head, words, how many there is room for
 _TABLES = ctypes.POINTER(Tables)
 _most_intervals, _map_room = function("most_intervals"), function("map_room")
 _learned_size, _count_sums, _state_room = function("learned_size"), function("count_sums"), function("state_room")
-_note = function("note_pixels", U8, ctypes.POINTER(Phase), I32, I32, I32, I32, I32, _TABLES, I64, U8, I64)
+_note = function("note_pixels", U8, ctypes.POINTER(Phase), I32, I32, I32, I32, I32, _TABLES, I64, I32, I64)
 _push = function("push_noted", *_STATE, I32, I32, Integer)
 _pop = function("pop_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, I32, _TABLES, I64)
 _residuals = function("phase_residuals", U8, ctypes.POINTER(Phase), I16, _TABLES)
@@ -142,7 +142,7 @@ def phase(
         canvas_width=canvas.shape[1],
         row=corner[0],
         column=corner[1],
-        learned=learned.view(np.uint8),
+        learned=learned.view(np.int32),
         sums=sums,
     )
 
@@ -169,7 +169,7 @@ def note_pixels(pixels: Bytes, strip: Phase, tables: Tables, learned: Start | No
     left = learned or empty_start()
     if not _is_whole(left):
         raise ValueError("the room for what is learned is of another size")
-    ends = starts, freqs, ctypes.byref(tables), _state(), left.learned.view(np.uint8), left.sums
+    ends = starts, freqs, ctypes.byref(tables), _state(), left.learned.view(np.int32), left.sums
     count = checked(_note(pixels, ctypes.byref(strip), *_room(strip), *ends))
     return starts[:count], freqs[:count]
 
