@@ -232,6 +232,7 @@ EXPORT int64_t note_pixels(uint8_t *pixels, const Phase *phase, int32_t *own, in
         for (int colour = 0; colour < (int)phase->colours; colour++)
             memcpy(sums + colour * TRIANGLE, end->squares[colour].sums, sizeof end->squares[colour].sums);
     }
+    memset(end, 0, sizeof *end); /* what is left is the same on every processor, whatever its byte order */
     return coder.count;
 }
 
@@ -267,6 +268,7 @@ EXPORT int64_t pop_pixels(uint64_t *head, uint32_t *words, int64_t room, int64_t
     if (!is_sound(phase, tables) || size < 0 || room < size) return BAD_ARGUMENT;
     Coder coder = {1, {*head, words, size}, 0, 0, 0};
     walk_as(1, (State *)state, &coder, pixels, phase, own, errors, maps, tables);
+    memset(state, 0, sizeof(State));
     *head = coder.lane.head;
     return coder.lane.size;
 }
