@@ -1,9 +1,10 @@
 /* Weighted least squares that forget, in integers, solved now and then by Cholesky's method. FORMAT.md, section 5.6, specifies them.
  *
  * Features and target are at most 2040 in size, weights below 2**16. Sums of their products are a triangle whose last row is the
- * target's; they may start below 2**46, as those of a positive semidefinite matrix. To solve, each row is scaled by a power of two until its own sum is below 2**30, and then stands for a number below one
- * with 30 fractional bits. What is added to the diagonal keeps pivots above 2**-14. So the rows of the factor are shorter than one,
- * and by Cauchy and Schwarz no sum of products of two rows leaves 64 bits. */
+ * target's; they may start below 2**46, as those of a positive semidefinite matrix. To solve, each row is scaled by a power of two
+ * until its own sum is below 2**30, and then stands for a number below one with 30 fractional bits. What is added to the diagonal
+ * keeps pivots above 2**-14. So the rows of the factor are shorter than one, and by Cauchy and Schwarz no sum of products of two rows
+ * leaves 64 bits. */
 #ifndef BBANS_LEAST_SQUARES_H
 #define BBANS_LEAST_SQUARES_H
 
