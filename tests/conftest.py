@@ -3,7 +3,6 @@
 import os
 import signal
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -17,19 +16,12 @@ ROOT = Path(__file__).parents[1]
 
 os.environ["BBANS_MODELS"] = str(ROOT / "tests" / "none")  # no test depends on the models of whoever runs it
 
+# A float sum's order, and so training, depends on the number of threads; and those of small networks only wait for each other.
+# Before torch and numpy are imported; the processes that tests start have it, too.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # nohup, and shells that run something in the background, ignore it, and so would every process from here on.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.fixture
-def one_torch_thread() -> Iterator[None]:
-    """A float sum's order, and so training, depends on the number of threads; and small networks only wait for each other's."""
-    import torch  # most tests do without
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

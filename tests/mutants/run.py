@@ -98,7 +98,7 @@ def build(tree: Path) -> bool:
 
 def pytest(tree: Path, tests: Sequence[str]) -> Outcome:
     """Run tests in the copy, which comes before an installed package of the same name, up to the first that fails."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=LIMIT_S)

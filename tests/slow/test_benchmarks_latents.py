@@ -21,7 +21,6 @@ from benchmarks.latents import CONTROL, WITH, WITHOUT, ControlCodec
 from tests.models import TINY, codec, picture, random_vae, weights
 from tests.training import folder_of_pictures
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
 PLAIN = dataclasses.replace(TINY, adaptive=False)
 
 

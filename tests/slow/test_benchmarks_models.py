@@ -30,8 +30,6 @@ from benchmarks.datasets import DataSet
 from benchmarks.rows import PREFIX, SCATTER, Row, Scatter, from_json, read
 from tests.models import TINY, codec, picture
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
-
 
 def network(
     config: ImageConfig, noise: float = 0.3, change: Callable[[Any], None] = lambda model: None

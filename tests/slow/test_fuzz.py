@@ -18,7 +18,10 @@ from bbans.errors import CorruptDataError
 from tests.fuzz import interrupted
 from tests.fuzz.harness import FAULTS, Limits, Target, Wrong, run
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it takes fork and limits of processes")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="it takes fork and limits of processes"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of fork, in a process that has threads
+]
 
 if sys.platform != "win32":
     from tests.fuzz.__main__ import TARGETS

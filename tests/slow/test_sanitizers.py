@@ -66,5 +66,5 @@ def test_mistakes_are_found(environment: dict[str, str], positions: int, exponen
 
 def test_nothing_is_found(environment: dict[str, str]) -> None:
     files = map(str, sorted((ROOT / "tests" / "unit").glob("test_core_*.py")))
-    done = run(environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files)
+    done = run(environment, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *files)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]

@@ -21,8 +21,6 @@ from bbans.training.schedule import Schedule
 from bbans.training.tasks.photo import read_photo_task
 from tests.training import Rows, folder_of_pictures
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
-
 SECONDS = 240
 """The longest that a test waits for anything: on a machine that others use too."""
 SCHEDULE = Schedule(steps=8, batch=2, side=32, every=2)

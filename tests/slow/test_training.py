@@ -41,8 +41,6 @@ PHOTOS = PhotoSet(tuple(Photo(Path(f"{index}.png"), f"{index:032}", pixels) for 
 TASK, UNWATCHED = PhotoTask(PHOTOS, PHOTOS, TINY), PhotoTask(PHOTOS, PhotoSet(), TINY)
 EXACT = Machine(float32=True, workers=0)
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
-
 
 @pytest.mark.parametrize("side", [16, 32, 64, 256])
 def test_noise_size_is_what_a_picture_takes(side: int) -> None:

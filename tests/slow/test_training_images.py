@@ -30,8 +30,6 @@ from bbans.training.schedule import Schedule
 from bbans.training.tasks.images import ImageTask, read_image_task
 from tests.training import Rows, drawings, save
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
-
 SIZES: dict[str, dict[str, Any]] = {
     "markov": {"latents": (3, 2), "hidden": (8, 6)},
     "topdown": {

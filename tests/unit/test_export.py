@@ -17,8 +17,6 @@ from tests.models import TINY, WITHOUT_LATENTS, picture, random_vae, weights, wr
 
 PHOTOS = FAMILIES["photo"]
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
-
 
 def assert_equal_layers(mine: dict[str, IntConv], theirs: dict[str, IntConv]) -> None:
     assert mine.keys() == theirs.keys()

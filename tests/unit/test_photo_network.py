@@ -30,9 +30,6 @@ from tests.models import TINY, WITHOUT_LATENTS, codec, picture, random_vae, weig
 HEIGHT, WIDTH = 128, 64  # powers of two, as the training form wants them
 
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
-
-
 def levels_of(coder: PhotoCodec, pixels: np.ndarray) -> list[Level]:
     """All levels of a picture, the coarsest first."""
     return list(coder.levels(pixels))

@@ -58,9 +58,6 @@ SCHEMES = [
 ]
 
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
-
-
 def family_of(config: ImageConfig) -> str:
     return "markov" if isinstance(config, MarkovConfig) else "topdown"
 

@@ -23,9 +23,6 @@ from bbans.training.schedule import Schedule
 from bbans.training.time_budget import Pace, StepBudget, make_budget
 from tests.models import picture, random_vae
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
-
-
 # The schedule
 
 

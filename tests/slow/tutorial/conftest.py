@@ -23,7 +23,7 @@ from benchmarks.tutorial.model import LatentModel
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch, one_torch_thread: None) -> None:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks, batches and grids small enough for tests, and the same in each of them."""
     torch.manual_seed(0)
     monkeypatch.setattr(model, "HIDDEN", 16)
