@@ -58,15 +58,15 @@ def errata(points: int = POINTS_CODED) -> list[Erratum]:
 
 def noise_scale(draws: int = 1 << 18) -> Erratum:
     """z = mu + sigma^2 eps has variance sigma^4. The KL term still speaks of sigma^2, so it is not that of the draws."""
-    mean, prior = torch.tensor(0.3), normal(torch.tensor(0.0), 1.0)  # any mean: it drops out of the difference
-    z = mean.item() + SIGMA**2 * np.random.default_rng(0).standard_normal(draws)
-    charged = BITS * kl_divergence(normal(mean, SIGMA), prior).item()
-    real = BITS * kl_divergence(normal(mean, float(z.std())), prior).item()
+    mean, prior = 0.3, normal(torch.tensor(0.0), 1.0)  # any mean: it drops out of the difference
+    z = mean + SIGMA**2 * np.random.default_rng(0).standard_normal(draws)
+    charged = BITS * kl_divergence(normal(torch.tensor(mean), SIGMA), prior).item()
+    real = BITS * kl_divergence(normal(torch.tensor(mean), float(z.std())), prior).item()
     return Erratum(
         "Equation 3",
         "z = mu + sigma^2 eps.",
-        f"For sigma = {SIGMA} such draws have variance {z.var():.4f}, which is sigma^4 = {SIGMA**4:.4f} and not sigma^2 = "
-        f"{SIGMA**2:.4f}. The KL term charges {charged:.3f} bits for z, but such draws take {real:.3f}: the ELBO is "
+        f"For mu = {mean:g} and sigma = {SIGMA} such draws have variance {z.var():.4f}, which is sigma^4 = {SIGMA**4:.4f} and not "
+        f"sigma^2 = {SIGMA**2:.4f}. The KL term charges {charged:.3f} bits for z, but such draws take {real:.3f}: the ELBO is "
         f"{real - charged:.3f} bits too good for each latent. It should be z = mu + sigma eps.",
         {"variance": float(z.var()), "charged_bits": charged, "real_bits": real, "missing_bits": real - charged},
     )

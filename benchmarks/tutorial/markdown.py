@@ -58,6 +58,16 @@ def coded(row: Row) -> str:
     return f"{row['code_length_bits']:.3f} ± {row['code_length_error']:.3f}"
 
 
+def source_of(shown: Sequence[Callable[..., Any]]) -> str:
+    """The source of functions and methods. Before methods a comment has the name of their class."""
+    parts, last = [], ""
+    for one in shown:
+        owner = one.__qualname__.rpartition(".")[0]
+        parts.append((f"# {owner}\n" if owner not in ("", last) else "") + lines_of(one))
+        last = owner
+    return "\n\n\n".join(parts)
+
+
 def lines_of(shown: Callable[..., Any]) -> str:
     """The source of a function or method, without its docstring."""
     source = textwrap.dedent(inspect.getsource(shown))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .chapters import CHAPTERS, Chapter
-from .markdown import lines_of
+from .markdown import source_of
 from .page import notebook_name
 
 SETUP = """\
@@ -41,10 +41,9 @@ def write(folder: Path) -> None:
 
 def notebook(place: int, chapter: Chapter) -> dict[str, Any]:
     """Of version 4.5 of the format. It runs in the project's folder, or wherever `benchmarks` can be imported."""
-    source = "\n\n\n".join(lines_of(shown) for shown in chapter.shows)
     cells = [
         _cell("markdown", f"# {place}. {chapter.title}\n\n{chapter.idea}\n\n$${chapter.equation}$$"),
-        _cell("markdown", f"The lines that matter:\n\n```python\n{source}\n```"),
+        _cell("markdown", f"The lines that matter:\n\n```python\n{source_of(chapter.shows)}\n```"),
         *([_cell("code", chapter.cell.strip())] if chapter.cell else []),
         _cell("code", SETUP.format(name=chapter.name)),
         _cell("code", RUN),

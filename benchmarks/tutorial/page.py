@@ -10,7 +10,7 @@ from typing import Any
 
 from .chapters import CHAPTERS, Chapter
 from .figures import by_dataset, title_of
-from .markdown import Results, Row, lines_of, number, table
+from .markdown import Results, Row, number, source_of, table
 from .measuring import IWAE_PARTICLES
 from .pictures import Models
 from .published import PUBLISHED
@@ -55,8 +55,8 @@ and more draws help. All figures are bits per point, where a uniform density on 
 {summary}
 
 *These points* is what the true density takes for the points that are coded, *published* are the tutorial's -ELBO and bound. Code
-lengths, -ELBO and bounds are of 10,000 points on 100 messages; H, and NLL in the chapters, are means over the density itself. So a
-code length may be below H or NLL by what the draw of points happens to be easier.
+lengths, -ELBO and bounds are of 10,000 points on 100 messages where nothing else is said; H, and NLL in the chapters, are means
+over the density itself. So a code length may be below H or NLL by what the draw of points happens to be easier.
 
 {chapters}
 
@@ -115,7 +115,7 @@ def _chapter(place: int, chapter: Chapter, results: Results) -> str:
             f"## {place}. {chapter.title}",
             chapter.idea,
             f"$${chapter.equation}$$",
-            "```python\n" + "\n\n\n".join(lines_of(shown) for shown in chapter.shows) + "\n```",
+            f"```python\n{source_of(chapter.shows)}\n```",
             *figures,
             chapter.tables(results),
             f"*{chapter.question}* {chapter.answer(results)}",

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from .. import figures
 from ..channel import SIGMA, channel
+from ..coding import PRECISION
 from ..experiments import CELLS_IN_STD, linear_vae
 from ..figures import by_dataset, title_of
-from ..flow import Flow, NearDeterministic
+from ..flow import TRAINED_EPSILON, Flow, NearDeterministic
 from ..markdown import Results, Row, bits, by_model, coded, number, rows_of, table
 from ..model import LatentModel
 from ..pictures import noisy_channel
@@ -46,6 +47,7 @@ def _iwae(results: Results) -> str:
     lines = [[title_of(name), *(number(row, "code_length_bits") for row in of_data)] for name, of_data in rows.items()]
     trained_with = {"typical": 1, "iwae": ImportanceWeighted().particles}
     pairs = [row for row in rows_of(results, *trained_with) if row["particles"] == trained_with[row["entry"]]]
+    steps = {row["entry"]: row["steps"] for row in pairs}
     columns = {
         "trained and coded with": lambda row: str(row["particles"]),
         "bound": lambda row: number(row, "neg_elbo_bits" if row["particles"] == 1 else "iwae_bits"),
@@ -54,6 +56,9 @@ def _iwae(results: Results) -> str:
     }
     family = rows_of(results, *FAMILY)
     unused = [row for row in family if row["active_latents"] == 1]
+    most = max(TRAINED_WITH)
+    fewer = [title_of(name) for name, of_data in by_dataset(family).items() if of_data[-1]["particles"] < most]
+    elsewhere = f" For {' and '.join(fewer)} with K = {most} see below." if fewer else ""
     sizes = [[title_of(row["dataset"]), *(show(row) for show in columns.values())] for row in family]
     return "\n\n".join(
         [
@@ -62,8 +67,9 @@ def _iwae(results: Results) -> str:
             "A model for each K, trained with K draws and coded with K:",
             table(("data set", *columns), sizes),
             f"All of these by the loss above, for {family[0]['steps']} steps of {ImportanceWeighted.batch} points, without free "
-            f"bits; code lengths are of {family[0]['points']} points.{_collapsed(unused)}",
-            "Two that were trained for longer, the VAE with free bits:",
+            f"bits; code lengths are of {family[0]['points']} points.{elsewhere}{_collapsed(unused)}",
+            f"Two that were trained for longer, the VAE for {steps['typical']} steps of {LatentModel.batch} points with free bits, "
+            f"the IWAE for {steps['iwae']} of {ImportanceWeighted.batch} without:",
             by_model({"rows": pairs}, tuple(trained_with), columns),
         ]
     )
@@ -86,7 +92,7 @@ def _iwae_answer(results: Results) -> str:
         f"It takes {low:.1f} to {high:.1f} bits, where a uniform density takes 0. Its q(z|x) is broad, as the best of ten draws is "
         f"all that "
         "the bound needs, and with a single draw the z is mostly a bad one. (-ELBO is larger still: a density asks for hundreds of "
-        "bits where the integer freqs of a code ask for 27 a digit at most.)"
+        f"bits where the integer freqs of a code ask for {PRECISION} a digit at most.)"
     )
 
 
@@ -99,7 +105,10 @@ def _gain(results: Results) -> str:
 
 def _flow(results: Results) -> str:
     columns = {"-ELBO": bits("neg_elbo_bits"), "code length": coded, "the flow": bits("flow_bits")}
-    return by_model(results, ("flow",), columns) + "\n\n*The flow*: -log2 p(x) of f itself. J is the Jacobian of f."
+    return by_model(results, ("flow",), columns) + (
+        "\n\n*The flow*: -log2 p(x) of f itself; J is its Jacobian. f is trained by the -ELBO at epsilon = "
+        f"{TRAINED_EPSILON:g}, for {rows_of(results, 'flow')[0]['steps']} steps of {Flow.batch} points."
+    )
 
 
 def _two_optima(results: Results) -> str:
@@ -217,7 +226,8 @@ CHAPTERS = (
         "The encoder sends latents with noise, and the decoder hears them (Section 4.3): the KL term L_reg is what they cost, d R "
         "what d latents can carry through the noise. In pictures: 2^(d R) balls of noise have room in the ball of all that can be "
         "heard.",
-        r"R = \log_2 \frac1\sigma, \qquad L_{reg} = \sum_d R_d + \frac{\sigma_d^2 + \mu_d^2 - 1}{2 \ln 2}, \qquad "
+        r"R = \log_2 \frac1\sigma, \qquad L_{reg} = \sum_d \left(R_d + \frac{\sigma_d^2 + \mu_d^2 - 1}{2 \ln 2}\right), "
+        r"\qquad "
         r"\left(\frac{\sqrt d}{\sqrt d\,\sigma}\right)^d = 2^{dR}",
         (channel,),
         (
@@ -229,8 +239,8 @@ CHAPTERS = (
         _channel,
         "L_reg and d R agree in the mean, point by point they do not. When do they agree in the mean?",
         lambda results: (
-            "When sigma^2 + mu^2 is 1 in the mean, for each latent: so it is where the posteriors of all points together match the "
-            "prior. A point with latents further out than most has a longer code than its noise says."
+            "When sigma^2 + mu^2 is 1 in the mean over points and latents: so it is where the posteriors of all points together "
+            "match the prior. A point with latents further out than most has a longer code than its noise says."
         ),
         parts=("channel", "packing"),
     ),

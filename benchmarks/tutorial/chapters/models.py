@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..figures import above, latents, name_of, title_of
 from ..likelihoods import AutoregressiveDecoder, LogisticVAE
-from ..markdown import Results, Row, bits, by_model, coded, number, percent, rows_of, table
+from ..markdown import Results, Row, bits, by_model, coded, number, percent, rows_of, signed, table
 from ..measuring import blur, latent_bits
 from ..model import FREE_BITS, LatentModel
 from ..pictures import DARK, density, latent_space
@@ -46,6 +46,7 @@ def _priors(results: Results) -> str:
     return "\n\n".join(
         [
             by_model(results, PRIORS, COLUMNS),
+            "-ELBO may be below NLL: it is of the points that are coded, NLL of the density, see the chapter on posteriors.",
             "*Dark*: the share of p(z), over the square of the figure, that is decoded to where the true density is below "
             f"{DARK} of its maximum:",
             table(("data set", *models), lines),
@@ -55,12 +56,18 @@ def _priors(results: Results) -> str:
 
 def _gap(results: Results) -> str:
     """What the posterior loses, and what the model loses beside."""
+    easier = {row["dataset"]: row["entropy_bits"] - row["points_bits"] for row in results["entropies"]}
     columns = {
         **COLUMNS,
-        "-ELBO - NLL": lambda row: f"{row['neg_elbo_bits'] - row['nll_bits']:.3f}",
+        "KL(q(z|x) || p(z|x))": lambda row: f"{row['neg_elbo_bits'] - row['nll_bits'] + easier[row['dataset']]:.3f}",
         "NLL - H": lambda row: f"{row['nll_bits'] - row['entropy_bits']:.3f}",
     }
-    return by_model(results, POSTERIORS, columns)
+    shown = {row["dataset"] for row in results["rows"]}
+    by = ", ".join(f"{title_of(name)} {signed(bits)}" for name, bits in easier.items() if name in shown)
+    return by_model(results, POSTERIORS, columns) + (
+        "\n\n-ELBO is of the points that are coded, NLL of the density, so their difference is not yet the KL: by the true density "
+        f"these points take less than H, by {by} bits, which are added."
+    )
 
 
 def _least(results: Results, *entries: str) -> str:
@@ -74,7 +81,7 @@ def _least(results: Results, *entries: str) -> str:
 
 def _latents(results: Results) -> str:
     columns = {
-        "KL of each latent": lambda row: ", ".join(f"{term:.2f}" for term in row["latent_bits"]),
+        "KL of each latent": lambda row: ", ".join(f"{term:.3f}" for term in row["latent_bits"]),
         "used": lambda row: str(used(row)),
         "active": lambda row: number(row, "active_latents", "d"),
         "blur": lambda row: percent(row["blur"], 2),
@@ -87,8 +94,8 @@ def _latents(results: Results) -> str:
         f"variance "
         "above 0.01 over the data, as is usual; but training does not charge for free bits, so a latent that is not used takes "
         "some of "
-        f"them, and moves by more than that. Of {len(most['latent_bits'])} latents those that are not used cost {unused:.2f} bits "
-        f"together. These models are trained for {most['steps']} steps."
+        f"them, and moves by more than that. Of {len(most['latent_bits'])} latents those that are not used cost {unused:.3f} bits "
+        f"together. These models are trained for {most['steps']} steps, and code lengths are of {most['points']} points."
     )
 
 

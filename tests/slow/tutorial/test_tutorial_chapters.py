@@ -1,6 +1,7 @@
 """The tutorial's chapters and notebooks."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,12 @@ import click.testing
 import pytest
 
 from benchmarks.plots import pyplot
-from benchmarks.tutorial import chapters, notebooks, page, table
+from benchmarks.tutorial import chapters, markdown, notebooks, page, table
 from benchmarks.tutorial.__main__ import HERE, RESULTS, main
 from benchmarks.tutorial.chapters import BY_NAME, CHAPTERS, Chapter
+from benchmarks.tutorial.likelihoods import LogisticVAE
+from benchmarks.tutorial.model import LatentModel
+from benchmarks.tutorial.objectives import mmd
 
 pytestmark = pytest.mark.usefixtures("smaller")
 EACH = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.name)
@@ -29,11 +33,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_chapter_is_an_idea_a_few_lines_a_figure_and_a_question(chapter: Chapter) -> None:
     assert chapter.idea.endswith(".") and chapter.question.endswith("?")
     assert chapter.idea.count(". ") == 1, "two sentences"
-    assert 1 <= sum(len(page.lines_of(shown).splitlines()) for shown in chapter.shows) <= 36
+    assert 1 <= len([line for line in markdown.source_of(chapter.shows).splitlines() if line]) <= 36
     assert chapter.figures
     assert set(chapter.entries) <= table.BY_NAME.keys() and set(chapter.parts) <= table.PARTS.keys()
     answer = chapter.answer(json.loads(RESULTS.read_text()))
     assert answer.endswith((".", ".)")) and "nan" not in answer
+
+
+def test_lines_say_whose_methods_they_are() -> None:
+    shown = markdown.source_of([LatentModel.posterior, LatentModel.bound, LogisticVAE.likelihood, mmd])
+    assert re.findall(r"^(?:#|def) \w+", shown, re.MULTILINE) == [
+        *("# LatentModel", "def posterior", "def bound", "# LogisticVAE", "def likelihood", "def mmd")
+    ]
 
 
 def test_chapters_have_names_of_their_own() -> None:

@@ -24,7 +24,7 @@ from benchmarks.tutorial import (
     table,
 )
 from benchmarks.tutorial.__main__ import HERE, RESULTS, main
-from benchmarks.tutorial.chapters import CHAPTERS, Chapter
+from benchmarks.tutorial.chapters import BY_NAME, CHAPTERS, Chapter
 from benchmarks.tutorial.chapters.models import used
 from benchmarks.tutorial.data import CHECKERBOARD, GAUSSIANS, PLANE, midpoints
 from benchmarks.tutorial.markdown import signed
@@ -242,6 +242,26 @@ def test_committed_rows_bear_out_the_texts() -> None:
     assert [used(row) for row in (one, two, four)] == [1, 2, 2]
     assert one["blur"] > 2 * two["blur"]
     assert one["code_length_bits"] > two["code_length_bits"] + 0.1
+
+
+def test_what_a_posterior_loses_is_of_the_same_points() -> None:
+    """NLL is of the density: what the draw of points makes easier is added. Where NLL of these points is known, it is that."""
+    results = json.loads(RESULTS.read_text())
+    truth = {row["dataset"]: row for row in results["entropies"]}
+    nll = {(row["entry"], row["dataset"]): row["nll_bits"] for row in results["rows"]}
+    for row in results["limits"]:
+        if row["points"] == table.POINTS:
+            easier = truth[row["dataset"]]["entropy_bits"] - truth[row["dataset"]]["points_bits"]
+            assert row["points_nll_bits"] == pytest.approx(nll[row["entry"], row["dataset"]] - easier, abs=0.006)
+
+    def losses() -> list[float]:
+        lines = BY_NAME["posteriors"].tables(results).splitlines()[2:]
+        return [float(line.split(" | ")[-2]) for line in lines if line.startswith("| ")]
+
+    before = losses()
+    for row in results["entropies"]:
+        row["points_bits"] -= 0.5
+    assert np.array(losses()) - before == pytest.approx(0.5, abs=0.0011)
 
 
 @pytest.mark.parametrize("published", PUBLISHED, ids=lambda row: f"{row['model']}-{row['dataset']}")
