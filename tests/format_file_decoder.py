@@ -367,7 +367,12 @@ def tiff_file(samples: Samples, bit_depth: int, metadata: bytes) -> bytes | None
         reader.take(8),
         reader.varint(),
     )
-    assert order in (8, 12) and predictor in (1, 2) and rows >= 1
+    tiles = bool(order & 16)
+    assert (
+        order & ~(52 if tiles else 4) == 8 and predictor in (1, 2) and rows >= 1 and coder <= 4 and (coder or (tiles and not level))
+    )
+    if tiles:
+        samples = tiles_below(samples, rows, reader.varint(), bool(order & 32))
     lengths, height = [reader.varint()], len(samples)
     for _ in range(0, height, rows):
         reader.varint()
@@ -376,12 +381,14 @@ def tiff_file(samples: Samples, bit_depth: int, metadata: bytes) -> bytes | None
     values = samples.astype(np.int64)
     if predictor == 2:
         values[:, 1:] -= samples[:, :-1]
-    plain = raster_file("TIFF", values % (1 << bit_depth), bit_depth, bytes([order - 8, 0, 0]))
+    plain = raster_file("TIFF", values % (1 << bit_depth), bit_depth, bytes([order & 4, 0, 0]))
     row = len(plain) // height
     out = b""
     for part, top in zip(parts, range(0, height, rows), strict=True):
         strip = plain[top * row : (top + rows) * row]
-        if coder == 1:
+        if coder == 0:
+            pass
+        elif coder == 1:
             strip = zlib.compress(strip, level)
         elif coder == 2:
             strip = imagecodecs.deflate_encode(strip, level=level, raw=False)
@@ -395,6 +402,20 @@ def tiff_file(samples: Samples, bit_depth: int, metadata: bytes) -> bytes | None
         out += part + strip
     out += reader.take(reader.left)
     return out if hashlib.blake2b(out, digest_size=8).digest() == digest else None
+
+
+def tiles_below(samples: Samples, rows: int, width: int, from_before: bool) -> Samples:
+    """Section 4.4: the tiles of a picture, one below another."""
+    down, across = (-(-side // of) for side, of in zip(samples.shape[:2], (rows, width), strict=True))
+    assert down * across <= 2**16 and down * rows * across * width <= 4 * samples.shape[0] * samples.shape[1] + 2**20
+    tiles = np.zeros((1 + down * across, rows, width, samples.shape[2]), samples.dtype)
+    for number in range(down * across):
+        y, x = rows * (number // across), width * (number % across)
+        part = samples[y : y + rows, x : x + width]
+        if from_before:
+            tiles[number + 1] = tiles[number]
+        tiles[number + 1, : len(part), : part.shape[1]] = part
+    return tiles[1:].reshape(-1, width, samples.shape[2])
 
 
 def qoi_file(samples: Samples, metadata: bytes) -> bytes:

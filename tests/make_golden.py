@@ -197,6 +197,13 @@ def kept_rasters() -> dict[str, bytes]:
     Image.fromarray(pixels[..., :3]).save(lzw, "TIFF", compression="tiff_lzw", tiffinfo={317: 2, 278: 3})
     entries = b"".join(struct.pack(">HHQQ", tag, 16, 1, value) for tag, value in (tags | {258: 8, 273: 16, 279: 147}).items())
     big = b"MM\0+\0\x08\0\0" + struct.pack(">Q", 163) + pixels[..., 0].tobytes() + struct.pack(">Q", 8) + entries + bytes(8)
+    tiles = np.zeros((2, 16, 16), np.uint8)
+    tiles[:, :7], tiles[1, :7, :5] = pixels[:, :16, 0], pixels[:, 16:, 0]  # the second one has the first one's pixels beside it
+    tags_of_tiles = {256: 21, 257: 7, 258: 8, 259: 1, 262: 1, 277: 1, 322: 16, 323: 16, 324: (2, 646), 325: (2, 654)}
+    tiled = b"II*\0" + (520).to_bytes(4, "little") + tiles.tobytes() + b"\x0a\0"
+    for tag, value in tags_of_tiles.items():
+        tiled += struct.pack("<HHII", tag, 4, *(value if isinstance(value, tuple) else (1, value)))
+    tiled += bytes(4) + struct.pack("<4I", 8, 264, 256, 256)
     rows = [tuple(pixel.tobytes() for pixel in row[[0, 7, 14], :3]) for row in pixels]
     runs = b"".join(b"\x82" + three + b"\x81" + two + b"\0" + one for three, two, one in rows)
     return {
@@ -209,6 +216,7 @@ def kept_rasters() -> dict[str, bytes]:
         "tga-runs": struct.pack("<BBBHHBHHHHBB", 0, 0, 10, 0, 0, 0, 0, 0, 6, 7, 24, 0) + runs,
         "tiff": tiff + b"a tail",
         "tiff-lzw": lzw.getvalue(),
+        "tiff-tiles": tiled,
     }
 
 

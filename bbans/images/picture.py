@@ -147,7 +147,7 @@ def read_picture(
         pixels, metadata = _CODED[name][0](data, max_pixels)
         picture = Picture(pixels, name, metadata)
     elif name in _RASTERS:
-        if name == "TIFF" and tiff.parse(data).one(tiff.COMPRESSION) != 1:
+        if name == "TIFF" and not tiff.is_plain(data):
             samples, bit_depth, metadata = tiffstrips.read(data, max_pixels)
         else:
             samples, bit_depth, metadata = raster.read(name, data, *_RASTERS[name], max_pixels)

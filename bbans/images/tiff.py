@@ -1,4 +1,4 @@
-"""Where a TIFF has its samples, if they are strips without compression, one after another.
+"""Where a TIFF has its samples: strips or tiles. Strips without compression, one after another, are rows (`locate`).
 
 ::
 
@@ -25,6 +25,7 @@ _BIG = b"+\0", b"\0+"
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 COMPRESSION, OFFSETS, SIZES, ROWS, PREDICTOR = 259, 273, 279, 278, 317
 """Tags of strips."""
+TILE_WIDTH, TILE_ROWS, TILE_OFFSETS, TILE_SIZES = 322, 323, 324, 325
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _FILL_ORDER, _CHANNELS, _PLANAR, _SAMPLE_FORMAT = 256, 257, 258, 262, 266, 277, 284, 339
 _DEFAULTS = {tag: (1,) for tag in (_BITS, COMPRESSION, _FILL_ORDER, _CHANNELS, _PLANAR, _SAMPLE_FORMAT, PREDICTOR)}
 _PHOTOMETRICS = (0, 1, 2, 3, 5, 8)
@@ -40,6 +41,11 @@ class Page:
     places: dict[int, tuple[int, str]]
     """Of each tag, where its values are, and how `struct` spells them."""
 
+    @property
+    def tiled(self) -> bool:
+        """Whether there are tiles in the place of strips."""
+        return TILE_WIDTH in self.tags
+
     def one(self, tag: int) -> int:
         """The value of a tag, the same for all samples. Raises: UnsupportedImageError: there is none, or there are others."""
         values = self.tags.get(tag) or _DEFAULTS.get(tag)
@@ -48,13 +54,19 @@ class Page:
         return values[0]
 
 
+def is_plain(data: bytes) -> bool:
+    """Whether a TIFF has strips without compression. Raises: UnsupportedImageError: broken."""
+    page = parse(data)
+    return not page.tiled and page.one(COMPRESSION) == 1
+
+
 def locate(data: bytes) -> Raster:
     """The raster of a TIFF's first page."""
     page = parse(data)
     if page.one(COMPRESSION) != 1:
         raise UnsupportedImageError(f"TIFF with the compression {page.one(COMPRESSION)} is not supported")
     raster, offsets, sizes = layout(page)
-    if sum(sizes) != raster.height * raster.row_bytes:
+    if page.tiled or sum(sizes) != raster.height * raster.row_bytes:
         raise UnsupportedImageError("TIFF with strips that are not its picture is not supported")
     if any(start + size != following for start, size, following in zip(offsets, sizes, offsets[1:], strict=False)):
         raise UnsupportedImageError("TIFF with strips that do not follow one another is not supported")
@@ -62,7 +74,7 @@ def locate(data: bytes) -> Raster:
 
 
 def layout(page: Page) -> tuple[Raster, tuple[int, ...], tuple[int, ...]]:
-    """The raster that a page's samples make, if strips follow one another; and where its strips are, and their sizes.
+    """The raster that a page's samples make, if strips follow one another; and where its strips or tiles are, and their sizes.
 
     Raises: UnsupportedImageError: samples of another kind, or no strips.
     """
@@ -74,7 +86,8 @@ def layout(page: Page) -> tuple[Raster, tuple[int, ...], tuple[int, ...]]:
         or (page.one(_FILL_ORDER), page.one(_PLANAR), page.one(_SAMPLE_FORMAT)) != (1, 1, 1)
     ):
         raise UnsupportedImageError("TIFF of this kind is not supported")
-    offsets, sizes = page.tags.get(OFFSETS, ()), page.tags.get(SIZES, ())
+    places = (TILE_OFFSETS, TILE_SIZES) if page.tiled else (OFFSETS, SIZES)
+    offsets, sizes = (page.tags.get(tag, ()) for tag in places)
     if not offsets or len(offsets) != len(sizes):
         raise UnsupportedImageError("TIFF without strips is not supported")
     order = LITTLE_ENDIAN * (page.little_endian and bit_depth == 16)

@@ -27,7 +27,7 @@ LAYERS = [
     },
     {"bbans.ans"}
     | {f"bbans.formats.{name}" for name in ("blob", "container", "groups", "names")}
-    | {f"bbans.images.{name}" for name in ("chunks", "frames", "pngfilters", "qoi", "raster")},
+    | {f"bbans.images.{name}" for name in ("chunks", "frames", "pngfilters", "qoi", "raster", "tiles")},
     {"bbans.codecs", "bbans.formats.entries"}
     | {f"bbans.formats.{name}" for name in ("forms", "jxl", "metadata")}
     | {f"bbans.images.{name}" for name in ("conversion", "gif", "headers", "npy", "pngfile", "tiff", "webp")},

@@ -20,6 +20,7 @@ from bbans.formats import stored as stored_module
 from bbans.images import headers, runs, tiff, tiffstrips
 from bbans.images.picture import Picture, read_picture, write_picture
 from bbans.results import Result
+from tests import format_file_decoder
 
 SHAPE = (24, 29)
 SMOOTH = (np.add.outer(np.arange(24) ** 2, 3 * np.arange(29))[..., None] // 2 + 40 * np.arange(4)).astype(np.uint8)
@@ -58,9 +59,10 @@ def tiff_of(
     packed: list[bytes] | None = None,
     gap: bytes = b"",
     big: bool = False,
+    tiles: tuple[int, int] | None = None,
     **tags: list[int],
 ) -> bytes:
-    """A TIFF, or a BigTIFF, with its strips before its directory."""
+    """A TIFF, or a BigTIFF, with its strips, or tiles of that many rows and columns, before its directory."""
     height, width, channels = samples.shape
     rows = -(-height // strips)
     wide = samples.dtype == np.uint16
@@ -82,11 +84,12 @@ def tiff_of(
         258: [16 if wide else 8] * channels,
         259: [1],
         262: [2 if channels > 2 else 1],
-        273: offsets,
+        324 if tiles else 273: offsets,
         277: [channels],
-        278: [rows],
-        279: [len(strip) for strip in packed],
-    } | {int(name[3:]): value for name, value in tags.items()}
+        325 if tiles else 279: [len(strip) for strip in packed],
+    }
+    entries |= {322: [tiles[1]], 323: [tiles[0]]} if tiles else {278: [rows]}
+    entries |= {int(name[3:]): value for name, value in tags.items()}
     place = len(data) + len(data) % 2
     directory, beside = struct.pack(end + ("Q" if big else "H"), len(entries)), b""
     heap = place + len(directory) + (4 + 2 * word) * len(entries) + word
@@ -106,6 +109,40 @@ def deflated(samples: np.ndarray, deflate: Callable[[bytes], bytes], end: str = 
     kind = end + "u2" if samples.dtype == np.uint16 else "u1"
     strips = [bytes(deflate(difference[top : top + 10].astype(kind).tobytes())) for top in range(0, len(samples), 10)]
     return tiff_of(samples, end=end, before=b"gap", packed=strips, gap=b"!", tag259=[8], tag317=[2], tag278=[10])
+
+
+def tiled(
+    samples: np.ndarray,
+    encode: Callable[[bytes], bytes] = bytes,
+    compression: int = 1,
+    end: str = "<",
+    predictor: int = 1,
+    from_before: bool = False,
+    gap: bytes = b"",
+) -> bytes:
+    """A TIFF of tiles of 16 x 16, by hand."""
+    height, width, channels = samples.shape
+    tile, packed = np.zeros((16, 16, channels), samples.dtype), []
+    for top in range(0, height, 16):
+        for left in range(0, width, 16):
+            part = samples[top : top + 16, left : left + 16]
+            tile = tile.copy() if from_before else np.zeros_like(tile)
+            tile[: len(part), : part.shape[1]] = part
+            coded = np.concatenate([tile[:, :1], np.diff(tile, axis=1)], axis=1) if predictor == 2 else tile
+            packed.append(encode(coded.astype(end + "u2" if samples.dtype == np.uint16 else "u1").tobytes()))
+    return tiff_of(samples, end=end, packed=packed, gap=gap, tiles=(16, 16), tag259=[compression], tag317=[predictor])
+
+
+def by_pillow(compression: str, channels: int) -> Callable[[bytes], bytes]:
+    """What libtiff makes of a tile."""
+
+    def encode(tile: bytes) -> bytes:
+        image = Image.frombytes("L", (16 * channels, 16), tile)
+        data = pillow(image, "TIFF", compression=compression, tiffinfo={278: 16})
+        tags = tiff.parse(data).tags
+        return data[tags[273][0] : tags[273][0] + tags[279][0]]
+
+    return encode
 
 
 RGB, RGBA, GRAY = SMOOTH[..., :3], SMOOTH, SMOOTH[..., :1]
@@ -159,6 +196,12 @@ FILES: dict[str, tuple[bytes, np.ndarray, str, int]] = {  # name: (file, samples
     "tiff, PackBits": (pillow(Image.fromarray(GRAY[..., 0]), "TIFF", compression="packbits", tiffinfo={278: 5}), GRAY, "TIFF", 8),
     "tiff, deflate": (deflated(WIDE, lambda strip: zlib.compress(strip, 9)), WIDE, "TIFF", 16),
     "tiff, libdeflate": (deflated(RGB, lambda strip: imagecodecs.deflate_encode(strip, level=6, raw=False), ">"), RGB, "TIFF", 8),
+    "tiff, tiles": (tiled(RGB), RGB, "TIFF", 8),
+    "tiff, tiles of before": (tiled(WIDE, from_before=True, predictor=1), WIDE, "TIFF", 16),
+    "tiff, tiles, big-endian": (tiled(WIDE, end=">", gap=b"!"), WIDE, "TIFF", 16),
+    "tiff, tiles, deflate": (tiled(WIDE, zlib.compress, 8, predictor=2, from_before=True), WIDE, "TIFF", 16),
+    "tiff, tiles, LZW": (tiled(RGBA, by_pillow("tiff_lzw", 4), 5, predictor=2), RGBA, "TIFF", 8),
+    "tiff, tiles, PackBits": (tiled(GRAY, by_pillow("packbits", 1), 32773, from_before=True), GRAY, "TIFF", 8),
     "qoi": (qoi(RGB, 0), RGB, "QOI", 8),
     "qoi, linear": (qoi(RGBA, 1), RGBA, "QOI", 8),
 }
@@ -276,7 +319,12 @@ def test_other_kinds_are_refused_by_name(locate: Callable[[bytes], object], data
         locate(data)
 
 
-STRIPS = [name for name in FILES if name.startswith("tiff, ") and read_picture(FILES[name][0], any_kind=True).metadata[0] & 8]
+STRIPS = [
+    name
+    for name in FILES
+    if name.startswith("tiff, ") and (how := read_picture(FILES[name][0], any_kind=True).metadata)[0] & 8 and how[1]
+]
+"""Those that are compressed."""
 
 
 @pytest.mark.parametrize("name", STRIPS)
@@ -288,12 +336,55 @@ def test_where_libraries_write_other_strips_pixels_and_tags_come_back(name: str,
     encoded = tiffstrips._encoded
     monkeypatch.setattr(tiffstrips, "_encoded", lambda *args: (strip + b"\0" for strip in encoded(*args)))
     restored = vaez.restore(packed, None)
+    monkeypatch.undo()
     assert restored.note == vaez.OTHER_STRIPS and restored.data != data
     assert np.array_equal(read_picture(restored.data, any_kind=True).pixels, samples)
     with Image.open(io.BytesIO(data)) as before, Image.open(io.BytesIO(restored.data)) as after:
         assert (after.mode, after.size, after.tobytes()) == (before.mode, before.size, before.tobytes())
         changed = {key for key in before.tag_v2 if before.tag_v2[key] != after.tag_v2[key]}
-        assert before.tag_v2.keys() == after.tag_v2.keys() and changed <= {259, 273, 279, 317}
+        assert before.tag_v2.keys() == after.tag_v2.keys() and changed <= {259, 273, 279, 317, 324, 325}
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "tiles" in name])
+def test_tiles_are_those_of_the_specification(name: str) -> None:
+    data, samples, _, _ = FILES[name]
+    assert format_file_decoder.decode(bbans.compress(data, mode="stored").data, lambda *_: samples).file == data
+
+
+def test_tiles_of_a_lying_size_are_refused() -> None:
+    data, samples, _, _ = FILES["tiff, tiles"]
+    for size in (0, 1, 1 << 20, 1 << 31):
+        for tag in (322, 323):
+            place, spelling = tiff.parse(data).places[tag]
+            lying = bytearray(data)
+            struct.pack_into(spelling, lying, place, size)
+            with pytest.raises(UnsupportedImageError):
+                read_picture(bytes(lying), any_kind=True)
+    picture = read_picture(data, any_kind=True)
+    assert picture.metadata[11:13] == bytes([16, 16])
+    for rows, width in [(0, 16), (16, 0), (1, 1), (16, 15), (32, 16)]:
+        metadata = picture.metadata[:11] + bytes([rows, width]) + picture.metadata[13:]
+        with pytest.raises(CorruptDataError):
+            write_picture(Picture(samples, "TIFF", metadata))
+
+
+def test_tiles_with_something_beside_their_picture_are_kept_as_their_file() -> None:
+    data = bytearray(FILES["tiff, tiles"][0])
+    tags = tiff.parse(bytes(data)).tags
+    data[tags[324][-1] + tags[325][-1] - 1] = 1
+    with pytest.raises(UnsupportedImageError, match="bits beside its picture"):
+        read_picture(bytes(data), any_kind=True)
+    assert bbans.decompress(bbans.compress(bytes(data), mode="stored")).data == data
+
+
+def test_strips_with_bits_after_their_rows_are_kept_as_their_file() -> None:
+    """They compressed to what the check after compression refused."""
+    rows = np.packbits(BITS[..., 0], axis=1)
+    rows[:, -1] |= 1
+    data = tiff_of(BITS, packed=[zlib.compress(rows.tobytes())], tag258=[1], tag259=[8], tag278=[24])
+    with pytest.raises(UnsupportedImageError, match="bits beside its picture"):
+        read_picture(data, any_kind=True)
+    assert bbans.decompress(bbans.compress(data, mode="stored")).data == data
 
 
 def test_strips_by_another_encoder_are_kept_as_their_file() -> None:
