@@ -51,7 +51,6 @@ _ENTRIES = 2 * _RANGE * _ENTRIES_PER_UNIT
 _FRACTION_BITS = 20  # of a position in the table
 _INVERSE_SCALE_ONE = (_ENTRIES_PER_UNIT << _FRACTION_BITS) // _SYMBOL  # of log_scale 0
 _EXP2_BITS = 8  # exp2_table has 2**8 entries per unit
-_LOG2_BITS = 10  # log2_table 2**10
 DECIMAL = decimal.Context(prec=40)
 _LARGE = 2.0**960  # any 2**31 smaller floats have a finite sum
 

@@ -306,7 +306,7 @@ def set_archive(name: str) -> bytes:
 def write_photo() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     model = FOLDER / "tiny.safetensors"
-    model.write_bytes(FAMILIES[PHOTO].learned(weight_file(CONFIG), [picture(48, 64, seed=seed) for seed in range(3)]))
+    model.write_bytes(FAMILIES[PHOTO].with_start_values(weight_file(CONFIG), [picture(48, 64, seed=seed) for seed in range(3)]))
     coder = models.load(model, threads=1, backend="reference")
     pictures = {}
     tuning.LEAST_POSITIONS = 0  # the golden picture is small

@@ -67,8 +67,8 @@ class Family:
         batch: samples of a training step, where the user names no number.
         widen: (model, config) -> model of that config, to be trained further; None where a model keeps its sizes.
         widened: the sizes that may change so.
-        learn: (network, weights, pictures) -> arrays of a weight file that are learned with the integer form, once it is trained;
-            None where there are none.
+        start_values: (network, weights, pictures) -> arrays of a weight file that coding starts from, learned with the integer form
+            once that is trained; None where there are none.
         elbo: (network, images, draws, seed) -> bbans.models.elbo.Draws, for benchmarks; None where there is none.
     """
 
@@ -81,7 +81,7 @@ class Family:
     widen: str | None = None
     widened: frozenset[str] = frozenset()
     elbo: str | None = None
-    learn: str | None = None
+    start_values: str | None = None
 
     @property
     def config_class(self) -> type[ModelConfig]:
@@ -126,14 +126,15 @@ class Family:
         digest = self.build(config, layers, "reference").digest()
         return pack(id, to_json(config), digest, layers, self.name)
 
-    def learned(self, data: bytes, pictures: Sequence[Samples]) -> bytes:
-        """A weight file with what the family learns with the integer form from pictures (H, W, 3); for a family that learns nothing
-        so, the same bytes. Raises: ModelError for bytes that are no weight file of the family.
+    def with_start_values(self, data: bytes, pictures: Sequence[Samples]) -> bytes:
+        """A weight file with start values, learned from pictures (H, W, 3); for a family that has none, the same bytes.
+
+        Raises: ModelError for bytes that are no weight file of the family.
         """
-        if self.learn is None:
+        if self.start_values is None:
             return data
         weights = unpack(data, "the new model")
-        arrays = _load(self.learn)(self.load_network(weights), weights, pictures)
+        arrays = _load(self.start_values)(self.load_network(weights), weights, pictures)
         return pack(weights.id, weights.config, weights.digest, weights.layers, self.name, arrays)
 
     def import_(self, weights: Weights) -> Quantised:
@@ -159,7 +160,7 @@ class Family:
         from bbans.exact.runtime import cores, first_exact
 
         config = self.config_of(weights)
-        if weights.arrays and self.learn is None:
+        if weights.arrays and self.start_values is None:
             raise ModelError(f"the model '{weights.id}' has start values, which the family '{self.name}' does not know")
         machine = (threads or cores(),) if self.any_size else ()
 
@@ -197,7 +198,7 @@ FAMILIES = {
             network="bbans.models.photo.network:PhotoNetwork",
             codec="bbans.models.photo.codec:PhotoCodec",
             elbo="bbans.models.photo.elbo:draw",
-            learn="bbans.models.photo.learning:learn_starts",
+            start_values="bbans.models.photo.learning:learn_starts",
             batch=16,
         ),
         Family(

@@ -25,7 +25,7 @@ Arrays = dict[str, NDArray[np.int32]]
 @cache
 def learned(kind: str = "photo") -> Weights:
     pictures = [picture(48, 64, kind=kind, seed=seed) for seed in range(4)]
-    return unpack(FAMILIES[PHOTO].learned(weight_file(), pictures), "learned")
+    return unpack(FAMILIES[PHOTO].with_start_values(weight_file(), pictures), "learned")
 
 
 def codec_that_learned(kind: str) -> PhotoCodec:
@@ -64,9 +64,9 @@ def test_start_values_of_a_weight_file_are_those_that_were_learned() -> None:
 
 def test_a_model_without_the_stage_learns_nothing() -> None:
     config = replace(TINY, adaptive=False)
-    data = FAMILIES[PHOTO].learned(weight_file(config), [picture(32, 32)])
+    data = FAMILIES[PHOTO].with_start_values(weight_file(config), [picture(32, 32)])
     assert unpack(data, "plain").arrays == {}
-    assert FAMILIES["markov"].learned(b"any bytes", []) == b"any bytes"
+    assert FAMILIES["markov"].with_start_values(b"any bytes", []) == b"any bytes"
 
 
 def test_families_that_learn_nothing_refuse_start_values() -> None:

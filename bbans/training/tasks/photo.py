@@ -66,7 +66,7 @@ class PhotoTask:
     def export(self, model: Quantised, id: str) -> bytes:
         """With what the coder starts from, which takes minutes on large photos."""
         family = families()[self.family]
-        return family.learned(family.export(model, id), self._crops())
+        return family.with_start_values(family.export(model, id), self._crops())
 
     def _crops(self) -> list[Pixels]:
         """Some of the photos as they are, and half as many as luma and chroma, for what is learned with the integer form."""
