@@ -34,7 +34,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from bbans.errors import BbansError, UnsupportedImageError
+from bbans.errors import UnsupportedImageError
 from bbans.results import Restored
 from bbans.sets.arrays import Images
 from bbans.sets.reader import ArchiveReader
@@ -103,20 +103,9 @@ class Archive(Dataset[Any]):
     def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[Any]:
         """Some pictures, as a DataLoader asks for a batch: of a set of small images each chunk is decoded once."""
         wanted = list(map(operator.index, indices))
-        reader = self.reader
-        images: Any
-        if isinstance(reader, SetReader):
-            images = reader.many(wanted)
-        elif reader.archive.array is None:
-            found = dict(reader.files(wanted))
-            images = [found[number % len(reader)] for number in wanted]
-        else:
-            images = reader.array(wanted)
-        return [self._sample(image, number) for image, number in zip(images, wanted, strict=True)]
+        return [self._sample(image, number) for image, number in zip(self.reader.many(wanted), wanted, strict=True)]
 
-    def _sample(self, image: Images | Restored | BbansError, number: SupportsIndex) -> Any:
-        if isinstance(image, BbansError):
-            raise image
+    def _sample(self, image: Images | Restored, number: SupportsIndex) -> Any:
         if isinstance(image, Restored):
             try:
                 pixels = image.array()

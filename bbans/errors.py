@@ -17,6 +17,9 @@
 A message says what was expected, what there is instead, and what to do about it. The command puts the name of the file before it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BbansError(Exception):
     """Base of every error of this library."""
@@ -60,3 +63,14 @@ class TrainingError(BbansError):
 
 class VerifyError(BbansError):
     """Decoding what was just encoded gave something else. Nothing was written."""
+
+
+@contextmanager
+def naming(file: str) -> Iterator[None]:
+    """Within this context, the messages of our errors begin with the name of a file."""
+    try:
+        yield
+    except BbansError as error:
+        if str(error).startswith(f"{file}: "):
+            raise
+        raise type(error)(f"{file}: {error}") from error

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bbans.errors import BbansError
+from bbans.errors import naming
 from bbans.images.objects import array_to_file, image_to_file
 from bbans.results import Result, StrPath
 
@@ -40,15 +39,9 @@ def compressed_file(file: CompressedLike) -> bytes:
     return file.data if isinstance(file, Result) else _bytes(file, "file: a path, bytes or a Result")
 
 
-@contextmanager
-def named(source: object) -> Iterator[None]:
+def named(source: object) -> AbstractContextManager[None]:
     """Within this context, the messages of our errors begin with the source, if it is a path."""
-    try:
-        yield
-    except BbansError as error:
-        if isinstance(source, str | os.PathLike):
-            raise type(error)(f"{os.fspath(source)}: {error}") from error
-        raise
+    return naming(str(os.fspath(source))) if isinstance(source, str | os.PathLike) else nullcontext()
 
 
 def _bytes(source: StrPath | BytesLike, expected: str) -> bytes:

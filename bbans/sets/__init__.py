@@ -24,7 +24,8 @@ folders are not kept.
 from bbans.formats.archive import Lost
 
 from .model import SetModel
-from .reader import ArchiveReader, Image, open_archive
+from .reader import ArchiveReader, open_archive
+from .sequence import Image
 from .writer import Packed, pack
 
 __all__ = ["ArchiveReader", "Image", "Lost", "Packed", "SetModel", "open_archive", "pack"]

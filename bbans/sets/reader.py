@@ -6,15 +6,13 @@ A chunk that is damaged, or whose model is not installed, costs its own images a
 from __future__ import annotations
 
 import io
-import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
-from typing import BinaryIO, SupportsIndex, overload
+from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
 from bbans.errors import BbansError, CorruptDataError
 from bbans.formats.archive import Lost, damage, read_head
@@ -27,9 +25,7 @@ from .cache import CACHE_BYTES, ChunkCache
 from .chunk import Content, ImagesContent
 from .group import GroupReader
 from .model import ModelLoader, SetModel
-
-Image = npt.NDArray[np.uint8] | npt.NDArray[np.bool_] | npt.NDArray[np.uint16]
-"""An image of an array: (H, W) or (H, W, C)."""
+from .sequence import Image, ImageSequence
 
 
 def open_archive(
@@ -61,7 +57,7 @@ def open_archive(
     return reader
 
 
-class ArchiveReader:
+class ArchiveReader(ImageSequence):
     """The images of an archive as a sequence, which reads and decodes no more than the chunks it needs.
 
     ====================  ===============================  ===================================
@@ -102,12 +98,6 @@ class ArchiveReader:
         for group, images in zip(self.archive.groups, self.archive.images_by_group(), strict=True):
             self._groups.append(GroupReader(group, images, offset, self._read, models, self.archive.array, self._cache))
             offset += group.size
-
-    def __enter__(self) -> ArchiveReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file, if `open_archive` opened it, and keep no chunks."""
@@ -150,26 +140,6 @@ class ArchiveReader:
         """The number of the file of that name. Raises: KeyError."""
         return self._numbers[name]
 
-    @overload
-    def __getitem__(self, key: str) -> Restored: ...
-    @overload
-    def __getitem__(self, key: SupportsIndex) -> Image | Restored: ...
-    @overload
-    def __getitem__(self, key: slice) -> Images | list[Restored]: ...
-    def __getitem__(self, key: str | SupportsIndex | slice) -> Image | Restored | Images | list[Restored]:
-        """An image by its number or name, or some by a slice: see the class. Negative numbers count from the end.
-
-        Raises: IndexError, KeyError: there is no such image. CorruptDataError, ModelError: it cannot be had.
-        """
-        if isinstance(key, slice):
-            numbers = range(len(self))[key]
-            return self._list(numbers) if self.archive.array is None else self.array(numbers)
-        number = self.number(key) if isinstance(key, str) else operator.index(key)
-        if self.archive.array is None:
-            return self._list([number])[0]
-        image: Image = self.array([number])[0]
-        return image
-
     def __iter__(self) -> Iterator[Image | Restored]:
         """All images in order. Each chunk is decoded once. Raises: CorruptDataError, ModelError: the next image cannot be had."""
         streams = [self._stream(group) for group in self._groups]
@@ -188,8 +158,13 @@ class ArchiveReader:
             for place, image in zip(part.places, part.images, strict=True):
                 yield self._good(image, _file(content, place))
 
-    def _list(self, numbers: Iterable[int]) -> list[Restored]:
-        """The files with these numbers, in that order. Raises: CorruptDataError, ModelError, IndexError."""
+    def many(self, numbers: Iterable[int]) -> Images | list[Restored]:
+        """The images with these numbers, in that order; an array for those of an array. Negative numbers count from the end.
+
+        Raises: IndexError: there is no such image. CorruptDataError, ModelError: it cannot be had. OSError.
+        """
+        if self.archive.array is not None:
+            return self.array(numbers)
         numbers = self._checked(numbers)
         files = dict(self._files(numbers))
         return [self._good(number, files[number]) for number in numbers]
@@ -279,14 +254,6 @@ class ArchiveReader:
             for place, image in enumerate(images):
                 places[image] = place
         return places
-
-    def _checked(self, wanted: Iterable[int]) -> list[int]:
-        """The numbers, with negative ones counted from the end. Raises: IndexError."""
-        count, numbers = len(self), list(map(operator.index, wanted))
-        for number in numbers:
-            if not -count <= number < count:
-                raise IndexError(f"there is no image {number} among {count}")
-        return [number % count for number in numbers]
 
     def _named(self, images: Sequence[int], error: BbansError) -> BbansError:
         """The error with the images that it concerns."""

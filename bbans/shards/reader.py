@@ -9,27 +9,28 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO, SupportsIndex, cast, overload
+from typing import BinaryIO, cast
 
 import numpy as np
 
-from bbans.errors import BbansError, CorruptDataError, FormatError
+from bbans.errors import CorruptDataError, FormatError, naming
 from bbans.formats import manifest
 from bbans.results import Restored
 from bbans.sets.arrays import Images
 from bbans.sets.cache import CACHE_BYTES, ChunkCache
 from bbans.sets.model import ModelLoader, SetModel
-from bbans.sets.reader import ArchiveReader, Image
+from bbans.sets.reader import ArchiveReader
 from bbans.sets.reader import open_archive as open_local
+from bbans.sets.sequence import Image, ImageSequence
 from bbans.storage import Folder, is_url, local, split
 
 from . import state
@@ -80,7 +81,7 @@ def open_archive(
     return reader
 
 
-class SetReader:
+class SetReader(ImageSequence):
     """The images of a set as a sequence: see `ArchiveReader`, whose table of what can be asked for holds here too.
 
     The index of a shard is kept for the next images of it, of up to `SHARDS_KEPT` shards; so are decoded chunks. Not thread-safe,
@@ -110,12 +111,6 @@ class SetReader:
         self._readers: dict[int, ArchiveReader] = {}
         self._cache = cache or ChunkCache()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vaezip-ahead")
-
-    def __enter__(self) -> SetReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End what fetches ahead, and keep no chunks."""
@@ -163,35 +158,13 @@ class SetReader:
         if number not in self._readers:
             file = self._file(number)
             part = self.manifest.parts[number]
-            try:
+            with naming(part.file):
                 reader = ArchiveReader(cast(BinaryIO, file), model=self._models, cache=self._cache)
-            except BbansError as error:
-                raise type(error)(f"{part.file}: {error}") from error
             if len(reader) != part.images:
                 raise CorruptDataError(f"{part.file}: {len(reader)} images, but the manifest says {part.images}")
             self._readers[number] = reader
         self._files.move_to_end(number)
         return self._readers[number]
-
-    @overload
-    def __getitem__(self, key: str) -> Restored: ...
-    @overload
-    def __getitem__(self, key: SupportsIndex) -> Image | Restored: ...
-    @overload
-    def __getitem__(self, key: slice) -> Images | list[Restored]: ...
-    def __getitem__(self, key: str | SupportsIndex | slice) -> Image | Restored | Images | list[Restored]:
-        """An image by its number or name, or some by a slice. Negative numbers count from the end.
-
-        Raises: IndexError, KeyError: there is no such image. CorruptDataError, ModelError: it cannot be had. OSError.
-        """
-        if isinstance(key, slice):
-            return self.many(range(len(self))[key])
-        number = self.number(key) if isinstance(key, str) else operator.index(key)
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"there is no image {number} among {len(self)}")
-        shard, place = self.place(number % len(self))
-        with self._named(shard):
-            return self.shard(shard)[place]
 
     def __iter__(self) -> Iterator[Image | Restored]:
         """All images in order, each chunk decoded once, the next blocks and the next shard's index fetched meanwhile."""
@@ -200,16 +173,9 @@ class SetReader:
             with self._named(shard):
                 yield from self.shard(shard)
 
-    def many(self, numbers: Sequence[int]) -> Images | list[Restored]:
-        """The images with these numbers, in that order; an array for those of an array. Negative numbers count from the end.
-
-        Raises: as `self[number]`.
-        """
-        checked = []
-        for number in numbers:
-            if not -len(self) <= number < len(self):
-                raise IndexError(f"there is no image {number} among {len(self)}")
-            checked.append(number % len(self))
+    def many(self, numbers: Iterable[int]) -> Images | list[Restored]:
+        """As `ArchiveReader.many`, each chunk decoded once, the next shard's index fetched meanwhile."""
+        checked = self._checked(numbers)
         places: dict[int, list[int]] = {}
         for number in checked:
             shard, place = self.place(number)
@@ -220,11 +186,11 @@ class SetReader:
         for turn, shard in enumerate(order):
             self._prepare(*order[turn + 1 : turn + 2])
             with self._named(shard):
-                if self.is_array:
-                    images.append(self.shard(shard).array(places[shard]))
-                else:
-                    files = self._files_of(self.shard(shard), places[shard])
-                    found.update((self.first(shard) + place, file) for place, file in zip(places[shard], files, strict=True))
+                own = self.shard(shard).many(places[shard])
+            if isinstance(own, list):
+                found.update((self.first(shard) + place, file) for place, file in zip(places[shard], own, strict=True))
+            else:
+                images.append(own)
         if not self.is_array:
             return [found[number] for number in checked]
         shape = self.manifest.shape or ()
@@ -233,14 +199,6 @@ class SetReader:
         rows = [self.first(shard) + place for shard in order for place in places[shard]]
         joined = np.concatenate(images)
         return cast(Images, joined if rows == checked else joined[_order(rows, checked)])
-
-    @staticmethod
-    def _files_of(reader: ArchiveReader, places: Sequence[int]) -> list[Restored]:
-        found = dict(reader.files(places))
-        for file in found.values():
-            if isinstance(file, BbansError):
-                raise file
-        return [cast(Restored, found[place]) for place in places]
 
     def place(self, number: int) -> tuple[int, int]:
         """The shard of an image, and its number in it."""
@@ -273,24 +231,11 @@ class SetReader:
         """Fetch the indexes of shards that are read next."""
         return [self._pool.submit(self._file(shard).fetch_head) for shard in shards if shard < len(self.manifest.parts)]
 
-    def _named(self, shard: int) -> _Named:
-        return _Named(self.manifest.parts[shard].file)
+    def _named(self, shard: int) -> AbstractContextManager[None]:
+        return naming(self.manifest.parts[shard].file)
 
 
 def _order(rows: Sequence[int], wanted: Sequence[int]) -> list[int]:
     """Where in the rows each wanted number is."""
     where = {number: place for place, number in enumerate(rows)}
     return [where[number] for number in wanted]
-
-
-class _Named:
-    """Within this context, the messages of our errors begin with the name of the shard."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, BbansError) and not str(error).startswith(self._name):
-            raise type(error)(f"{self._name}: {error}") from error

@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from bbans.errors import BbansError
+from bbans.errors import naming
 from bbans.formats import manifest
 from bbans.formats.manifest import Manifest, Part, shard_name
 from bbans.sets.writer import PackMode
@@ -183,10 +183,8 @@ def _run(
                     waiting[executor.submit(pack_shard, own)] = position, own
             for future in wait(waiting, PAUSE_SECONDS, FIRST_COMPLETED).done if waiting else ():
                 position, own = waiting.pop(future)
-                try:
+                with naming(own.file):
                     part = future.result()
-                except BbansError as error:
-                    raise type(error)(f"{own.file}: {error}") from error
                 yield position, own, part
             pause()
     finally:

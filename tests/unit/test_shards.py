@@ -339,8 +339,13 @@ def test_what_was_written_is_read_back(folder: Path, tmp_path: Path, monkeypatch
     counted = Counted(monkeypatch)
     shards.pack(folder, target, **SHARD)  # type: ignore[call-overload]
     assert not counted.files
-    with read_set(target) as images, pytest.raises(CorruptDataError, match=r"set-00001\.vaeza: .*its check failed"):
-        list(images)
+    with read_set(target) as images:
+        messages = set()
+        for read in (lambda: list(images), lambda: images[:]):
+            with pytest.raises(CorruptDataError, match=r"set-00001\.vaeza: .*its check failed") as raised:
+                read()
+            messages.add(str(raised.value))
+    assert len(messages) == 1, messages  # each names the image
     shards.pack(folder, target, read_back=True, **SHARD)  # type: ignore[call-overload]
     assert counted.files == ["set-00001.vaeza"] and files_of(target) == whole
     monkeypatch.setattr(Folder, "write", lambda self, name, data: None)
