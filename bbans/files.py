@@ -1,4 +1,4 @@
-"""Writing a file whole, or not at all; and folders for what is needed on the way, of which none is left.
+"""Writing a file whole, or not at all; folders for what is needed on the way, of which none is left; what is below a folder.
 
 >>> import tempfile
 >>> with tempfile.TemporaryDirectory() as folder:
@@ -28,6 +28,18 @@ except ImportError:  # Windows has none
 
 
 _WORKING = "vaezip-work-"
+
+
+def entries_below(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """All that is below a folder but the folders, by name with `/` between its parts. Links are not followed. Raises: OSError."""
+    folders = [""]
+    while folders:
+        prefix = folders.pop()
+        for entry in os.scandir(folder / prefix):
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(f"{prefix}{entry.name}/")
+            else:
+                yield prefix + entry.name, entry
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bbans.files import atomic_write, is_temporary, temporary_name
+from bbans.files import atomic_write, entries_below, is_temporary, temporary_name
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+"  # of two letters at least: a single one is a drive of Windows
 _URL = re.compile(rf"({_SCHEME}::)*{_SCHEME}://")
@@ -233,15 +233,10 @@ def _parts(url: str) -> tuple[str, str, str]:
 
 
 def _find_local(path: Path) -> Iterator[Entry]:
-    folders = [""] if path.is_dir() else []
-    while folders:
-        prefix = folders.pop()
-        for entry in os.scandir(path / prefix):
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(f"{prefix}{entry.name}/")
-            elif entry.is_file() and not is_temporary(entry.name):
-                status = entry.stat()
-                yield Entry(prefix + entry.name, status.st_size, str(status.st_mtime_ns))
+    for name, entry in entries_below(path) if path.is_dir() else ():
+        if entry.is_file() and not is_temporary(entry.name):
+            status = entry.stat()
+            yield Entry(name, status.st_size, str(status.st_mtime_ns))
 
 
 def _entry(name: str, info: dict[str, Any]) -> Entry:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bbans.errors import UnsupportedImageError
+from bbans.files import entries_below
 from bbans.formats.entries import MAX_TIME, Link, fault_of_links
 from bbans.formats.names import fault_of_names
 
@@ -56,7 +56,7 @@ def scan(folder: Path, follow: bool) -> Listing:
     Raises: OSError.
     """
     listing = Listing("this folder")
-    for name, entry in _entries(folder):
+    for name, entry in entries_below(folder):
         if entry.is_symlink() and not follow:
             listing.links[name] = os.readlink(entry), entry.stat(follow_symlinks=False).st_mtime_ns
         elif entry.is_file():
@@ -64,15 +64,3 @@ def scan(folder: Path, follow: bool) -> Listing:
         else:
             listing.notes.append(f"{name} is not a file: left out")
     return listing
-
-
-def _entries(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """All that is below a folder but the folders, with `/` between the parts of a name."""
-    folders = [""]
-    while folders:
-        prefix = folders.pop()
-        for entry in os.scandir(folder / prefix):
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(f"{prefix}{entry.name}/")
-            else:
-                yield prefix + entry.name, entry
