@@ -18,8 +18,8 @@ OTHER_LAYOUTS = {SHEET: "one stream"}
 FOREIGN = "no overhead: a model of other images, whose bound has no floor"
 ADAPTIVE = "no overhead: the adaptive stage knows more than the bound"
 TIMES = (
-    "Times are of one image, a mean over all of them, with all cores at work; in brackets, what all cores took together. Published "
-    "rows are in italics, and nothing of them was measured here."
+    "Times are of one image, a mean over all of them, with all cores at work; in brackets, where it was measured, what all cores "
+    "took together. Published rows are in italics, and nothing of them was measured here."
 )
 LEGEND = (
     "bits/dim: bits of all files for each sample, which is a colour of a pixel. Overhead: how far that is beyond the negative "
