@@ -35,7 +35,7 @@ def describe(contents: Container, file_bytes: int) -> Info:
         source_bytes=contents.source_bytes,
         file_bytes=file_bytes,
         header_bytes=file_bytes - size(*SectionKind),
-        metadata_bytes=size(SectionKind.METADATA, SectionKind.PACKED_METADATA, SectionKind.PNG_WRITING),
+        metadata_bytes=size(*(kind for kind in SectionKind if kind.is_metadata), SectionKind.PNG_WRITING),
         coded_bytes=size(SectionKind.PAYLOAD, SectionKind.MESSAGE),
         sections=tuple(SectionInfo(section.kind.name.lower(), len(section.body)) for section in contents.sections),
         accounting=None if model is None else model.accounting,

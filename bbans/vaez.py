@@ -294,7 +294,7 @@ def recover(contents: Container, bodies: Sequence[tuple[SectionKind, bytes | Non
     pixels, damage = codec.recover(messages, *_shape(contents))
     for body in filter(None, conversions):
         pixels = conversion.convert(pixels, body)
-    around = [(kind, body) for kind, body in bodies if kind in (SectionKind.METADATA, SectionKind.PACKED_METADATA)]
+    around = [(kind, body) for kind, body in bodies if kind.is_metadata]
     metadata = metadata_of([Section(kind, body) for kind, body in around if body is not None])
     lost = any(body is None for _, body in around)
     # The metadata of other formats is their header: without it the picture is a PNG.

@@ -11,11 +11,15 @@ import lzma
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+PROFILES = (Path(__file__).parents[1] / "bbans" / "formats" / "profiles.bin").read_bytes()
+"""Section 2.2."""
 
 Samples = NDArray[np.integer]
 ModelDecoder = Callable[[list[bytes], int, int, int], Samples]
@@ -88,7 +92,7 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
         assert method in (0, 1)
         for _ in range(4 + method):
             header.varint()
-    bodies: dict[int, list[bytes]] = {kind: [] for kind in range(1, 7)}
+    bodies: dict[int, list[bytes]] = {kind: [] for kind in range(1, 8)}
     entries = [(header.u8(), header.varint(), header.take(4)) for _ in range(header.varint())]
     assert header.left == 0 and entries == sorted(entries, key=lambda entry: entry[0])
     for kind, length, crc in entries:
@@ -98,7 +102,7 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
         outer.left == 0
         and len(bodies[5]) <= 1
         and len(bodies[6]) <= (mode == 1)
-        and len(bodies[1] + bodies[4]) <= 1
+        and len(bodies[1] + bodies[4] + bodies[7]) <= 1
         and all(bodies[1])
     )
     metadata = b"".join(bodies[1])
@@ -107,6 +111,13 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
         size = packed.varint()
         assert 1 <= size <= 2**26
         metadata = inflated(packed.take(packed.left), size)
+    for body in bodies[7]:
+        packed = Input(body)
+        size = packed.varint()
+        assert 1 <= size <= 2**26
+        inflate = zlib.decompressobj(-15, zdict=PROFILES)
+        metadata = inflate.decompress(packed.take(packed.left))
+        assert len(metadata) == size and inflate.eof and not inflate.unused_data
 
     file: bytes | None = None
     samples: Samples | None = None

@@ -42,6 +42,7 @@ from bbans.exact.network import IntConv
 from bbans.formats import container, stored
 from bbans.formats.container import StoredMethod
 from bbans.formats.forms import Form
+from bbans.formats.metadata import profiles
 from bbans.images import chunks, pngfile
 from bbans.images.conversion import CONVERSIONS, convert
 from bbans.images.picture import Picture, read_picture, write_picture
@@ -229,6 +230,12 @@ def written_png() -> bytes:
     return pngfile.assemble(header, [(b"tEXt", b"Comment\0kept")], [stream[i : i + 500] for i in range(0, len(stream), 500)])
 
 
+def profiled() -> Picture:
+    """Gray, with the ICC profile that most pictures have, as Photoshop writes it."""
+    profile = profiles()[1590:4206]
+    return Picture(pinned_picture(7, 21, 1), "PNG", chunks.pack([(b"iCCP", b"Photoshop ICC profile\0\0" + profile)], []))
+
+
 def kept_file(picture: Picture, method: StoredMethod, form: Form) -> bytes:
     """The ``.vaez`` file of a picture by a method, in a form."""
     source = vaez.picture_source(write_picture(picture), picture)
@@ -334,6 +341,7 @@ def write_sets() -> None:
 def write_stored() -> None:
     for name, kind in kept_kinds().items():
         (FOLDER / "kinds" / f"{name}.vaez").write_bytes(kept_file(*kind))
+    (FOLDER / "profile.vaez").write_bytes(kept_file(profiled(), StoredMethod.ROWS_LZMA, Form.SAMPLES))
     for name, data in kept_rasters().items():
         picture = read_picture(data, any_kind=True)
         source = vaez.picture_source(data, picture)

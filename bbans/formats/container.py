@@ -80,6 +80,12 @@ class SectionKind(IntEnum):
     PACKED_METADATA = 4
     PNG_WRITING = 5
     CONVERSION = 6
+    METADATA_BY_PROFILES = 7
+
+    @property
+    def is_metadata(self) -> bool:
+        """Whether it is one of the ways to keep metadata, of which a file has one at most."""
+        return self in (SectionKind.METADATA, SectionKind.PACKED_METADATA, SectionKind.METADATA_BY_PROFILES)
 
 
 class ConversionNumber(IntEnum):
@@ -284,7 +290,7 @@ def _fault(container: Container) -> str | None:
         (model is None or container.method in (0, 1), "a stored method in a file of a model"),
         (model is None or container.method == (model.accounting.changes_bits > 0), "its method and the bits of changes disagree"),
         (kinds == sorted(kinds), "the sections are out of order"),
-        (kinds.count(SectionKind.METADATA) + kinds.count(SectionKind.PACKED_METADATA) <= 1, "metadata twice"),
+        (sum(kind.is_metadata for kind in kinds) <= 1, "metadata twice"),
         (all(container.bodies(SectionKind.METADATA)), "metadata of no bytes"),
         (kinds.count(SectionKind.PNG_WRITING) <= 1, "two writings of a PNG"),
         (kinds.count(SectionKind.CONVERSION) <= (container.mode == Mode.MODEL), "a conversion too many"),

@@ -48,6 +48,7 @@ from tests.make_golden import (
     kept_picture,
     kept_rasters,
     pinned_picture,
+    profiled,
     written_png,
 )
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weight_file
@@ -86,6 +87,7 @@ CONVERTED = {
 """Of the files in ``converted``."""
 
 WRITING = "2d14b31aad151b75d9be9f604fa2756e5f5f354f1d4ca1b59d128bca602f55f1"
+PROFILE = "e9664e1f58239afeca17e54c6818fa10f3aaccc40bccd378c31b9854d16a07c7"
 JPEG = [
     "dd6defd3a8d9d01e6d9ba3c82256f3a6adcc3eed98f4077ca43c9098224a080d",
     "74c958d7ac6cb3865fe9d002683ee6f88e23446835429cab60b47aa87f72b560",
@@ -191,6 +193,16 @@ def test_files_without_compression_come_back_byte_for_byte(name: str) -> None:
     assert bbans.decompress(data).data == source
     decoded = format_file_decoder.decode(data, no_model)
     assert decoded.samples is not None and decoded.file == source
+
+
+def test_metadata_by_profiles_decodes_for_ever() -> None:
+    """By the decoder made from the specification too."""
+    data, picture = (FOLDER / "profile.vaez").read_bytes(), profiled()
+    assert hashlib.sha256(data).hexdigest() == PROFILE
+    assert [section.kind for section in bbans.inspect(data).sections] == ["payload", "metadata_by_profiles"]
+    assert read_picture(bbans.decompress(data).data, any_kind=True) == picture
+    decoded = format_file_decoder.decode(data, no_model)
+    assert decoded.metadata == picture.metadata and np.array_equal(decoded.samples, picture.pixels)
 
 
 def test_a_jpeg_comes_back_byte_for_byte() -> None:

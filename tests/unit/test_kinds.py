@@ -1,5 +1,6 @@
 """PNGs of every kind, stored without a model: the same samples, colour type, bit depth, palette and metadata come back."""
 
+import hashlib
 import io
 import struct
 import zlib
@@ -18,7 +19,7 @@ from bbans.errors import CorruptDataError, FormatError, UnsupportedImageError
 from bbans.formats import container, stored
 from bbans.formats.container import Section, SectionKind, StoredMethod
 from bbans.formats.forms import Form, Layout, from_form, has_form, to_form
-from bbans.formats.metadata import MAX_PACKED_BYTES, metadata_of, metadata_section
+from bbans.formats.metadata import MAX_PACKED_BYTES, metadata_of, metadata_section, profiles
 from bbans.formats.wire import ByteReader, pack_varint
 from bbans.images import chunks, png
 from bbans.images.picture import Picture, read_picture, write_picture
@@ -277,6 +278,46 @@ def test_packed_metadata() -> None:
     ):
         with pytest.raises(CorruptDataError):
             metadata_of([Section(SectionKind.PACKED_METADATA, body)])
+
+
+def test_the_profiles_are_those_of_the_specification() -> None:
+    """Each as it is, and as streams of it that are all of it."""
+    assert (len(profiles()), hashlib.blake2b(profiles(), digest_size=8).hexdigest()) == (9945, "424d04f2ae8d58ab")
+    at = 0
+    for streams, size, name in [(1, 480, b"sP3C"), (1, 480, b"sRGB"), (2, 3144, b"sRGB IEC61966-2.1")]:
+        found = []
+        for _ in range(streams):
+            inflate = zlib.decompressobj()
+            found.append(inflate.decompress(profiles()[at:]))
+            at = len(profiles()) - len(inflate.unused_data)
+        profile = profiles()[at : at + size]
+        assert found == [profile] * streams and profile[36:40] == b"acsp" and name in profile.replace(b"\0", b"")
+        assert int.from_bytes(profile[:4], "big") == size
+        at += size
+    assert at == len(profiles())
+
+
+@pytest.mark.parametrize("part", [slice(-3144, None), slice(1590, 4206), slice(794, 1590)])
+def test_metadata_by_profiles(part: slice) -> None:
+    metadata = b"before" + profiles()[part] + b"after"
+    section = metadata_section(metadata)
+    assert section.kind == SectionKind.METADATA_BY_PROFILES and len(section.body) < 99
+    assert metadata_of([section]) == metadata
+    kind, size = section.kind, pack_varint(len(metadata))
+    stream = section.body[len(size) :]
+    for body in (
+        b"",
+        b"\0" + stream,
+        size,
+        size + stream[:-1],
+        size + stream + b"\0",
+        pack_varint(len(metadata) - 1) + stream,
+        pack_varint(len(metadata) + 1) + stream,
+        pack_varint(MAX_PACKED_BYTES + 1) + stream,
+        size + b"\xff" * 9,
+    ):
+        with pytest.raises(CorruptDataError):
+            metadata_of([Section(kind, body)])
 
 
 def test_metadata_of_both_kinds() -> None:
