@@ -23,7 +23,7 @@ from bbans.progress import Progress
 from bbans.storage import RemoteFile, is_url
 
 from . import files, jobs, output, report
-from .inputs import Found, Item, folders
+from .inputs import Inputs, Item, folders
 from .progress import ProgressLine, duration
 
 PIXELS_AT_ONCE = 1 << 27
@@ -62,7 +62,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Part:
+class FileProgress:
     """How far a file is that is worked on: units done and in all (see `bbans.progress`), since when, and when that was told."""
 
     doing: str
@@ -92,7 +92,7 @@ class Tally:
     size_bytes: int
     began: float = field(default_factory=time.monotonic)
     clock: Callable[[], float] = time.monotonic
-    parts: dict[Item, Part] = field(default_factory=dict)
+    parts: dict[Item, FileProgress] = field(default_factory=dict)
     done: int = 0
     skipped: int = 0
     failed: int = 0
@@ -106,7 +106,7 @@ class Tally:
 
         def tell(doing: str, done: int, total: int) -> None:
             now, before = self.clock(), self.parts.get(item)
-            self.parts[item] = Part(doing, done, total, before.began if before else now, now)
+            self.parts[item] = FileProgress(doing, done, total, before.began if before else now, now)
 
         return tell
 
@@ -144,7 +144,7 @@ class Tally:
         return "; ".join([text, ", ".join(rest)]) if rest else text
 
 
-class Budget:
+class PixelBudget:
     """Lets so many pixels be worked on at a time; a larger picture when there is no other."""
 
     def __init__(self, pixels: int = PIXELS_AT_ONCE) -> None:
@@ -185,7 +185,7 @@ def workers(job: jobs.Job, items: int) -> tuple[int, int]:
 
 
 def run(
-    found: Found,
+    found: Inputs,
     work: Callable[[Item, Progress | None], Product],
     job: jobs.Job,
     *,

@@ -73,7 +73,7 @@ def command(
         codec = None if mode == "stored" else api.Model(model, threads=threads, device=job.device)
     except ModelError as error:
         raise output.hinted(error, "is not for pictures", "vaezip pack uses it") from error
-    budget = batch.Budget()
+    budget = batch.PixelBudget()
 
     def compress(item: Item, progress: Progress | None) -> batch.Product:
         if item.link:
@@ -119,7 +119,7 @@ def _dropped(result: Result) -> str:
     return f"nothing was dropped: --strip knows no metadata of {result.info.format}"
 
 
-def _pictures(sources: tuple[str, ...], job: jobs.Job) -> inputs.Found:
+def _pictures(sources: tuple[str, ...], job: jobs.Job) -> inputs.Inputs:
     """The files that are named, and those in folders that are named like pictures."""
     suffixes = files.picture_suffixes() if job.recursive else set()
     found = inputs.expand(

@@ -40,7 +40,7 @@ def command(inputs: tuple[str, ...], model: str | None, recover: bool, exact_fil
     found = compressed(inputs, job)
     at_once, threads = batch.workers(job, len(found.items))
     codec = api.Model(model, threads=threads, device=job.device)  # one for all inputs: it loads each model once
-    budget = batch.Budget()
+    budget = batch.PixelBudget()
 
     def decompress(item: Item, progress: Progress | None) -> batch.Product:
         if item.link:
@@ -108,7 +108,7 @@ def _recovered(item: Item, data: bytes, codec: api.Model, job: jobs.Job) -> batc
     )
 
 
-def compressed(sources: tuple[str, ...], job: jobs.Job) -> inputs.Found:
+def compressed(sources: tuple[str, ...], job: jobs.Job) -> inputs.Inputs:
     """The files that are named, and the .vaez files in folders."""
     found = inputs.expand(sources, recursive=job.recursive, wanted=lambda name: name.endswith(files.SUFFIX), omit=job.output_dir)
     found.left_out = [name for name in found.left_out if name.endswith(files.ARCHIVE_SUFFIX)]

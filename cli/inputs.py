@@ -32,7 +32,7 @@ class Item:
 
 
 @dataclass
-class Found:
+class Inputs:
     """The files, those in folders that are left out because of their names, and folders that cannot be read."""
 
     items: list[Item] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Found:
         return f"left out {count} file{plural(count)} {what}: {names}{more}"
 
 
-def expand(inputs: Sequence[str], *, recursive: bool, wanted: Callable[[str], bool], omit: str | None = None) -> Found:
+def expand(inputs: Sequence[str], *, recursive: bool, wanted: Callable[[str], bool], omit: str | None = None) -> Inputs:
     """The files that inputs name; of folders, all below them in the order of their names.
 
     Args:
@@ -57,7 +57,7 @@ def expand(inputs: Sequence[str], *, recursive: bool, wanted: Callable[[str], bo
         wanted: whether a file in a folder is one to work on, by its name.
         omit: a folder that is left out: that of the results.
     """
-    found = Found()
+    found = Inputs()
     for source in map(local, inputs):
         if source == files.PIPE or not os.path.isdir(source):
             found.items.append(Item(source, size_bytes=_size(source)))
@@ -68,7 +68,7 @@ def expand(inputs: Sequence[str], *, recursive: bool, wanted: Callable[[str], bo
     return found
 
 
-def _walk(folder: str, below: Path, wanted: Callable[[str], bool], omit: str | None, found: Found) -> None:
+def _walk(folder: str, below: Path, wanted: Callable[[str], bool], omit: str | None, found: Inputs) -> None:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
     except OSError as error:

@@ -42,7 +42,7 @@ def command(inputs: tuple[str, ...], against: str | None, model: str | None, **o
     found = _compressed(inputs, job)
     at_once, threads = batch.workers(job, len(found.items))
     codec = api.Model(model, threads=threads, device=job.device)
-    budget = batch.Budget()
+    budget = batch.PixelBudget()
 
     def test(item: Item, progress: Progress | None) -> batch.Product:
         data = files.read(item.source)
@@ -64,7 +64,7 @@ def command(inputs: tuple[str, ...], against: str | None, model: str | None, **o
     return batch.run(found, test, job, at_once=at_once, effect="")
 
 
-def _compressed(sources: tuple[str, ...], job: jobs.Job) -> inputs.Found:
+def _compressed(sources: tuple[str, ...], job: jobs.Job) -> inputs.Inputs:
     """The files that are named, and those of ours in folders; links there lead to files that are tested anyway, or are others'."""
     suffixes = (files.SUFFIX, files.ARCHIVE_SUFFIX)
     found = inputs.expand(sources, recursive=job.recursive, wanted=lambda name: name.endswith(suffixes))

@@ -16,7 +16,7 @@ CHROMA = 511
 """Entries of a table of chroma: of -255 .. 255."""
 
 
-class Tables(Structure):
+class ConversionTables(Structure):
     """What a conversion looks up; conversion.c has its twin."""
 
     FIELDS: ClassVar = {
@@ -27,11 +27,11 @@ class Tables(Structure):
     _fields_ = fields(FIELDS)
 
 
-_find = function("find_sources", U8, Integer, Integer, ctypes.POINTER(Tables), U8, I64, Integer)
-_convert = function("convert_sources", U8, Integer, ctypes.POINTER(Tables))
+_find = function("find_sources", U8, Integer, Integer, ctypes.POINTER(ConversionTables), U8, I64, Integer)
+_convert = function("convert_sources", U8, Integer, ctypes.POINTER(ConversionTables))
 
 
-def find_sources(pixels: Bytes, tables: Tables, most: int) -> tuple[Bytes, npt.NDArray[np.int64]] | None:
+def find_sources(pixels: Bytes, tables: ConversionTables, most: int) -> tuple[Bytes, npt.NDArray[np.int64]] | None:
     """(sources (H, W, 3), numbers of the pixels that have none), or None if these are more than `most`. Inverse: `convert`."""
     height, width, _ = _checked(pixels)
     sources, exceptions = np.empty_like(pixels), np.empty(most, np.int64)
@@ -39,7 +39,7 @@ def find_sources(pixels: Bytes, tables: Tables, most: int) -> tuple[Bytes, npt.N
     return None if count > most else (sources, exceptions[:count].copy())
 
 
-def convert(sources: Bytes, tables: Tables) -> None:
+def convert(sources: Bytes, tables: ConversionTables) -> None:
     """Convert sources (H, W, 3) in their place. Inverse: `find_sources`."""
     height, width, _ = _checked(sources)
     checked(_convert(sources, height * width, ctypes.byref(tables)))

@@ -27,7 +27,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from bbans._core.conversion import CHROMA, Tables, find_sources
+from bbans._core.conversion import CHROMA, ConversionTables, find_sources
 from bbans._core.conversion import convert as convert_sources
 from bbans.errors import CorruptDataError
 from bbans.formats.container import ConversionNumber
@@ -58,12 +58,12 @@ class Conversion:
     green_blue: Callable[[int], int]
     blue: Callable[[int], int]
 
-    def tables(self) -> Tables:
+    def tables(self) -> ConversionTables:
         """For the core."""
         chroma = range(-(CHROMA // 2), CHROMA // 2 + 1)
         luma = [self.luma(y) for y in range(256)]
         by_chroma = {name: [getattr(self, name)(c) for c in chroma] for name in ("red", "green_red", "green_blue", "blue")}
-        return Tables(
+        return ConversionTables(
             luma=np.array(luma, np.int32),
             **{name: np.array(table, np.int32) for name, table in by_chroma.items()},
             inverse=np.array(_luma_of_rgb(luma, by_chroma, self.shift), np.int64),
@@ -124,12 +124,12 @@ CONVERSIONS: dict[int, Conversion] = {conversion.number: conversion for conversi
 
 
 @functools.lru_cache(maxsize=len(CONVERSIONS))
-def _tables(number: int) -> Tables:
+def _tables(number: int) -> ConversionTables:
     return CONVERSIONS[number].tables()
 
 
 @dataclass(frozen=True)
-class Found:
+class Sources:
     """What pixels (H, W, 3) were converted from.
 
     Attributes:
@@ -154,7 +154,7 @@ class Found:
         return b"".join(packed)
 
 
-def find(pixels: Bytes) -> Found | None:
+def find(pixels: Bytes) -> Sources | None:
     """What pixels (H, W, C) were converted from, if they are RGB and that is known. Inverse: `convert`."""
     if pixels.shape[2] != 3:
         return None
@@ -167,7 +167,7 @@ def find(pixels: Bytes) -> Found | None:
         found = find_sources(np.ascontiguousarray(pixels), _tables(number), _most(pixels))
         if found is not None:
             samples, places = found
-            return Found(conversion, samples, np.column_stack([places, pixels.reshape(-1, 3)[places]]))
+            return Sources(conversion, samples, np.column_stack([places, pixels.reshape(-1, 3)[places]]))
     return None
 
 
@@ -180,7 +180,7 @@ def samples_of(pixels: Bytes) -> Bytes:
 def convert(samples: Bytes, body: bytes) -> Bytes:
     """The pixels (H, W, 3) of luma and chroma (H, W, 3), by the body of their section. They are written over.
 
-    Inverse: `find`, `Found.pack`.
+    Inverse: `find`, `Sources.pack`.
 
     Raises: UnsupportedVersionError: a conversion of a newer version. CorruptDataError: exceptions outside the picture, or no RGB.
     """

@@ -22,7 +22,7 @@ SPAN_SAMPLES = 1 << 26
 
 
 @dataclass(frozen=True)
-class Part:
+class ChunkPart:
     """Some images of a chunk: their places in it, and their numbers in the archive."""
 
     chunk: int
@@ -55,26 +55,28 @@ class GroupReader:
         self._offsets = list(accumulate((chunk.size for chunk in group.chunks), initial=offset))
         self._cache = cache
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[ChunkPart]:
         """All images of the group, by chunk."""
         parts = []
         for chunk in range(len(self.group.chunks)):
             start, count = chunk * self.group.chunk, self.group.images_in_chunk(chunk)
-            parts.append(Part(chunk, range(count), self._images[start : start + count]))
+            parts.append(ChunkPart(chunk, range(count), self._images[start : start + count]))
         return parts
 
-    def parts_at(self, places: Sequence[int]) -> list[Part]:
+    def parts_at(self, places: Sequence[int]) -> list[ChunkPart]:
         """The images at these places in the group, by chunk. The places ascend."""
         size = self.group.chunk
         chunks: dict[int, list[int]] = {}
         for place in places:
             chunks.setdefault(place // size, []).append(place)
         return [
-            Part(chunk, [place % size for place in places], [self._images[place] for place in places])
+            ChunkPart(chunk, [place % size for place in places], [self._images[place] for place in places])
             for chunk, places in chunks.items()
         ]
 
-    def contents(self, parts: Sequence[Part], readers: int = 1, keep: bool = False) -> Iterator[tuple[Part, Content | BbansError]]:
+    def contents(
+        self, parts: Sequence[ChunkPart], readers: int = 1, keep: bool = False
+    ) -> Iterator[tuple[ChunkPart, Content | BbansError]]:
         """Each part with what its chunk holds, or with the reason why that cannot be had, in their order.
 
         Chunks are decoded together, but no more than SPAN_SAMPLES at a time, which bounds the memory. Of several `readers` at the

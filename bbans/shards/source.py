@@ -16,7 +16,7 @@ from bbans.storage import Folder, split
 
 from .arrays import Rows, is_rows, open_rows, rows_of, spans
 from .cut import cut
-from .work import BlockWork, FilesWork, RowsWork, TarWork, Work, tar_prefix
+from .work import BlockWork, FilesWork, RowsWork, ShardWork, TarWork, tar_prefix
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -28,7 +28,7 @@ class ShardSource:
     `in_memory`: each holds its images themselves, so that few should wait at a time.
     """
 
-    works: Iterator[Work]
+    works: Iterator[ShardWork]
     shards: int
     source_bytes: int
     rows: Rows | None = None
@@ -51,7 +51,7 @@ def open_source(source: Any, shard_bytes: int, shard_images: int) -> ShardSource
     if is_rows(url):
         rows = open_rows(url)
         row_spans = spans(rows, shard_bytes, shard_images)
-        works: Iterator[Work] = (RowsWork(url, start, stop, rows.row_bytes, rows.stamp) for start, stop in row_spans)
+        works: Iterator[ShardWork] = (RowsWork(url, start, stop, rows.row_bytes, rows.stamp) for start, stop in row_spans)
         return ShardSource(works, len(row_spans), rows.row_bytes * rows.shape[0], rows)
     entries = Folder(url).find()
     if not entries:

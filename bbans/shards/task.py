@@ -22,7 +22,7 @@ from bbans.sets.model import ModelLoader
 from bbans.sets.writer import Packed, PackMode, pack
 from bbans.storage import COPY_BYTES, Folder
 
-from .work import Work
+from .work import ShardWork
 
 _lock = threading.Lock()
 
@@ -53,7 +53,7 @@ class ShardTask:
         kept: what an earlier job wrote of the same source.
     """
 
-    work: Work
+    work: ShardWork
     target: str
     file: str
     source: str
@@ -67,7 +67,7 @@ class ShardTask:
         return None if self.read_back else self.kept
 
 
-def source_digest(work: Work, options: PackOptions) -> str:
+def source_digest(work: ShardWork, options: PackOptions) -> str:
     """A digest of what a shard is made of, and how: where it is the same, the shard need not be packed again."""
     return hashlib.blake2b(
         f"{options.identity()}\1{work.identity()}".encode("utf-8", "surrogateescape"), digest_size=16

@@ -24,7 +24,7 @@ FETCHED_AT_ONCE = 16
 """Files of a URL that a worker asks for at the same time."""
 
 
-class Work(Protocol):
+class ShardWork(Protocol):
     """The images of a shard."""
 
     @property

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,6 +120,20 @@ def test_the_library_imports_no_command() -> None:
 def test_training_is_imported_by_commands_alone() -> None:
     users = {name_of(path) for path in MODULES for name in imports(path) if name.startswith("bbans.training")}
     assert not {name for name in users if name.startswith("bbans.") and not name.startswith("bbans.training")}
+
+
+def test_no_two_classes_share_a_name() -> None:
+    classes = Counter(
+        node.name
+        for path in MODULES
+        if not path.is_relative_to(ROOT / "benchmarks")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert {name for name, count in classes.items() if count > 1} == {
+        "Archive",  # the index of one, and a data set of PyTorch
+        "PhotoCodec",  # of this library, of numcodecs and of Zarr
+    }
 
 
 def test_the_container_knows_nothing_of_pictures_or_models() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from vaezip_cli import batch, jobs, progress
-from vaezip_cli.inputs import Found, Item
+from vaezip_cli.inputs import Inputs, Item
 
 import bbans
 from bbans import vaez
@@ -214,7 +214,7 @@ def run_one(monkeypatch: pytest.MonkeyPatch, job: jobs.Job, work: Callable[[Prog
         return batch.Product("done")
 
     with contextlib.redirect_stderr(stderr):
-        assert batch.run(Found([Item("a.png", size_bytes=1000)]), worked, job, at_once=1, effect="") == 0
+        assert batch.run(Inputs([Item("a.png", size_bytes=1000)]), worked, job, at_once=1, effect="") == 0
     return stderr.getvalue()
 
 

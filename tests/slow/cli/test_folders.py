@@ -243,7 +243,7 @@ def test_other_commands_are_named_where_they_are_meant(tmp_path: Path, capfd: py
 
 
 def test_a_budget_lets_one_large_picture_through_when_it_is_alone() -> None:
-    budget = batch.Budget(100)
+    budget = batch.PixelBudget(100)
     with budget.hold(1000):
         assert budget._held == 1000
     with budget.hold(60), budget.hold(40):
