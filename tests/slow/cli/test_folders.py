@@ -84,7 +84,7 @@ def test_a_folder_there_and_back(photos: Path, tmp_path: Path) -> None:
 def test_killed_in_the_middle_and_started_again(tmp_path: Path, number: signal.Signals) -> None:
     photos, packed, back = (tmp_path / name for name in ("photos", "packed", "back"))
     photos.mkdir()
-    for count in range(40):
+    for count in range(20):
         Image.fromarray(np.random.default_rng(count).integers(0, 256, (60, 60, 3), np.uint8)).save(photos / f"{count}.ppm")
     for command, source, target in (("compress", photos, packed), ("decompress", packed, back)):
         options = ["--mode", "stored"] if command == "compress" else []
