@@ -125,10 +125,10 @@ class Model:
         if source.picture is None or source.picture.plain is None or thin:
             if source.picture is not None and source.picture.plain is not None:
                 note = f"a picture of {source.width} x {source.height} pixels is too thin for the model: stored without it"
-            return _result(vaez.store(source, work), note), None
+            return _result(vaez.store(source, work, effort), note), None
         fast_bytes = vaez.fast_bytes(source, source.picture) if mode == "auto" else None
         if fast_bytes is not None and fast_bytes <= FLAT * source.picture.pixels.nbytes:
-            return _result(vaez.store(source, work), note), None
+            return _result(vaez.store(source, work, effort), note), None
         prepared, source = vaez.prepare(source), replace(source, picture=None)  # the picture is large
         codec = self._own_codec()
         ahead = vaez.restoring_units(source, codec) if verify else 0
@@ -136,7 +136,7 @@ class Model:
         contents = vaez.code(prepared, codec, effort, work)
         del prepared
         if fast_bytes is not None and _may_be_larger(contents, fast_bytes):
-            stored = vaez.store(replace(source, picture=read_picture(file, any_kind=True)), work)
+            stored = vaez.store(replace(source, picture=read_picture(file, any_kind=True)), work, effort)
             contents = min(stored, contents, key=lambda made: len(container.pack(made)))
         work.expect(-ahead)  # verification expects it itself
         return _result(contents, note), codec
@@ -242,10 +242,11 @@ def compress(
         mode: `model` codes by the model, or raises; `stored` does not use it; `auto` takes the smaller of both, and stores what
             the model does not code or is too thin for it. A JPEG is coded by the model in mode `model` only: then its pixels come
             back, not its file.
-        effort: 1 to 9, of coding by the model; 3 to 6 are the same. 1 and 2 take a quarter less time, in both directions, for files
+        effort: 1 to 9; 3 to 6 are the same. 1 and 2 take a quarter less time, in both directions, for files
             about 1 % larger. 7 to 9 tune the networks to each picture: that takes 2 to 20 s of a core for each part of up to 2.4
             megapixels, and no more time to decompress, for files up to 1 % smaller. Floats decide then what is sent, so another
-            machine may make other bytes; any machine reads them.
+            machine may make other bytes; any machine reads them. What is stored without the model is tried by more of JPEG XL's
+            efforts, too: at 7 by 8, which takes 3 times as long, at 8 and 9 by 9, which takes 8 times as long and more.
         model: id of an installed model, path of a weight file, or a `Model`; None is the default model.
         threads: the most to use; None is as many as there are cores. The bytes depend neither on it nor on `device`.
         device: cpu or cuda; None is cpu.
@@ -272,7 +273,7 @@ def compress(
         with named(source):
             data, dropped = _file(source, strip)
             work = Work(progress)
-            result = _stored(data, work)
+            result = _stored(data, work, effort)
             if verify:
                 vaez.verify(result.data, data, None, work)
             work.end("verifying" if verify else "storing")
@@ -347,9 +348,9 @@ def _file(source: PictureLike, strip: bool) -> tuple[bytes, Dropped]:
     return without_metadata(file, MAX_PIXELS) if strip else (file, ())
 
 
-def _stored(file: bytes, work: Work) -> Result:
+def _stored(file: bytes, work: Work, effort: int) -> Result:
     source, note = vaez.read_source(file, "stored")
-    return _result(vaez.store(source, work), note)
+    return _result(vaez.store(source, work, effort), note)
 
 
 def _result(contents: Container, note: str | None) -> Result:

@@ -167,10 +167,11 @@ def decode(contents: Container, codec: PictureCodec) -> Picture:
     return picture
 
 
-def store(source: Source, work: Work | None = None) -> Container:
+def store(source: Source, work: Work | None = None, effort: int = DEFAULT_EFFORT) -> Container:
     """The picture, or its file, in mode stored. Inverse: `unstore`."""
     beside = sum(len(section.body) + container.entry_bytes(section) for section in _beside(source))
-    return stored_container(source, *stored.encode(source.data, source.picture, (source.height, source.width), beside, work))
+    size = source.height, source.width
+    return stored_container(source, *stored.encode(source.data, source.picture, size, beside, work, effort))
 
 
 def stored_container(source: Source, method: StoredMethod, payload: bytes) -> Container:

@@ -35,7 +35,7 @@ from .inputs import Item
     type=click.IntRange(EFFORTS.start, EFFORTS.stop - 1),
     default=DEFAULT_EFFORT,
     show_default=True,
-    help="Of the model: less is quicker, more is smaller.",
+    help="Less is quicker, more is smaller.",
 )
 @click.option("--model", metavar="ID|FILE", help="Use this installed model or weight file.  [default: the best one]")
 @click.option("--strip", is_flag=True, help="Drop metadata of PNG, WebP, JPEG; say what.")

@@ -57,6 +57,9 @@ EFFORTS = {1 << 14: (7, 8, 9), 1 << 17: (7, 8)}
 """Of JPEG XL, up to so many pixels; 7 beyond. More is mostly smaller, but not on every icon. 9 takes time without bound: 12 seconds
 for 256 x 256 samples that repeat themselves."""
 
+LARGER_EFFORTS = {7: (7, 8), 8: (7, 8, 9), 9: (7, 8, 9)}
+"""By the effort that the caller asks for: those of JPEG XL, whatever the size. They take 3 and 8 times as long as 7 alone."""
+
 CAREFUL_PX = 1 << 17
 """Up to this size WebP is tried always."""
 
@@ -75,7 +78,7 @@ Size = tuple[int, int]
 
 
 def encode(
-    data: bytes, picture: Picture | None, size: Size = (0, 0), beside: int = 0, work: Work | None = None
+    data: bytes, picture: Picture | None, size: Size = (0, 0), beside: int = 0, work: Work | None = None, effort: int = 5
 ) -> tuple[StoredMethod, bytes]:
     """The method and payload of the smallest way to store a file. Inverse: `decode_file` or `decode_picture`.
 
@@ -85,6 +88,7 @@ def encode(
         size: height and width of a JPEG.
         beside: bytes of what stands beside samples, and is in a file anyway.
         work: told of each strip.
+        effort: 1 to 9; from 7 on more of JPEG XL is tried.
     """
     streams = [(StoredMethod.FILE, data)]
     if picture is None and data.startswith(jpeg.SIGNATURE):
@@ -94,11 +98,11 @@ def encode(
     if len(data) <= SMALL_BYTES or (picture is None and len(lzma2.compress(data[:SMALL_BYTES])) < SMALL_BYTES * 31 // 32):
         streams.append((StoredMethod.FILE_LZMA, encode_file(StoredMethod.FILE_LZMA, data)))
     if picture is not None:
-        streams += _picture_candidates(picture, work or Work())
+        streams += _picture_candidates(picture, work or Work(), effort)
     return min(streams, key=lambda stream: (len(stream[1]) + (0 if stream[0].keeps_file else beside), stream[0]))
 
 
-def _picture_candidates(picture: Picture, work: Work) -> Iterator[tuple[StoredMethod, bytes]]:
+def _picture_candidates(picture: Picture, work: Work, effort: int) -> Iterator[tuple[StoredMethod, bytes]]:
     """Payloads by JPEG XL, and by WebP and LZMA where they may be smaller."""
     pixels = picture.pixels
     height, width, _ = pixels.shape
@@ -109,12 +113,13 @@ def _picture_candidates(picture: Picture, work: Work) -> Iterator[tuple[StoredMe
         forms.remove(Form.SAMPLES)
     least = pixels.nbytes
     efforts = next((efforts for limit, efforts in EFFORTS.items() if area <= limit), (7,))
+    efforts = max(efforts, LARGER_EFFORTS.get(effort, efforts), key=len)
     work.expect(len(forms) * len(efforts) * encoding_units(StoredMethod.JXL, height, width))
     work.did("storing", 0)
     for form in forms:
-        for effort in efforts:
+        for jxl_effort in efforts:
             try:
-                payload = encode_picture(StoredMethod.JXL, picture, form, effort=effort, work=work)
+                payload = encode_picture(StoredMethod.JXL, picture, form, effort=jxl_effort, work=work)
             except UnsupportedImageError:
                 continue
             least = min(least, len(payload))
@@ -123,8 +128,8 @@ def _picture_candidates(picture: Picture, work: Work) -> Iterator[tuple[StoredMe
         forms_of_webp = [form for form in forms if layout.coded(form).bit_depth <= 8]
         work.expect(len(forms_of_webp) * encoding_units(StoredMethod.WEBP, height, width))
         for form in forms_of_webp:
-            effort = 9 if area <= STRIP_PX else 7
-            yield StoredMethod.WEBP, encode_picture(StoredMethod.WEBP, picture, form, effort=effort, work=work)
+            webp_effort = 9 if area <= STRIP_PX else 7
+            yield StoredMethod.WEBP, encode_picture(StoredMethod.WEBP, picture, form, effort=webp_effort, work=work)
     if pixels.nbytes <= SMALL_BYTES:
         for filters in (None, *range(FILTERS)) if pixels.nbytes <= TINY_BYTES else (None, 0):
             yield StoredMethod.ROWS_LZMA, encode_picture(StoredMethod.ROWS_LZMA, picture, forms[-1], filters=filters)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import bbans
 from bbans import vaez
 from bbans.errors import CorruptDataError, FormatError
 from bbans.formats import container, lzma2, stored
@@ -206,3 +207,19 @@ def test_webp_of_another_size_or_with_colours():
     for damaged in (b"", stream[:4], b"x" + stream, stream[:-1]):
         with pytest.raises(CorruptDataError):
             webp.decode_stream(damaged, NOISE.shape)
+
+
+@pytest.mark.parametrize(("effort", "tried"), [(1, {7}), (5, {7}), (7, {7, 8}), (8, {7, 8, 9}), (9, {7, 8, 9})])
+def test_a_higher_effort_is_one_of_jpeg_xl_too(effort: int, tried: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pictures that are larger than those of which more is tried anyway."""
+    wide = (np.add.outer(np.arange(400), 3 * np.arange(400))[..., None] * np.arange(1, 5)).astype(np.uint16)
+    encode, efforts = stored.jxl.encode, set()
+
+    def recorded(samples: np.ndarray, effort: int) -> bytes:
+        efforts.add(effort)
+        return encode(samples, 1)
+
+    monkeypatch.setattr(stored.jxl, "encode", recorded)
+    result = bbans.compress(wide, mode="stored", effort=effort)
+    assert efforts == tried
+    assert np.array_equal(bbans.decompress(result.data).array(), wide)
