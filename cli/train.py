@@ -13,6 +13,7 @@ import click
 from bbans.models.registry import Family, families
 from bbans.models.weights import PHOTO
 from bbans.training.callbacks import Stopped
+from bbans.training.journal import is_of_no_use
 from bbans.training.outputs import Outputs
 from bbans.training.schedule import Schedule
 
@@ -242,12 +243,15 @@ def check(options: TrainOptions) -> tuple[Schedule, str]:
 
 
 def check_outputs(out: Path, force: bool) -> None:
-    """Raises Refused, if other files are in the way. Where there is a checkpoint, they are its run's own."""
+    """Raises Refused, if other files are in the way.
+
+    Where there is a checkpoint, they are its run's own; so is the journal of a run that died before it.
+    """
     outputs = Outputs(out)
     files.check_target(out, files.PIPE, force=force)
     if not outputs.checkpoint.exists():
-        for companion in (outputs.journal, outputs.curve):
-            files.check_target(companion, files.PIPE, force=force)
+        files.check_target(outputs.journal, files.PIPE, force=force or is_of_no_use(outputs.journal))
+        files.check_target(outputs.curve, files.PIPE, force=force)
 
 
 def train(options: TrainOptions, name: str, schedule: Schedule, console: Console) -> list[FileRates]:

@@ -58,6 +58,17 @@ class Journal:
                 self.curve = None
 
 
+def is_of_no_use(path: Path) -> bool:
+    """Whether a file is empty, or the journal of a run that ended before its first checkpoint, with one report at most."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        row = json.loads(lines[0]) if lines else None
+    except (OSError, ValueError):
+        return False
+    started = isinstance(row, dict) and row.get("kind") == "start" and "schedule" in row
+    return not lines or (started and len(lines) <= 2)
+
+
 def draw(reports: Sequence[Row], path: Path) -> None:
     """Write the curve of training and validation rates as a PNG, whole. Raises: ImportError without matplotlib; OSError.
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from bbans.exact.qat import QConv
 from bbans.training import trainer
-from bbans.training.journal import Journal, draw
+from bbans.training.journal import Journal, draw, is_of_no_use
 from bbans.training.loop import Machine
 from bbans.training.optimisers import Muon, make_optimiser, orthogonal
 from bbans.training.schedule import Schedule
@@ -299,6 +299,25 @@ def test_journal(tmp_path: Path) -> None:
     assert (tmp_path / "model.jsonl").read_bytes() == b""
     with pytest.raises(OSError, match="nowhere/model.jsonl cannot be written"):
         Journal(tmp_path / "nowhere" / "model.jsonl").add({})
+
+
+def test_only_the_journal_of_a_run_without_a_checkpoint_is_of_no_use(tmp_path: Path) -> None:
+    path = tmp_path / "model.jsonl"
+    assert not is_of_no_use(path)
+    start = json.dumps({"kind": "start", "schedule": {}}) + "\n"
+    for text, expected in {
+        "": True,
+        start: True,
+        start + '{"kind": "report", "st': True,
+        start + 2 * '{"kind": "report"}\n': False,
+        "[]": False,
+        '{"kind": "start"}\n': False,
+        "a line of somebody": False,
+    }.items():
+        path.write_text(text)
+        assert is_of_no_use(path) == expected, text
+    path.write_bytes(b"\xff")
+    assert not is_of_no_use(path)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
