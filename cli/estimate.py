@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import click
 import numpy as np
@@ -16,7 +18,7 @@ from bbans.exact.runtime import cores
 
 from . import files, jobs, output, report
 from .inputs import expand
-from .progress import duration
+from .progress import Ticker, duration
 
 SIDE_PX = 192
 """Of a square that is coded: large enough for the model to learn from, as it does in whole pictures."""
@@ -58,13 +60,17 @@ def command(
     # By one thread, as all threads would hardly speed up so small squares: the time is divided by their number instead.
     codec = api.Model(model, threads=1)
     at_once = threads or cores()
+    line = Ticker(quiet)
     rows = [["file", "picture", "source", "estimated", "ratio", "time"]]
 
     def show(source: str) -> None:
         data = files.read(source)
         pixels, metadata_bytes = files.plain_picture(data)
         height, width, channels = pixels.shape
-        estimate = estimate_of(data, pixels, metadata_bytes, codec)
+        try:
+            estimate = estimate_of(data, pixels, metadata_bytes, codec, partial(line, f"{output.printable(source)}: squares coded"))
+        finally:
+            line.clear()
         seconds = estimate.seconds / at_once
         if as_json:
             fields = {"width": width, "height": height, "channels": channels, "source_bytes": len(data)}
@@ -83,8 +89,17 @@ def command(
     return code
 
 
-def estimate_of(data: bytes, pixels: Pixels, metadata_bytes: int, codec: api.Model) -> Estimate:
-    """From the file itself, if its picture (H, W, C) is small; else from squares on a regular grid. Raises: ModelError."""
+def estimate_of(
+    data: bytes,
+    pixels: Pixels,
+    metadata_bytes: int,
+    codec: api.Model,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> Estimate:
+    """From the file itself, if its picture (H, W, C) is small; else from squares on a regular grid, which `tell` counts.
+
+    Raises: ModelError.
+    """
     height, width, channels = pixels.shape
     if not pixels.size:
         raise UnsupportedImageError("the picture is empty")
@@ -94,7 +109,8 @@ def estimate_of(data: bytes, pixels: Pixels, metadata_bytes: int, codec: api.Mod
         began = time.perf_counter()
         return Estimate(codec.compress(data, mode="model").info.file_bytes, time.perf_counter() - began, True)
     coded_bytes, dims, seconds = 0, 0, 0.0
-    for rows, columns in parts:
+    for number, (rows, columns) in enumerate(parts):
+        tell(number, len(parts))
         part = np.ascontiguousarray(pixels[rows, columns])
         began = time.perf_counter()
         info = codec.compress(part, mode="model").info

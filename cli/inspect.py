@@ -19,6 +19,7 @@ from bbans.models.weights import PHOTO
 from . import files, jobs, output, report
 from .decompress import inspect
 from .list import details
+from .progress import Ticker
 
 COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)
 """Of no bits to the most, evenly spaced: from black over violet and orange to light yellow, as matplotlib's `inferno`."""
@@ -48,17 +49,27 @@ def command(
       vaezip inspect photo.png --heatmap bits.png
     """
 
+    line = Ticker(quiet)
+
     def show(source: str) -> None:
+        try:
+            lines = shown(source)
+        finally:
+            line.clear()
+        if lines:
+            click.echo("\n".join(lines))
+
+    def shown(source: str) -> list[str]:
         place = None if target is None else Path(target)
         if place is not None:
             files.check_target(place, source, force=force)
         data = files.read(source)
-        codec = api.Model(model, threads=threads)
+        codec, tell = api.Model(model, threads=threads), line.share_of(output.printable(source))
         if data.startswith((container.MAGIC, archive.MAGIC)):
             info = inspect(data, None)
-            pixels = None if place is None else files.plain_picture(codec.decompress(data).data)[0]
+            pixels = None if place is None else files.plain_picture(codec.decompress(data, progress=tell).data)[0]
         else:
-            result = codec.compress(data, mode="model", verify=False)
+            result = codec.compress(data, mode="model", verify=False, progress=tell)
             info, pixels = result.info, files.plain_picture(data)[0]
         fields: dict[str, object] = {"status": "done", **report.info_object(info)}
         lines = [output.printable(source), details(info)]
@@ -68,6 +79,7 @@ def command(
                 if info.weights_hash is None
                 else models.find(str(info.model), bytes.fromhex(info.weights_hash), model)
             )
+            line.show(f"{output.printable(source)}: counting the bits of each pixel")
             heat, share, highest = heat_map(pixels, weights, threads)
             files.write(place, write_picture(Picture(heat, "PNG")), like=None, force=force)
             fields |= {"target": str(place), "latents_share": share, "highest_bits": highest}
@@ -79,8 +91,8 @@ def command(
             )
         if as_json:
             report.line(source, fields)
-        else:
-            click.echo("\n".join(lines))
+            return []
+        return lines
 
     effect = jobs.NOTHING_WRITTEN if target is not None else ""
     return jobs.run([source], show, effect=effect, verbose=verbose, as_json=as_json)

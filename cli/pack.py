@@ -72,7 +72,7 @@ def command(
     With --shard-size, --shard-count, --on, or an output that ends in / or is a URL, a set is written: shards, each an archive, and
     a manifest. INPUT may then be a URL, a Zarr array, or tar files (*.tar, train-{0000..0099}.tar), each a shard. Shards are packed
     at the same time, on this machine or by Dask, and are the same bytes wherever that is. The same command again goes on where it
-    was interrupted, and packs what has changed since.
+    was interrupted, and packs what has changed since. Links are followed in a set: what one leads to may be in another shard.
 
     \b
     Examples:

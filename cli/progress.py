@@ -55,6 +55,14 @@ class Ticker(ProgressLine):
     def __call__(self, what: str, done: int, total: int) -> None:
         self.show(f"{what}: {done} of {total}")
 
+    def share_of(self, name: str) -> Callable[[str, int, int], None]:
+        """Says what is done to a picture, and how far that is; to be called as `bbans.progress` says."""
+
+        def tell(doing: str, done: int, total: int) -> None:
+            self.show(f"{name}: {doing}, {100 * done / max(total, 1):.0f} %")
+
+        return tell
+
 
 def duration(seconds: float) -> str:
     """Such as `12 s`, `3 min 05 s`, `2 h 40 min`."""

@@ -1,5 +1,7 @@
 """The commands that look: test, estimate, inspect, doctor, models, completion, manual."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -9,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from vaezip_cli import completion, doctor, estimate, main, manual
+from vaezip_cli import completion, doctor, estimate, main, manual, progress
+from vaezip_cli import inspect as cli_inspect
 
 from bbans import api, models, sets
 from bbans.models.photo.codec import PhotoCodec
@@ -138,6 +141,37 @@ def test_inspect(photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str])
     stored.write_bytes(api.compress(photo.read_bytes(), mode="stored").data)
     assert run("inspect", stored, "--heatmap", heat, "-f") == 0
     assert "were it coded by the model" in capfd.readouterr().out
+
+
+class Terminal(io.StringIO):
+    """A terminal that keeps what was written."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 2
+
+
+def test_progress_of_inspect_and_estimate(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((200, 24)))
+    monkeypatch.setattr(cli_inspect, "Ticker", lambda quiet: progress.Ticker(quiet, 0.0, 0.0))
+    monkeypatch.setattr(estimate, "Ticker", lambda quiet: progress.Ticker(quiet, 0.0, 0.0))
+    monkeypatch.setattr(estimate, "SIDE_PX", 16)
+    wide = tmp_path / "wide.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 99, 3), np.uint8)).save(wide)
+    for arguments, words in {
+        ("inspect", photo): ["photo.png: coding, "],
+        ("inspect", f"{photo}.vaez", "--heatmap", tmp_path / "bits.png"): ["photo.png.vaez: decoding, ", "counting the bits"],
+        ("estimate", wide): ["wide.png: squares coded: 0 of 6", "wide.png: squares coded: 5 of 6"],
+    }.items():
+        for quiet in (False, True):
+            terminal = Terminal()
+            with contextlib.redirect_stderr(terminal):
+                assert run(*arguments, *(["-q"] if quiet else []), *(["-f"] if "--heatmap" in arguments and quiet else [])) == 0
+            text = terminal.getvalue()
+            assert [word in text for word in words] == [not quiet] * len(words), text
+            assert text.endswith("" if quiet else "\r\x1b[K")
 
 
 def test_doctor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
