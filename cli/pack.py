@@ -63,7 +63,8 @@ def command(
     file (FILE.npz:KEY for one of several); or an idx file, gzipped or not. A tar or an array may come from stdin, and the archive
     go to stdout.
 
-    Images of one shape are coded by the model for that shape that makes them smallest. Other pictures are compressed one by one,
+    Images of one shape are coded together, by the model for that shape that makes them smallest: a PNG comes back as the same
+    picture with its metadata, in a file that is written anew. Other pictures are compressed one by one, as by vaezip compress,
     and other files are kept as they are. Images are coded in chunks: small chunks are quick to read and lose little to damage,
     large ones take fewer bytes. Everything is decoded and compared before the archive appears under its name.
 
