@@ -93,6 +93,8 @@ class Picture:
     def kind(self) -> str:
         """For a person: `16-bit RGB PNG`."""
         layout = {1: "gray", 2: "gray and alpha", 3: "RGB", 4: "RGB and alpha"}[self.pixels.shape[2]]
+        if self.format == "TIFF" and self.pixels.shape[2] == 4:
+            layout = "four-channel"  # or CMYK
         return f"{self.bit_depth}-bit {layout if self.palette is None else 'palette'} {self.format}"
 
     def __eq__(self, other: object) -> bool:

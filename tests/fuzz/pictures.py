@@ -30,6 +30,7 @@ from tests.fuzz.harness import Limits, Target, Wrong
 from tests.fuzz.mutate import EDGES, changed_field, edited, number, rearranged, some_bytes
 
 MAX_PIXELS = 1 << 20
+TILES = Path(__file__).parents[1] / "data" / "golden" / "kinds" / "tiff-tiles.vaez"
 SMALL_PIXELS = 1 << 12  # that are compressed too: the careful WebP takes its time
 
 
@@ -77,6 +78,7 @@ def seeds() -> list[tuple[str, bytes]]:
         save("TIFF", mode)
     save("TIFF", "RGB", compression="tiff_lzw")
     save("TIFF", "RGB", big_tiff=True)
+    found.append(("TIFF", bbans.decompress(TILES.read_bytes()).data))
     for mode in ("L", "RGB", "RGBA"):
         save("TGA", mode)
         save("TGA", mode, compression="tga_rle")

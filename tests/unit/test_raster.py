@@ -345,6 +345,11 @@ def test_where_libraries_write_other_strips_pixels_and_tags_come_back(name: str,
         assert before.tag_v2.keys() == after.tag_v2.keys() and changed <= {259, 273, 279, 317, 324, 325}
 
 
+def test_a_tiff_of_cmyk_is_not_said_to_have_alpha() -> None:
+    kinds = {name: read_picture(FILES[f"tiff, {name}"][0], any_kind=True).kind for name in ("CMYK", "alpha", "RGB")}
+    assert kinds == {"CMYK": "8-bit four-channel TIFF", "alpha": "8-bit four-channel TIFF", "RGB": "8-bit RGB TIFF"}
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if "tiles" in name])
 def test_tiles_are_those_of_the_specification(name: str) -> None:
     data, samples, _, _ = FILES[name]
