@@ -13,6 +13,7 @@ COMMANDS = {
     "datasets": "Write the images of a data set as an array.",
     "crops": "Write 32 x 32 crops of photos as an array (benchmarks.photos32).",
     "detail": "The photo model on pictures, in detail.",
+    "stages": "What each part of the photo model's coder saves and takes.",
     "latents": "What the latents of photo models save: trains three small ones, or takes yours.",
     "coder": "Nanoseconds a symbol of the entropy coder.",
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from . import detail, latents, plots, tables
+from . import detail, latents, plots, stages, tables
 from .coder import Figures
 from .datasets import SOURCES
 from .jobs import EACH
@@ -112,6 +112,8 @@ def pictures_in_detail(rows: Sequence[Row], folder: Path) -> list[str]:
         text += ["## Where the bits go", "", *accounting(ours, known), ""]
     if known is not None:
         text += ["## Work", "", *work(known), ""]
+    if (parts := stages.read(folder / f"{stages.PREFIX}{name}.json")) is not None:
+        text += ["## What each part saves", "", *stages.table(parts), ""]
     ablations = [latents.read(folder / f"{prefix}{name}.json") for prefix in (latents.PREFIX, latents.TRAINED)]
     if tables := [latents_table(ablation) for ablation in ablations if ablation is not None]:
         text += ["## What the latents save", "", *itertools.chain.from_iterable([*lines, ""] for lines in tables)]

@@ -32,10 +32,10 @@ def compiler() -> list[str] | None:
     return next(([path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
 
 
-def compile_core(target: Path, command: list[str] | None = None) -> None:
-    """Compile the core into a shared library. Raises: RuntimeError with what the compiler said."""
+def compile_core(target: Path, command: list[str] | None = None, folder: Path = FOLDER) -> None:
+    """Compile the core, from the sources in a folder, into a shared library. Raises: RuntimeError with what the compiler said."""
     command = command or compiler() or [sys.executable, "-m", "ziglang", "cc"]
-    sources = sorted(str(path) for path in FOLDER.glob("*.c"))
+    sources = sorted(str(path) for path in folder.glob("*.c"))
     flags = [*FLAGS, *(os.environ.get("CFLAGS", "").split() or STRIPPED)]
     done = subprocess.run([*command, *flags, *sources, "-o", str(target)], capture_output=True, text=True)
     if done.returncode:
