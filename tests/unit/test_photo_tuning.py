@@ -1,6 +1,7 @@
 """Heads tuned to a picture: the gradients, the code of the changes, and that they are used only where they pay."""
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from bbans.models.grids import LOG_SCALE_MIN
 from bbans.models.photo import changes as changes_module
 from bbans.models.photo import codec as codec_module
 from bbans.models.photo import geometry, tuning
-from bbans.models.photo.changes import REACH, changed, changes_codec
+from bbans.models.photo.changes import REACH, Changes, changed, changes_codec
 from bbans.models.photo.config import PhotoConfig
 from bbans.models.photo.level import Level
 from tests import format_file_decoder
@@ -33,9 +34,13 @@ ROWS, COLUMNS = TINY.outputs, TINY.head + 1
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small pictures are tuned too, but not for long."""
+    """Small pictures are tuned too, not for long, and untrained models in all they say."""
     monkeypatch.setattr(tuning, "LEAST_POSITIONS", 0)
-    monkeypatch.setattr(tuning, "PLANS", {effort: replace(plan, steps=200, batch=256) for effort, plan in tuning.PLANS.items()})
+    plans = {
+        effort: replace(plan, kinds=(*plan.kinds, range(4)), steps=200, batch=256, rate=0.3, price_bits=2.0)
+        for effort, plan in tuning.PLANS.items()
+    }
+    monkeypatch.setattr(tuning, "PLANS", plans)
 
 
 def outputs_and_pixels(count: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -149,15 +154,23 @@ def test_tuned_pictures_are_smaller_and_come_back(
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("channels", [1, 3])
-def test_heads_of_colours_that_are_not_coded_stay(channels: int) -> None:
-    """And those of all others are changed."""
+def test_only_heads_of_colours_that_are_coded_change_and_only_the_kinds_of_a_candidate(
+    channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "PLANS", {9: replace(tuning.PLANS[9], price_bits=0.0)})
     pixels = picture(40, 40, channels)
     level = list(codec().levels(np.repeat(pixels, 3 // channels, 2)))[-1]
-    k = TINY.components
-    for changes in tuning.tune(level, channels, 9).values():
-        of_colours = changes[: 9 * k].reshape(3, 3, k, -1).any((0, 2, 3))
-        assert of_colours.tolist() == [True, channels == 3, channels == 3]
-        assert changes[9 * k :].any() == (channels == 3)
+    candidates = tuning.tune(level, channels, 9)
+    assert len(candidates) == len(tuning.PLANS[9].kinds) > 1
+    for kinds, candidate in zip(tuning.PLANS[9].kinds, candidates, strict=True):
+        assert candidate
+        for changes in candidate.values():
+            by_kind = changes.reshape(4, 3, TINY.components, -1).any((2, 3))
+            assert by_kind[tuning.MEANS].tolist() == [True, channels == 3, channels == 3]
+            others = [kind for kind in range(4) if kind not in kinds]
+            assert not by_kind[others].any()
+            if channels == 1:
+                assert not by_kind[:3, 1:].any() and not by_kind[tuning.SLOPES].any()
 
 
 def test_changes_that_do_not_pay_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,13 +180,26 @@ def test_changes_that_do_not_pay_are_left_out(monkeypatch: pytest.MonkeyPatch) -
 
     small = np.pad((np.abs(weights().layers["out.0"].weight[..., 0, 0]) < 123).astype(int), ((0, 0), (0, 1)))
 
-    def useless(level: Level, colours: int, effort: int, tell: Callable[[int], None]) -> dict[int, np.ndarray]:
+    def useless(level: Level, colours: int, effort: int, tell: Callable[[int], None]) -> list[Changes]:
         asked.append((level.index, effort))
-        return {0: np.random.default_rng(0).integers(0, 2, (ROWS, COLUMNS)) * small} if level.index < 2 else {}
+        return [{0: np.random.default_rng(0).integers(0, 2, (ROWS, COLUMNS)) * small}] if level.index < 2 else []
 
     monkeypatch.setattr(codec_module, "tune", useless)
     assert coder.encode(pixels, 7) == usual
     assert (1, 7) in asked
+
+
+def test_each_phase_has_the_candidate_that_is_best_for_it() -> None:
+    def trial(changes: Changes, likelihoods: list[int], costs: list[int]) -> tuning.Trial:
+        return tuning.Trial(changes, [], Counter(), 0, likelihoods, costs)
+
+    one, other = (np.full((ROWS, COLUMNS), value) for value in (1, 2))
+    plain = trial({}, [100, 100, 100], [0, 0, 0])
+    first = trial({0: one, 1: one, 2: one}, [80, 95, 60], [10, 10, 10])
+    second = trial({0: other, 2: other}, [60, 100, 65], [35, 0, 1])
+    best = tuning.best_of_phases([plain, first, second])
+    assert best.keys() == {0, 2} and best[0] is one and best[2] is other
+    assert tuning.best_of_phases([plain]) == {}
 
 
 def test_little_pictures_and_efforts_are_not_tuned() -> None:

@@ -50,13 +50,15 @@ from bbans.models.photo.level import Level, known_levels
 from bbans.models.photo.likelihood import PhaseLikelihood
 from bbans.models.photo.network import PhotoNetwork
 from bbans.models.photo.start import from_arrays
-from bbans.models.photo.tuning import plan_of, tune
+from bbans.models.photo.tuning import Trial, best_of_phases, by_phase, trials, tune
 from bbans.models.photo.tuning import units as tuning_units
 from bbans.models.weights import Weights
 from bbans.results import DEFAULT_EFFORT, Damage
 from bbans.tables import IntArray
 
 Phases = Sequence[Any]  # (x11, x01), x10
+
+_LIKELIHOODS = ("likelihood of x11", "likelihood of x01", "likelihood of x10")  # names of a meter
 
 DECISIONS_FROM = 3
 """The least effort that codes by decisions."""
@@ -102,7 +104,7 @@ class PhotoCodec:
             sizes = level_sizes(rows.stop - rows.start, columns.stop - columns.start)
             for index, (size, coarser) in enumerate(pairwise(sizes)):
                 if units := tuning_units(effort, index, *grid_size(*size)):
-                    extra += units + prod(size) - prod(coarser)  # it is pushed once more
+                    extra += units + trials(effort) * (prod(size) - prod(coarser))
         return height * width + extra
 
     def encode(self, pixels: Bytes, effort: int = DEFAULT_EFFORT) -> Encoded:
@@ -120,7 +122,8 @@ class PhotoCodec:
             flags, messages = self._encode_region(_as_rgb(pixels[rows, columns]), pixels.shape[2], effort, meter)
             encoded += [bytes([flags]) + messages[0].to_bytes(), *(message.to_bytes() for message in messages[1:])]
             net += _bits(Batch(messages)) - len(messages) * _bits(Message.empty())
-        likelihood, prior, changes = (meter.bits[name] for name in ("likelihood", "prior", "changes"))
+        likelihood = sum(meter.bits[name] for name in ("coarsest", *_LIKELIHOODS))
+        prior, changes = meter.bits["prior"], meter.bits["changes"]
         bits = [round(number / _PER_BIT) for number in (likelihood, prior, likelihood + prior + changes - net, 0, changes)]
         return Encoded(encoded, Accounting(*bits))
 
@@ -192,7 +195,7 @@ class PhotoCodec:
             flags |= self._push_tuned(level, messages, colours, effort, changes, meter)
             own += messages
         height, width, _ = coarsest.shape
-        meter.count("likelihood", _coarsest_codec(height, width, colours)).push(shared, coarsest)
+        meter.count("coarsest", _coarsest_codec(height, width, colours)).push(shared, coarsest)
         self._tell(height * width)
         if changes:
             flags |= CHANGED
@@ -202,28 +205,36 @@ class PhotoCodec:
     def _push_tuned(
         self, level: Level, messages: list[Message], colours: int, effort: int, changes: dict[int, Changes], meter: Meter
     ) -> int:
-        """As _push_level; with heads that are tuned to the level, if that takes fewer bits. Adds their changes to `changes`."""
-        found = tune(level, colours, effort, self._tell)
-        if not found:
-            if plan_of(effort, level.index, level.grid.height, level.grid.width):
-                self._tell(level.height * level.width - prod(level.x00.shape[:2]))
+        """As _push_level, with heads tuned to the level where that takes fewer bits. Adds their changes to `changes`.
+
+        Heads are tuned without the adaptive stage, which may save the same bits: so each has to show what it saves with it.
+        """
+        candidates = tune(level, colours, effort, self._tell)
+        if not candidates:
             return self._push_level(level, messages, colours, meter)
-        before, counted = [message.copy() for message in messages], meter.bits.copy()
-        flag = self._push_level(level, messages, colours, meter)
-        plain, plain_counted = [message.copy() for message in messages], meter.bits.copy()
-        for message, saved in zip(messages, before, strict=True):
-            message.restore(saved)
-        meter.bits = counted
-        level.tune(found)
-        tuned_flag = self._push_level(level, messages, colours, meter)
-        cost = _bits(self._changes_codec(level.index + 1).push(Message.empty(), {level.index: found})) - _bits(Message.empty())
-        if _bits(Batch(messages)) + cost < _bits(Batch(plain)):
-            changes[level.index] = found
-            return tuned_flag
-        for message, saved in zip(messages, plain, strict=True):
-            message.restore(saved)
-        meter.bits = plain_counted
-        return flag
+
+        def trial(tuned: Changes) -> Trial:
+            own, counted = [message.copy() for message in messages], Meter(_bits, meter.bits.copy())
+            level.tune(tuned)
+            flag = self._push_level(level, own, colours, counted)
+            likelihoods = [counted.bits[name] for name in _LIKELIHOODS]
+            return Trial(tuned, own, counted.bits, flag, likelihoods, [self._cost(level.index, one) for one in by_phase(tuned)])
+
+        tried = [trial(tuned) for tuned in ({}, *candidates)]
+        tried.append(trial(best_of_phases(tried)))
+        best = min(tried, key=lambda one: _bits(Batch(one.messages)) + self._cost(level.index, one.changes))
+        for message, own in zip(messages, best.messages, strict=True):
+            message.restore(own)
+        meter.bits = best.bits
+        if best.changes:
+            changes[level.index] = best.changes
+        return best.flag
+
+    def _cost(self, index: int, changes: Changes) -> int:
+        """The bits of changes to a level, in the unit of `_bits`."""
+        return (
+            _bits(self._changes_codec(index + 1).push(Message.empty(), {index: changes})) - _bits(Message.empty()) if changes else 0
+        )
 
     def _changes_codec(self, levels: int) -> Codec[Mapping[int, Changes]]:
         """The changes of the heads of a region with so many levels above the coarsest pixels."""
@@ -289,7 +300,7 @@ class PhotoCodec:
         """(x11, x01), x10 given x00, on a Batch of one message for each strip."""
 
         def pixels(phase: int, z: Bytes | None) -> Codec[Bytes]:
-            codec = meter.count("likelihood", self.likelihood.codec(level, phase, colours, z))
+            codec = meter.count(_LIKELIHOODS[phase], self.likelihood.codec(level, phase, colours, z))
             return afterwards(codec, partial(self._tell, prod(level.size(phase))))
 
         @dependent
