@@ -149,7 +149,7 @@ def core_without_least_squares(folder: Path) -> Path:
 def table(known: Stages) -> list[str]:
     """In Markdown."""
     lines = ["| with | bits/dim | change | encode | decode |", "|---|---:|---:|---:|---:|"]
-    before = 0
+    before, count = 0, len(known.stages[0].files)
     for stage in known.stages:
         size = sum(stage.files)
         change = f"{100 * (size / before - 1):+.2f} %" if before else ""
@@ -158,13 +158,10 @@ def table(known: Stages) -> list[str]:
         before = size
     lines += [
         "",
-        "Each row has the parts of all rows above it. Sizes are of messages; each picture was decoded and compared.",
+        f"Each row has the parts of all rows above it. Sizes are of the messages of {count} pictures; each was decoded and compared.",
+        f"Seconds are of a picture, in brackets those of all cores, with {known.threads} threads on {known.stamp.machine}, "
+        f"at {known.stamp.commit}.",
     ]
-    load = f", where {known.stamp.load:.0f} other processes ran" if (known.stamp.load or 0) >= 1.5 else ""
-    lines.append(
-        f"Seconds are of a picture, in brackets those of all cores, with {known.threads} threads on {known.stamp.machine}{load}, "
-        f"at {known.stamp.commit}."
-    )
     return lines
 
 
