@@ -158,7 +158,7 @@ def table(known: Stages) -> list[str]:
         before = size
     lines += [
         "",
-        f"Each row has the parts of all rows above it. Sizes are of the messages of {count} pictures; each was decoded and compared.",
+        f"Each row has the parts of all rows above it. Sizes are of messages of {count} pictures; each was decoded and compared.",
         f"Seconds are of a picture, in brackets those of all cores, with {known.threads} threads on {known.stamp.machine}, "
         f"at {known.stamp.commit}.",
     ]
