@@ -381,13 +381,23 @@ def check_archive(case: ArchiveCase) -> None:
         files = list(reader.files())
         errors = [file for _, file in files if isinstance(file, BbansError)]
         for number, file in files:
-            if case.sound and not isinstance(file, BbansError) and file != before[reader.names[number]]:
+            if case.sound and not isinstance(file, BbansError) and not _alike(file, before[reader.names[number]]):
                 raise Wrong(f"another {reader.names[number]} came back")
     if errors:
         raise errors[0]
 
 
 # Names of archives
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two files are equal, or pictures that are: how a PNG was written is not under the digest."""
+    if one == other:
+        return True
+    try:
+        return read_picture(one.data, any_kind=True) == read_picture(other.data, any_kind=True)
+    except BbansError:
+        return False
 
 
 def make_names(rng: Random) -> bytes:
