@@ -90,16 +90,14 @@ class Stages:
 def measure(stage: Stage, model: str | None, pictures: Sequence[NDArray[np.uint8]], threads: int) -> Measured:
     """Encode and decode all pictures. Raises: ClickException: one does not come back as it was."""
     codec = photo_codec(model, threads)
-    codec.likelihood.adaptive = stage.adaptive
     if not stage.learned:
         starts = plain_starts()
         if not stage.least_squares:  # which plain starts trust half
             starts = tuple(start._replace(learned=start.learned.copy()) for start in starts)
             for start in starts:
                 start.learned["weights"] = 0
-        adaptive = codec.likelihood.adaptive
         codec.likelihood = PhaseLikelihood(codec.network, starts)
-        codec.likelihood.adaptive = adaptive
+    codec.likelihood.adaptive = stage.adaptive
     files, costs = [], np.zeros((2, 2))
     for pixels in pictures:
         samples = samples_of(pixels) if stage.converted else pixels

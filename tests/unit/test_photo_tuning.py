@@ -200,6 +200,8 @@ def test_each_phase_has_the_candidate_that_is_best_for_it() -> None:
     best = tuning.best_of_phases([plain, first, second])
     assert best.keys() == {0, 2} and best[0] is one and best[2] is other
     assert tuning.best_of_phases([plain]) == {}
+    assert plain.has({}) and not plain.has(best) and not second.has(best) and trial(best, [0] * 3, [0] * 3).has(best)
+    assert not first.has({0: one, 1: one, 2: one.copy()})
 
 
 def test_little_pictures_and_efforts_are_not_tuned() -> None:

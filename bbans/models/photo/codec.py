@@ -57,7 +57,6 @@ from bbans.results import DEFAULT_EFFORT, Damage
 from bbans.tables import IntArray
 
 Phases = Sequence[Any]  # (x11, x01), x10
-
 _LIKELIHOODS = ("likelihood of x11", "likelihood of x01", "likelihood of x10")  # names of a meter
 
 DECISIONS_FROM = 3
@@ -221,7 +220,11 @@ class PhotoCodec:
             return Trial(tuned, own, counted.bits, flag, likelihoods, [self._cost(level.index, one) for one in by_phase(tuned)])
 
         tried = [trial(tuned) for tuned in ({}, *candidates)]
-        tried.append(trial(best_of_phases(tried)))
+        mixed = best_of_phases(tried)
+        if any(one.has(mixed) for one in tried):
+            self._tell(level.height * level.width - prod(level.x00.shape[:2]))  # it has been tried
+        else:
+            tried.append(trial(mixed))
         best = min(tried, key=lambda one: _bits(Batch(one.messages)) + self._cost(level.index, one.changes))
         for message, own in zip(messages, best.messages, strict=True):
             message.restore(own)

@@ -111,6 +111,10 @@ class Trial:
     likelihoods: Sequence[int]
     costs: Sequence[int]
 
+    def has(self, changes: Changes) -> bool:
+        """Whether it was pushed with these changes, themselves."""
+        return self.changes.keys() == changes.keys() and all(self.changes[phase] is own for phase, own in changes.items())
+
 
 def by_phase(changes: Changes) -> list[Changes]:
     """The changes of each phase, alone."""
