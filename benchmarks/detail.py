@@ -158,15 +158,27 @@ def crops_of(checkpoint: Path, pictures: Sequence[NDArray[np.uint8]]) -> Crops:
     return Crops(neg_elbo(False), neg_elbo(True))
 
 
+OPTIONS = (
+    click.argument("names", nargs=-1, required=True, metavar="DATASET..."),
+    click.option("--data", type=click.Path(path_type=Path), help="Folder of data sets. [default: $VAEZIP_DATA]"),
+    click.option("--model", default=None, help="Model id or weight file. [default: the default model]"),
+    click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: all cores]"),
+    click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write JSON into this folder."),
+    click.option("--allow-dirty", is_flag=True, help="Write results of a checkout with changes."),
+)
+
+
+def measures_pictures(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with what all have that measure the photo model on data sets of pictures."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="DATASET...")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of data sets. [default: $VAEZIP_DATA]")
-@click.option("--model", default=None, help="Model id or weight file. [default: the default model]")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: all cores]")
+@measures_pictures
 @click.option("--sizes", is_flag=True, help="No times: on a machine with other work.")
 @click.option("--checkpoint", type=click.Path(path_type=Path, exists=True), help="Training checkpoint of the model.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write JSON into this folder.")
-@click.option("--allow-dirty", is_flag=True, help="Write results of a checkout with changes.")
 def main(
     names: tuple[str, ...],
     data: Path | None,

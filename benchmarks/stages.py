@@ -31,7 +31,7 @@ from bbans.models.photo.likelihood import PhaseLikelihood
 from bbans.models.photo.start import plain_starts
 
 from . import datasets, machine, rows
-from .detail import photo_codec
+from .detail import measures_pictures, photo_codec
 from .rows import Cost, Stamp
 
 PREFIX = "stages-"
@@ -164,13 +164,8 @@ def table(known: Stages) -> list[str]:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="DATASET...")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of data sets. [default: $VAEZIP_DATA]")
+@measures_pictures
 @click.option("--images", type=click.IntRange(min=1), metavar="N", help="Only the first N of each data set.")
-@click.option("--model", default=None, help="Model id or weight file. [default: the default model]")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="[default: all cores]")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write JSON into this folder.")
-@click.option("--allow-dirty", is_flag=True, help="Write results of a checkout with changes.")
 def main(
     names: tuple[str, ...],
     data: Path | None,
