@@ -74,7 +74,7 @@ class ArchiveJob:
         self.folder = folder
         self.warm = _save(folder / f"{data.name}-warm.npy", data.images[:WARM_IMAGES])
         self.sources = [
-            _save(folder / f"{data.name}-{count}-{index}.npy", images)
+            _save(folder / f"{data.name}-{'each' if each else 'all'}-{count}-{index}.npy", images)
             for index, images in enumerate(np.split(data.images, count) if each else [data.images])
         ]
 

@@ -27,6 +27,7 @@ from bbans.models.topdown.network import TopDownNetwork
 from benchmarks import command, jobs, machine, theory
 from benchmarks.craystack import CraystackJob
 from benchmarks.datasets import DataSet
+from benchmarks.ours import ArchiveJob
 from benchmarks.rows import PREFIX, SCATTER, Row, Scatter, from_json, read
 from tests.models import TINY, codec, picture
 
@@ -212,6 +213,14 @@ def test_a_set_is_measured_by_our_archives(tmp_path: Path) -> None:
     scatter = from_json(Scatter, json.loads((tmp_path / "out" / f"{SCATTER}dots-tiny-1-bb-ans.json").read_text()))
     assert len(scatter.code_bits) == len(scatter.neg_elbo_bits) == 150 - theory.CHAIN_IMAGES
     assert np.mean(scatter.code_bits) == pytest.approx(np.mean(scatter.neg_elbo_bits), abs=4 * of_one_draw * images[0].size)
+
+
+def test_a_small_set_whole_and_each_image_alone_are_files_of_their_own(tmp_path: Path) -> None:
+    """Of at most EACH_IMAGES images, the jobs of all layouts have as many."""
+    data = DataSet("dots", "dots", np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4, 1))
+    whole, each = (ArchiveJob(data, tmp_path, "tiny-1", "bb-ans", each=each) for each in (False, True))
+    assert np.array_equal(np.concatenate([np.load(path) for path in whole.sources]), data.images[..., 0])  # type: ignore[call-overload]
+    assert [np.load(path).shape for path in each.sources] == [(1, 4, 4)] * 3
 
 
 @pytest.mark.parametrize("symbols", [2, 256])
