@@ -66,6 +66,7 @@ def command() -> None:
 @click.option("--images", type=click.IntRange(min=2), metavar="N", help="Only the first N images of each data set.")
 @click.option("--model", "models", multiple=True, metavar="ID", help="Models or weight files of ours. [default: all that fit]")
 @click.option("--codec", "codecs", multiple=True, default=("*",), metavar="PATTERN", help="Other codecs; '' for none. [default: *]")
+@click.option("--layout", "layouts", multiple=True, default=("*",), metavar="PATTERN", help="Of all codecs. [default: *]")
 @click.option("--mcbits", is_flag=True, help="Also Monte Carlo bits-back, with 1 to 50 particles.")
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1), help="Times are medians over so many.")
 @click.option("--draws", type=click.IntRange(min=2), metavar="N", help="Of z for each image, for the ELBO. [default: 10, quick 2]")
@@ -82,6 +83,7 @@ def run(
     images: int | None,
     models: tuple[str, ...],
     codecs: tuple[str, ...],
+    layouts: tuple[str, ...],
     mcbits: bool,
     rounds: int,
     draws: int | None,
@@ -106,6 +108,7 @@ def run(
         rounds=rounds,
         draws=draws or (2 if quick else 10),
         codecs=codecs,
+        layouts=layouts,
         models=models,
         particles=MCBITS_PARTICLES if mcbits else (),
         quick=quick,

@@ -78,13 +78,16 @@ def _stacked(rows: Sequence[Row]) -> dict[str, list[float]]:
     }
 
 
-def picture_by_picture(rows: Sequence[Row], codec: str, path: Path) -> None:
-    """Bits/dim of each picture by ours against those by a codec, in all its settings: on the line they are alike."""
+def picture_by_picture(rows: Sequence[Row], codecs: tuple[str, ...], path: Path) -> None:
+    """Bits/dim of each picture by ours against those by other codecs, in all their settings: on the line they are alike.
+
+    `codecs`: how their names begin.
+    """
     plt = pyplot()
     figure, axes = plt.subplots(figsize=(5, 5))
     ours = next(row for row in rows if row.ours and row.files)
     share = len(ours.files) / ours.dims * 8  # bits/dim of a byte, if pictures are of one size
-    for row in (row for row in rows if row.codec.startswith(codec) and row.files and row.layout == EACH):
+    for row in (row for row in rows if row.codec.startswith(codecs) and row.files and row.layout == EACH):
         axes.plot([share * size for size in ours.files], [share * size for size in row.files], ".", label=row.codec)
     ends = [share * min(ours.files), share * max(ours.files)]
     axes.plot(ends, ends, color="black", linewidth=0.5)

@@ -25,8 +25,8 @@ README = Path(__file__).parent.parent / "README.md"
 CARDS = "bbans/models/weights"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 PICTURES = ("kodak", "photos")
-JPEG_XL = "JPEG XL, effort 9"
-"""This and its tuned form are compared with ours picture by picture."""
+JPEG_XL = ("JPEG XL, effort 9", "JPEG XL, effort 10")
+"""These and their tuned forms are compared with ours picture by picture."""
 
 
 def read_tables(folder: Path) -> list[list[Row]]:

@@ -36,9 +36,9 @@ SIZES, SPEEDS, ALL = "sizes", "speeds", "all"
 class Options:
     """What to measure.
 
-    `images`: only the first; `codecs`: patterns of names of peers; `models`: ids or weight files, none for all that are installed;
-    `particles`: of the Monte Carlo schemes; `quick`: without peers that are slow, and the default layout alone; `parts`: SIZES
-    without speeds, SPEEDS without bounds, or ALL.
+    `images`: only the first; `codecs`: patterns of names of peers; `layouts`: patterns of layouts (see jobs.py) of all codecs;
+    `models`: ids or weight files, none for all that are installed; `particles`: of the Monte Carlo schemes; `quick`: without peers
+    that are slow, and the default layout alone; `parts`: SIZES without speeds, SPEEDS without bounds, or ALL.
     """
 
     threads: int
@@ -46,6 +46,7 @@ class Options:
     rounds: int = 1
     draws: int = 10
     codecs: tuple[str, ...] = ("*",)
+    layouts: tuple[str, ...] = ("*",)
     models: tuple[str, ...] = ()
     particles: tuple[int, ...] = ()
     quick: bool = False
@@ -75,8 +76,8 @@ def measure_set(data: DataSet, options: Options, say: Callable[[str], None]) -> 
     """The results of one data set."""
     stamp = machine.stamp()
     with tempfile.TemporaryDirectory() as folder:
-        ours = our_jobs(data, Path(folder), options, say)
-        others = peer_jobs(data, options, say)
+        ours = [(job, id) for job, id in our_jobs(data, Path(folder), options, say) if matches(job.task.layout, options.layouts)]
+        others = [job for job in peer_jobs(data, options, say) if matches(job.task.layout, options.layouts)]
         say(f"{data.title}: {len(data.images)} images, {data.dims} sub-pixels, {len(others) + len(ours)} rows")
         measured = measure(data, [*others, *(job for job, _ in ours)], stamp, options.rounds, say)
     if options.parts == SIZES:
@@ -100,6 +101,11 @@ def with_bounds(measured: Sequence[Row], model_of: Mapping[str | None, str], the
     return results
 
 
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether any of the patterns of fnmatch is that of the name."""
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
 def peer_jobs(data: DataSet, options: Options, say: Callable[[str], None]) -> list[Job]:
     """Other codecs, each image alone and, for sets, as one contact sheet."""
     try:
@@ -110,7 +116,7 @@ def peer_jobs(data: DataSet, options: Options, say: Callable[[str], None]) -> li
     jobs: list[Job] = []
     for layout in (EACH, SHEET) if data.is_set else (EACH,):
         for peer in peers(min(image.shape[-1] for image in data.images), data.symbols):
-            if (options.quick and peer.slow) or not any(fnmatch.fnmatch(peer.name, pattern) for pattern in options.codecs):
+            if (options.quick and peer.slow) or not matches(peer.name, options.codecs):
                 continue
             try:
                 jobs.append(PeerJob(peer, data, layout, options.threads))
@@ -150,7 +156,7 @@ def beside_craystack(data: DataSet, folder: Path, model: str, options: Options, 
     except ImportError as error:
         say(f"craystack's own BB-ANS is left out ({error})")
         return []
-    chosen = [job for job in theirs if any(fnmatch.fnmatch(job.task.codec, pattern) for pattern in options.codecs)]
+    chosen = [job for job in theirs if matches(job.task.codec, options.codecs)]
     return [*chosen, ArchiveJob(data, folder, model, "bb-ans", chunk=len(data.images), threads=1)] if chosen else []
 
 

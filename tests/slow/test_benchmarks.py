@@ -332,7 +332,12 @@ def test_the_report_counts_pictures_and_has_tables_and_plots(tmp_path: Path) -> 
     run.write(run.Results([row(), OURS], [scatter]), tmp_path)
     pictures = {"dataset": "kodak", "title": "Kodak", "layout": EACH}
     ours = row(**pictures, codec="vaezip", model="photo-3", files=(10, 20, 30), bytes=60, accounting=Accounting(400, 10, 5, 0))
-    run.write(run.Results([ours, row(**pictures, codec="JPEG XL, effort 9", files=(11, 19, 30), bytes=60)]), tmp_path)
+    others = [
+        row(**pictures, codec="JPEG XL, effort 7", files=(9, 19, 29), bytes=57),
+        row(**pictures, codec="JPEG XL, effort 9", files=(11, 19, 30), bytes=60),
+        row(**pictures, codec="JPEG XL, effort 10, -g 3 -E 3 -I 100", files=(9, 19, 30), bytes=58),
+    ]
+    run.write(run.Results([ours, *others]), tmp_path)
     report.write_folder(tmp_path)
     text = (tmp_path / "mnist.md").read_text()
     assert "times on P, 2 cores with VNNI, at c0ffee." in text
@@ -341,9 +346,17 @@ def test_the_report_counts_pictures_and_has_tables_and_plots(tmp_path: Path) -> 
         assert f"({name}.png)" in text
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
     kodak = (tmp_path / "kodak.md").read_text()
-    assert "Pictures on which JPEG XL is smaller than vaezip: JPEG XL, effort 9 on 1 of 3." in kodak
+    counts = "JPEG XL, effort 9 on 1 of 3; JPEG XL, effort 10, -g 3 -E 3 -I 100 on 2 of 3"
+    assert f"Pictures on which JPEG XL is smaller than vaezip: {counts}." in kodak
     assert "(pictures-kodak.png)" in kodak
     assert "- [Kodak](kodak.md)\n- [MNIST](mnist.md)" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("layouts", "found"), [(("*",), [EACH, SHEET]), (("contact *", "archive"), [SHEET])])
+def test_layouts_are_chosen_by_patterns(small: DataSet, layouts: tuple[str, ...], found: list[str]) -> None:
+    pytest.importorskip("imagecodecs")
+    options = run.Options(threads=1, codecs=("zstd*",), layouts=layouts, models=("mnist-1",))
+    assert [row.layout for row in run.measure_set(small, options, lambda text: None).rows] == found
 
 
 def test_the_command_runs_without_a_sub_command(tmp_path: Path) -> None:
