@@ -39,6 +39,8 @@ class _Array:
         if array.dtype != cls.dtype or not array.flags.c_contiguous:
             layout = "" if array.flags.c_contiguous else ", not contiguous"
             raise TypeError(f"the core takes contiguous arrays of {cls.dtype}, this one is of {array.dtype}{layout}")
+        if array.size and array.flags.writeable:  # by the buffer, which is four times as fast but is not there for others
+            return ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(array.data)))
         return ctypes.c_void_p(array.__array_interface__["data"][0])
 
 
