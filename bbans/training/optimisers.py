@@ -29,10 +29,18 @@ ITERATIONS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised: for weights of at least two axes, the first against all others."""
+    """Momentum, orthogonalised: for weights of at least two axes, the first against all others. In `kind`, see `orthogonal`."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = MOMENTUM, scale: float = SCALE) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float = MOMENTUM,
+        scale: float = SCALE,
+        kind: torch.dtype = torch.bfloat16,
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "scale": scale})
+        self.kind = kind
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -49,23 +57,24 @@ class Muon(torch.optim.Optimizer):
                 by_shape.setdefault(tuple(update.shape), []).append((parameter, update))
             for (rows, columns), alike in by_shape.items():  # all matrices of a shape at once
                 rate = group["lr"] * group["scale"] * max(rows, columns) ** 0.5
-                for (parameter, _), update in zip(alike, orthogonal(torch.stack([u for _, u in alike])), strict=True):
+                for (parameter, _), update in zip(alike, orthogonal(torch.stack([u for _, u in alike]), self.kind), strict=True):
                     parameter.sub_(update.view_as(parameter), alpha=rate)
 
 
-def orthogonal(x: Tensor) -> Tensor:
+def orthogonal(x: Tensor, kind: torch.dtype = torch.bfloat16) -> Tensor:
     """Matrices near U V^T of their singular value decompositions U S V^T, by Newton and Schulz's iteration. (N, rows, columns)
 
-    In bfloat16: three times as fast as in float32, and the singular values are only brought near 1 anyway.
+    In bfloat16: three times as fast as in float32, and the singular values are only brought near 1 anyway. Small matrices on a
+    processor may be faster in float32.
     """
-    tall, kind = x.shape[1] > x.shape[2], x.dtype
+    tall, given = x.shape[1] > x.shape[2], x.dtype
     x = x.mT if tall else x
-    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-12)).bfloat16()
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-12)).to(kind)
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    return (x.mT if tall else x).to(kind)
+    return (x.mT if tall else x).to(given)
 
 
 class Optimiser:
