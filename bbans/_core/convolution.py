@@ -11,11 +11,11 @@ from typing import ClassVar, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from bbans._core.library import I8, I16, I32, Integer, Structure, checked, fields, function
+from bbans._core.library import I8, I16, I32, U8, Integer, Structure, checked, fields, function
 
 Bytes = npt.NDArray[np.uint8]
 
-BLOCK, GROUP = 16, 4
+BLOCK, GROUP, RUN, ACTIVATION_MAX = 16, 4, 4, 127
 VARIANTS = ("portable", "sse4", "avx2", "avx-vnni", "avx512-vnni", "neon", "neon-dot")
 """Ways to compute the same integers, by the instructions that they need; processor.h has their numbers."""
 
@@ -23,7 +23,10 @@ VARIANTS = ("portable", "sse4", "avx2", "avx-vnni", "avx512-vnni", "neon", "neon
 class PackedLayer(Structure):
     """Packed weights, biases and exponents; convolution.c has its twin. Made by `pack`."""
 
-    FIELDS: ClassVar = {"inputs": Integer, "outputs": Integer, "side": Integer, "weights": I8, "bias": I32, "exponents": I32}
+    FIELDS: ClassVar = {
+        **dict.fromkeys(("inputs", "outputs", "side"), Integer),
+        **{"weights": I8, "bias": I32, "exponents": I32, "small": U8},
+    }
     _fields_ = fields(FIELDS)
 
 
@@ -51,8 +54,27 @@ def pack(weight: npt.NDArray[np.int8], bias: npt.NDArray[np.int32], exponent: np
     def padded(values: npt.NDArray[np.generic]) -> npt.NDArray[np.int32]:
         return np.pad(values.astype(np.int32), (0, blocks * BLOCK - outputs))
 
-    weights = np.ascontiguousarray(packed)
-    return PackedLayer(inputs=inputs, outputs=outputs, side=side, weights=weights, bias=padded(bias), exponents=padded(exponent))
+    return PackedLayer(
+        inputs=inputs,
+        outputs=outputs,
+        side=side,
+        weights=np.ascontiguousarray(packed),
+        bias=padded(bias),
+        exponents=padded(exponent),
+        small=_are_small(packed[:, :, : side * inputs // GROUP]),
+    )
+
+
+def _are_small(groups: npt.NDArray[np.int8]) -> Bytes:
+    """Whether the products of each run of whole groups add up within int16, by pairs, whatever the activations: (blocks, k, runs).
+
+    Shapes: groups (blocks, k, groups, BLOCK, GROUP).
+    """
+    blocks, side, count, _, _ = groups.shape
+    runs = count // RUN
+    pairs = groups[:, :, : runs * RUN].reshape(blocks, side, runs, RUN, BLOCK, GROUP // 2, 2).astype(np.int64)
+    largest = np.maximum(pairs.clip(0).sum((3, 6)), -pairs.clip(None, 0).sum((3, 6)))  # (blocks, k, runs, BLOCK, GROUP / 2)
+    return (largest * ACTIVATION_MAX < 1 << 15).all((3, 4)).astype(np.uint8)
 
 
 @overload

@@ -83,6 +83,22 @@ def test_layers_at_the_ends_of_their_range(variant: str, k: int) -> None:
                 assert np.array_equal(convolve(packed, x, onto, variant=variant), plain(x, onto))
 
 
+@pytest.mark.parametrize("variant", variants())
+@pytest.mark.parametrize("total", [258, 259])
+def test_runs_whose_products_add_up_to_about_2_to_the_15(variant: str, total: int) -> None:
+    """In either half of four groups, with either sign, for one output; the other half is of the other sign."""
+    for half in (0, 1):
+        for sign in (1, -1):
+            weight = np.zeros((20, 4, 2, 2), np.int8)  # outputs, groups, halves, pairs: 16 channels
+            weight[:, :, 1 - half] = -sign * np.array([32, 31])
+            weight[11, :, half] = sign * (total // 8)
+            weight[11, 3, half, 1] += sign * (total % 8)
+            parts = weight.reshape(20, 16, 1, 1), np.zeros((1, 20), np.int32), np.zeros(20, np.int8)
+            packed, x = pack(parts[0], parts[1][0], parts[2]), np.full((1, 2, 9, 16), 127, np.uint8)
+            assert packed.arrays()[-1].tolist() == [[[total == 258]], [[1]]]
+            assert np.array_equal(convolve(packed, x, sums=True, variant=variant), Reference(IntConv(*parts, relu=True)).sums(x))
+
+
 def test_the_best_variant_is_taken() -> None:
     packed = pack(np.ones((2, 3, 1, 1), np.int8), np.zeros(2, np.int32), np.zeros(2, np.int8))
     x = np.arange(30, dtype=np.uint8).reshape(1, 2, 5, 3)
