@@ -5,7 +5,7 @@
     python -m benchmarks.tutorial CHAPTER           one chapter, in under five minutes; figures go to --page
     python -m benchmarks.tutorial --redraw          the page again from the results and weights that are there
     python -m benchmarks.tutorial                   what is not there yet: goes on where it was stopped
-    python -m benchmarks.tutorial --anew            everything, up to three and a half hours of a core
+    python -m benchmarks.tutorial --anew            everything: about two hours of a core
     python -m benchmarks.tutorial --share 0.02 --out T/tutorial.json --page T
                                                     elsewhere, with so little training that only the machinery is seen
 
@@ -15,6 +15,7 @@ Results go to benchmarks/results/tutorial.json, the page, its figures and the no
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -76,6 +77,7 @@ def main(
     results: table.Results = json.loads(path.read_text()) if path.exists() and not anew else {"rows": []}
     if not redraw:
         table.compute(results, share, points, processes or cores(), path, weights)
+        click.echo(f"took {sum(os.times()[:4]) / 60:.1f} minutes of a core", err=True)  # of this process and those it waited for
     if missing := table.missing(results, weights):
         raise click.UsageError(f"{path}: there is nothing to redraw without {', '.join(missing)}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,23 +28,16 @@ ERROR = 0.1  # of decoded numbers, before it falls
 LEAST_EPSILON = 2.0**-10  # for which FINE_POINTS and flow.LATENTS have 16 cells or more in a standard deviation
 
 
-def accuracy(
-    model: LatentModel, data: Data, points: Floats, ns: Sequence[int], mapper: Callable[..., Iterable[float]] = map
-) -> list[dict[str, Any]]:
+def accuracy(model: LatentModel, data: Data, points: Floats, ns: Sequence[int]) -> list[dict[str, Any]]:
     """The code length of points (N, 2) on grids of 2**n cells in a unit, less 2 n bits: Section 4.2 of the tutorial.
 
     Once cells are smaller than what the density has to show, a bit more of accuracy costs a bit for each number, and what is left
     is the code length of the density. `neg_elbo_bits` is that of the points as they are, on no grid: the same for all n.
-    `mapper` is map, or that of a pool of processes.
     """
     model = copy.deepcopy(model).double().eval()
     with default(torch.float64), torch.no_grad(), seeded():
         bound = float(neg_elbo(model, torch.from_numpy(points)).mean())
-    lengths = mapper(partial(bits_on_grid, model, points), ns)
-    return [
-        {"dataset": data.name, "n": n, "code_length_bits": length, "neg_elbo_bits": bound}
-        for n, length in zip(ns, lengths, strict=True)
-    ]
+    return [{"dataset": data.name, "n": n, "code_length_bits": bits_on_grid(model, points, n), "neg_elbo_bits": bound} for n in ns]
 
 
 def bits_on_grid(model: LatentModel, points: Floats, n: int) -> float:

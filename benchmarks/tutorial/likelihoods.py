@@ -45,7 +45,8 @@ class LogisticVAE(LatentModel):
 
     def likelihood(self, z: Tensor) -> Conditional:
         mean, raw = self.decoder(z).chunk(2, -1)
-        return lambda before: Logistic(mean[..., before.shape[-1]], 0.5 * std(raw)[..., before.shape[-1]])
+        scale = 0.5 * std(raw)
+        return lambda before: Logistic(mean[..., before.shape[-1]], scale[..., before.shape[-1]])
 
 
 def plain_mse(squared: Tensor) -> Tensor:

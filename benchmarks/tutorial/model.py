@@ -58,6 +58,11 @@ def std(raw: Tensor) -> Tensor:
     return LEAST_STD + 0.3 * torch.exp(raw.clamp(-8, 4))
 
 
+def independent(mean: Tensor, deviation: Tensor) -> Conditional:
+    """Normals that know nothing of each other. Shapes: (..., n)."""
+    return lambda before: normal(mean[..., before.shape[-1]], deviation[..., before.shape[-1]])
+
+
 def draw(conditional: Conditional, shape: torch.Size, size: int = 2) -> Tensor:
     """Numbers by the reparameterisation trick, (*shape, size). The gradient goes through them."""
     numbers: list[Tensor] = []
@@ -110,7 +115,7 @@ class LatentModel(nn.Module):
     def posterior(self, x: Tensor) -> Conditional:
         """q(z|x): independent normals."""
         mean, raw = self.encoder(x).chunk(2, -1)
-        return lambda before: normal(mean[..., before.shape[-1]], std(raw)[..., before.shape[-1]])
+        return independent(mean, std(raw))
 
     def prior(self) -> Conditional:
         """p(z): a standard normal."""
@@ -119,7 +124,7 @@ class LatentModel(nn.Module):
     def likelihood(self, z: Tensor) -> Conditional:
         """p(x|z): independent normals."""
         mean, raw = self.decoder(z).chunk(2, -1)
-        return lambda before: normal(mean[..., before.shape[-1]], std(raw)[..., before.shape[-1]])
+        return independent(mean, std(raw))
 
     def loss(self, x: Tensor) -> Tensor:
         """What training makes small, in nats, from points (B, 2)."""

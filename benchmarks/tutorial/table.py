@@ -38,7 +38,6 @@ FACTORS = (1, 2, 4, 8, 16, 32)
 LIMIT_PARTICLES = 500  # of -log2 p(x) of the coded points
 
 Results = dict[str, Any]
-Mapper = Callable[..., Iterable[Any]]
 
 
 def train(entry: Entry, dataset: str, share: float) -> LatentModel:
@@ -172,12 +171,12 @@ def missing(results: Results, weights: Path) -> list[str]:
 # All of it
 
 
-def accuracy(models: Models, points: int, mapper: Mapper = map) -> list[dict[str, Any]]:
+def accuracy(models: Models, points: int) -> list[dict[str, Any]]:
     """Of the spirals, or of what there is a model of."""
     of_data = models["typical"]
     data = SPIRALS if SPIRALS.name in of_data else PLANE[next(iter(of_data))]
     test_points = data.sample(np.random.default_rng(TEST_SEED), min(points, ACCURACY_POINTS))
-    return experiments.accuracy(of_data[data.name], data, test_points, ACCURACIES, mapper)
+    return experiments.accuracy(of_data[data.name], data, test_points, ACCURACIES)
 
 
 def dark(models: Models) -> list[dict[str, Any]]:
@@ -197,24 +196,24 @@ def computed(points: int) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Part:
-    """Of the results, beside the rows: work(models, points to code, map) -> rows. It looks into models of these entries."""
+    """Of the results, beside the rows: work(models, points to code) -> rows. It looks into models of these entries."""
 
-    work: Callable[[Models, int, Mapper], list[dict[str, Any]]]
+    work: Callable[[Models, int], list[dict[str, Any]]]
     models: tuple[str, ...] = ()
 
 
 PARTS = {
-    "entropies": Part(lambda models, points, mapper: [entropies(data, points) for data in PLANE.values()]),
-    "mixtures": Part(lambda models, points, mapper: mixture.fits(points, mixture.EM_STEPS)),
-    "averages": Part(lambda models, points, mapper: jensen.averages(DRAWS, min(points, JENSEN_POINTS))),
+    "entropies": Part(lambda models, points: [entropies(data, points) for data in PLANE.values()]),
+    "mixtures": Part(lambda models, points: mixture.fits(points, mixture.EM_STEPS)),
+    "averages": Part(lambda models, points: jensen.averages(DRAWS, min(points, JENSEN_POINTS))),
     "accuracy": Part(accuracy, ("typical",)),
-    "two_optima": Part(lambda models, points, mapper: experiments.two_optima(EPSILONS, min(points, experiments.OPTIMA_POINTS))),
-    "gradients": Part(lambda models, points, mapper: experiments.gradients(FACTORS)),
-    "limits": Part(lambda models, points, mapper: limits(models, points), ("typical", "iwae")),
-    "channel": Part(lambda models, points, mapper: channel.means(models), ("typical", "iwae", "beta")),
-    "packing": Part(lambda models, points, mapper: channel.packing(channel.MOST_BITS, channel.TRIALS)),
-    "dark": Part(lambda models, points, mapper: dark(models), ("typical", "iwae")),
-    "errata": Part(lambda models, points, mapper: computed(points)),
+    "two_optima": Part(lambda models, points: experiments.two_optima(EPSILONS, min(points, experiments.OPTIMA_POINTS))),
+    "gradients": Part(lambda models, points: experiments.gradients(FACTORS)),
+    "limits": Part(lambda models, points: limits(models, points), ("typical", "iwae")),
+    "channel": Part(lambda models, points: channel.means(models), ("typical", "iwae", "beta")),
+    "packing": Part(lambda models, points: channel.packing(channel.MOST_BITS, channel.TRIALS)),
+    "dark": Part(lambda models, points: dark(models), ("typical", "iwae")),
+    "errata": Part(lambda models, points: computed(points)),
 }
 
 
@@ -244,12 +243,14 @@ def compute(results: Results, share: float, points: int, processes: int, path: P
                 for row in rows:
                     lengths = f"-ELBO {row['neg_elbo_bits']:7.3f}, coded {row['code_length_bits']:7.3f}"
                     click.echo(f"{row['dataset']:13s} {row['model']:45s} {lengths}", err=True)
-        if not any(row["entry"] == "mixture" for row in results["rows"]):
-            results["rows"].append({**mixture_row(points), **origin})
-        models = kept(weights)
-        for name, part in PARTS.items():
-            if name not in results:
-                results[name] = part.work({entry: models[entry] for entry in part.models}, points, pool.map)
+        pool.close()
+        pool.join()  # for their seconds of a core to be counted
+    if not any(row["entry"] == "mixture" for row in results["rows"]):
+        results["rows"].append({**mixture_row(points), **origin})
+    models = kept(weights)
+    for name, part in PARTS.items():
+        if name not in results:
+            results[name] = part.work({entry: models[entry] for entry in part.models}, points)
     save(results, path)
 
 

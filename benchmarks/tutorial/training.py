@@ -32,7 +32,10 @@ def fit(model: LatentModel, points: Points, steps: int) -> None:
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim == 2 and p.shape[0] == p.shape[1] > 2]
     rest = [p for p in trained if all(p is not matrix for matrix in matrices)]
-    optimisers: list[tuple[torch.optim.Optimizer, float]] = [(torch.optim.Adam(rest), 1.0), (Muon(matrices, lr=0.0), 2.0)]
+    optimisers: list[tuple[torch.optim.Optimizer, float]] = [
+        (torch.optim.Adam(rest, fused=True), 1.0),
+        (Muon(matrices, lr=0.0, kind=torch.float32), 2.0),  # the matrices are small
+    ]
     for step in range(steps):
         rate = RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
         if model.warm_up:

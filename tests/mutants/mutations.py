@@ -410,8 +410,8 @@ MUTATIONS = (
     _mutation(
         "tutorial: latents are drawn from bits that are not clean",
         "benchmarks/tutorial/coding.py",
-        "(bits + by) & ((1 << PRECISION) - 1)",
-        "bits & ((1 << PRECISION) - 1)",
+        "message.head ^= own",
+        "message.head ^= own & np.uint64(0)",
         CODES,
     ),
     _mutation(

@@ -85,7 +85,7 @@ class Run:
         results: dict[str, Any] = {"rows": [row for name in chapter.entries for row in self.rows(name)]}
         for name in chapter.parts:
             part = table.PARTS[name]
-            results[name] = part.work(self.trained(*part.models), self.points, map)
+            results[name] = part.work(self.trained(*part.models), self.points)
         return results
 
     def draw(self, chapter: Chapter, results: Results) -> list[Path]:
