@@ -210,6 +210,7 @@ def test_a_set_is_measured_by_our_archives(tmp_path: Path) -> None:
     assert row.overhead == pytest.approx(8 * row.bytes / images.size / row.bound.neg_elbo_bits_per_dim - 1)
     assert row.bound.neg_elbo_error < 0.01 * row.bound.neg_elbo_bits_per_dim
     assert min(row.speed.encode.wall_s, row.speed.decode.wall_s, *row.speed.start_up_s) > 0
+    assert row.speed.encode.cpu_s and row.speed.decode.cpu_s
     scatter = from_json(Scatter, json.loads((tmp_path / "out" / f"{SCATTER}dots-tiny-1-bb-ans.json").read_text()))
     assert len(scatter.code_bits) == len(scatter.neg_elbo_bits) == 150 - theory.CHAIN_IMAGES
     assert np.mean(scatter.code_bits) == pytest.approx(np.mean(scatter.neg_elbo_bits), abs=4 * of_one_draw * images[0].size)
