@@ -57,6 +57,8 @@ def atomic_write(target: Path, *, like: os.stat_result | None = None, replace: b
     def commit() -> None:
         if not replace and os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        if like is not None:
+            copy_status(temporary, like)
         os.replace(temporary, target)
 
     try:
@@ -65,12 +67,10 @@ def atomic_write(target: Path, *, like: os.stat_result | None = None, replace: b
             yield file
             file.flush()
             os.fsync(file.fileno())
-            if like is not None:
-                copy_status(temporary, like)
             if fcntl is not None:
                 commit()  # with the lock still held
         if fcntl is None:
-            commit()
+            commit()  # of Windows, which renames no open file, and sets the time once more when it is closed
     finally:
         temporary.unlink(missing_ok=True)
 

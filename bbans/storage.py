@@ -35,6 +35,7 @@ from bbans.files import atomic_write, entries_below, is_temporary, temporary_nam
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+"  # of two letters at least: a single one is a drive of Windows
 _URL = re.compile(rf"({_SCHEME}::)*{_SCHEME}://")
 _HERE = "file://"
+_WINDOWS = os.name == "nt"
 COPY_BYTES = 1 << 20
 OBJECTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "oss", "memory"}
 """Storage without folders, where what is written is there when its last byte is."""
@@ -57,7 +58,8 @@ def is_url(name: str) -> bool:
 
 def local(name: str) -> str:
     """The path of a `file://` URL; other names as they are."""
-    return name.removeprefix(_HERE)
+    path = name.removeprefix(_HERE)
+    return path[1:] if _WINDOWS and path != name and re.match("/[A-Za-z]:", path) else path  # file:///C:/photos
 
 
 @dataclass(frozen=True)

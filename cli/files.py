@@ -12,6 +12,7 @@ import errno
 import io
 import math
 import os
+import re
 import shutil
 import stat
 import sys
@@ -35,6 +36,8 @@ ARCHIVE_SUFFIX = ".vaeza"
 PIPE = "-"
 SPOOLED_BYTES = 1 << 26
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_WINDOWS = os.name == "nt"
+_NOT_ON_WINDOWS = re.compile(r'[\\:*?"<>|\x00-\x1f]|[ .]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
 JPEG_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}
 
 
@@ -278,11 +281,18 @@ def staging(target: Path, force: bool) -> Iterator[Path]:
         for path in written:
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             if os.path.lexists(target / path) and not (temporary / path).is_symlink():
-                with open(temporary / path, "rb") as file:
+                with open(temporary / path, "r+b") as file:  # Windows forces to the disk what can be written
                     os.fsync(file.fileno())
             os.replace(temporary / path, target / path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_names(paths: Iterable[str]) -> None:
+    """Raises Refused, if Windows takes a path of an archive for another one, or for a device: before any work is done."""
+    for path in paths if _WINDOWS else ():
+        if any(_NOT_ON_WINDOWS.search(part) for part in path.split("/") if part not in (".", "..")):
+            raise Refused(f"{path!r} is no path on Windows: unpack the others by name, or all to a tar by -c")
 
 
 def check_below(target: Path, names: Iterable[str], *, force: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from bbans.formats import manifest
 from bbans.formats.manifest import Manifest
@@ -14,7 +14,7 @@ from .output import plural
 
 def is_set(source: str) -> bool:
     """Whether a name is that of a set of archives: its folder, or its manifest."""
-    if source.rpartition("/")[2] == manifest.NAME:
+    if PurePath(source).name == manifest.NAME:
         return True
     if is_url(source):
         return not PurePosixPath(source).suffix

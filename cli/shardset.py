@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -87,7 +88,7 @@ def wanted(source: str, target: str | None, job: SetJob) -> bool:
     if job.shard_size or job.shard_count or job.where:
         return True
     places = [source, target or ""]
-    return (target or "").endswith("/") or any(map(is_url, places))
+    return (target or "").endswith(("/", os.sep)) or any(map(is_url, places))
 
 
 def pack(source: str, target: str, job: SetJob) -> None:
@@ -147,7 +148,7 @@ def in_words(state: shards.SetProgress) -> str:
 
 def default_target(source: str) -> Path:
     """photos/ -> photos.set."""
-    return Path(source.rstrip("/") + ".set")
+    return Path(source.rstrip("/" + os.sep) + ".set")
 
 
 def in_shards(reader: shards.SetReader, numbers: Sequence[int] | None) -> Iterator[tuple[int, list[int] | None]]:

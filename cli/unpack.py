@@ -190,6 +190,7 @@ def unpack_files(
     if place is None:
         files.check_target(None, source, force=job.force)
     else:
+        files.check_names([*names, *(reader.links[link].target for link in links)])
         files.check_below(place, names, force=job.force)
     if place is None and job.named and len(numbers) == 1 and not links:
         files.write(None, reader[reader.names[numbers[0]]].data, like=None, force=False)
@@ -244,6 +245,8 @@ class _Folder:
     def add(self, name: str, data: bytes, time: int) -> None:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(path):  # as where A and a are one name
+            raise output.Refused(f"{name} has the name of another file here: unpack them one by one, by name")
         path.write_bytes(data)
         self._date(path, time)
 

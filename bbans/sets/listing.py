@@ -58,7 +58,8 @@ def scan(folder: Path, follow: bool) -> Listing:
     listing = Listing("this folder")
     for name, entry in entries_below(folder):
         if entry.is_symlink() and not follow:
-            listing.links[name] = os.readlink(entry), entry.stat(follow_symlinks=False).st_mtime_ns
+            target = os.readlink(entry).replace(os.sep, "/")
+            listing.links[name] = target, entry.stat(follow_symlinks=False).st_mtime_ns
         elif entry.is_file():
             listing.files[name] = folder / name, entry.stat().st_mtime_ns
         else:

@@ -310,6 +310,20 @@ def test_unpack_here(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert_same_pictures(Path(), tmp_path / "photos")
 
 
+def test_paths_that_lead_elsewhere_on_windows(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(folder / "a.png", folder / r"..\..\up.png")
+    os.symlink(r"..\..\up.png", folder / "link")
+    vaezip(capsys, "pack", "-q", folder)
+    monkeypatch.setattr(files, "_WINDOWS", True)
+    for wanted in ([], [r"..\..\up.png"], ["link"]):
+        code, _, stderr = vaezip(capsys, "unpack", "photos.vaeza", *wanted, "-o", "out")
+        assert code == 1 and "is no path on Windows: unpack the others by name" in stderr
+    assert vaezip(capsys, "unpack", "-q", "photos.vaeza", "a.png", "e.png", "-o", "out")[0] == 0
+    assert sorted(os.listdir("out")) == ["a.png", "e.png"]
+
+
 def test_a_folder_that_comes_in_between(tmp_path: Path) -> None:
     target = tmp_path / "target"
     with pytest.raises(files.Refused, match="a exists: use -f"), files.staging(target, force=False) as staged:
