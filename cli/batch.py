@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bbans.exact.runtime import cores
 from bbans.files import remove_stale
 from bbans.progress import Progress
 from bbans.storage import RemoteFile, is_url
@@ -179,6 +178,8 @@ def give_back_large_blocks() -> None:
 
 def workers(job: jobs.Job, items: int) -> tuple[int, int]:
     """(files at a time, threads for each): all cores for either."""
+    from bbans.exact.runtime import cores
+
     threads = job.threads or cores()
     at_once = 1 if job.device != "cpu" else max(1, min(threads, items))
     return at_once, max(1, threads // at_once)

@@ -9,10 +9,9 @@ from typing import Any
 
 import click
 
-from bbans import api
+import bbans
 from bbans.errors import ModelError, UnsupportedImageError
 from bbans.formats import archive, container
-from bbans.images.strip import FORMATS as STRIPPED
 from bbans.progress import Progress
 from bbans.results import DEFAULT_EFFORT, EFFORTS, ModeName, Result
 from bbans.storage import RemoteFile
@@ -66,6 +65,7 @@ def command(
     }.items():
         if present:
             raise click.UsageError(fault, click.get_current_context())
+    api = bbans.api  # imported now, not by several threads at a time
     found = _pictures(inputs, job)
     at_once, threads = batch.workers(job, len(found.items))
     # One for all inputs: the first that needs the model loads it.
@@ -112,9 +112,11 @@ def command(
 
 def _dropped(result: Result) -> str:
     """What --strip left out, for a person."""
+    from bbans.images.strip import FORMATS
+
     if result.dropped:
         return "dropped: " + ", ".join(f"{name} {output.size(count)}" for name, count in result.dropped)
-    if result.info.format in STRIPPED:
+    if result.info.format in FORMATS:
         return "there was no metadata to drop"
     return f"nothing was dropped: --strip knows no metadata of {result.info.format}"
 

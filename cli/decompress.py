@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bbans import api
+import bbans
 from bbans.errors import CorruptDataError, FormatError, UnsupportedImageError
 from bbans.formats import archive, container
 from bbans.progress import Progress
@@ -39,7 +39,7 @@ def command(inputs: tuple[str, ...], model: str | None, recover: bool, exact_fil
     jobs.start(inputs, job)
     found = compressed(inputs, job)
     at_once, threads = batch.workers(job, len(found.items))
-    codec = api.Model(model, threads=threads, device=job.device)  # one for all inputs: it loads each model once
+    codec = bbans.api.Model(model, threads=threads, device=job.device)  # one for all inputs: it loads each model once
     budget = batch.PixelBudget()
 
     def decompress(item: Item, progress: Progress | None) -> batch.Product:
@@ -86,7 +86,7 @@ def command(inputs: tuple[str, ...], model: str | None, recover: bool, exact_fil
     return batch.run(found, decompress, job, at_once=at_once, effect=jobs.NOTHING_WRITTEN)
 
 
-def _recovered(item: Item, data: bytes, codec: api.Model, job: jobs.Job) -> batch.Product:
+def _recovered(item: Item, data: bytes, codec: bbans.api.Model, job: jobs.Job) -> batch.Product:
     """What is left of a damaged file. Raises: FormatError: nothing is; ModelError."""
     contents, _ = container.unpack_damaged(data)
     _check_pixels(contents.width, contents.height, job.max_pixels)
@@ -122,7 +122,7 @@ def inspect(data: bytes, max_pixels: int | None) -> Info:
     """What a compressed picture says of itself. Raises: FormatError, UnsupportedImageError: more pixels than the limit."""
     if data.startswith(archive.MAGIC):
         raise FormatError("it is an archive: vaezip unpack takes it")
-    info = api.inspect(data)
+    info = bbans.inspect(data)
     _check_pixels(info.width, info.height, max_pixels)
     return info
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import click
 
-from bbans import api
+import bbans
 from bbans.errors import VerifyError
-from bbans.images.picture import read_picture
 from bbans.results import ModeName
 
 from . import files, jobs, output, report
@@ -31,7 +30,7 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool, verbose: int) -
     Example:
       vaezip demo photo.png
     """
-    codec = api.Model()  # one for all inputs
+    codec = bbans.api.Model()  # one for all inputs
 
     def work(source: str) -> None:
         show(source, codec, as_json)
@@ -39,7 +38,7 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool, verbose: int) -
     return jobs.run(inputs or [str(SAMPLE)], work, effect="", verbose=verbose, as_json=as_json)
 
 
-def show(source: str, codec: api.Model, as_json: bool = False) -> None:
+def show(source: str, codec: bbans.api.Model, as_json: bool = False) -> None:
     """Print the table of one picture. Raises: VerifyError: another picture came back."""
     data = files.read(source)
     ways: list[dict[str, object]] = []
@@ -47,7 +46,7 @@ def show(source: str, codec: api.Model, as_json: bool = False) -> None:
     modes: tuple[ModeName, ...] = ("stored", "model")
     for mode in modes:
         began = time.perf_counter()
-        result = api.compress(data, mode=mode, model=None if mode == "stored" else codec, verify=False)
+        result = bbans.compress(data, mode=mode, model=None if mode == "stored" else codec, verify=False)
         compressed = time.perf_counter()
         restored = codec.decompress(result.data)
         decompressed = time.perf_counter()
@@ -85,6 +84,8 @@ def show(source: str, codec: api.Model, as_json: bool = False) -> None:
 
 
 def what_came_back(data: bytes, restored: bytes) -> str:
+    from bbans.images.picture import read_picture
+
     if restored == data:
         return "the same file"
     if read_picture(restored) == read_picture(data):

@@ -7,25 +7,25 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
-import numpy.typing as npt
 
-from bbans import api
+import bbans
 from bbans.errors import UnsupportedImageError
-from bbans.exact.runtime import cores
 
 from . import files, jobs, output, report
 from .inputs import expand
 from .progress import Ticker, duration
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 SIDE_PX = 192
 """Of a square that is coded: large enough for the model to learn from, as it does in whole pictures."""
 SQUARES = 6
 """At most so many of a picture are coded."""
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,12 @@ def command(
     Example:
       vaezip estimate photos/*.png
     """
+    from bbans.exact.runtime import cores
+
     suffixes = files.picture_suffixes() if recursive else set()
     found = expand(inputs, recursive=recursive, wanted=lambda name: any(name.lower().endswith(suffix) for suffix in suffixes))
     # By one thread, as all threads would hardly speed up so small squares: the time is divided by their number instead.
-    codec = api.Model(model, threads=1)
+    codec = bbans.api.Model(model, threads=1)
     at_once = threads or cores()
     line = Ticker(quiet)
     rows = [["file", "picture", "source", "estimated", "ratio", "time"]]
@@ -91,9 +93,9 @@ def command(
 
 def estimate_of(
     data: bytes,
-    pixels: Pixels,
+    pixels: npt.NDArray[np.uint8],
     metadata_bytes: int,
-    codec: api.Model,
+    codec: bbans.api.Model,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Estimate:
     """From the file itself, if its picture (H, W, C) is small; else from squares on a regular grid, which `tell` counts.
@@ -111,7 +113,7 @@ def estimate_of(
     coded_bytes, dims, seconds = 0, 0, 0.0
     for number, (rows, columns) in enumerate(parts):
         tell(number, len(parts))
-        part = np.ascontiguousarray(pixels[rows, columns])
+        part = pixels[rows, columns].copy(order="C")
         began = time.perf_counter()
         info = codec.compress(part, mode="model").info
         seconds += time.perf_counter() - began

@@ -6,21 +6,21 @@ import io
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
-from bbans import api, sets
+import bbans
 from bbans.errors import BbansError, CorruptDataError, UnsupportedImageError, VerifyError
 from bbans.formats import archive
-from bbans.images.picture import read_picture
 from bbans.progress import Progress
-from bbans.sets.arrays import read_array
 
 from . import archives, batch, files, inputs, jobs, output
 from .decompress import inspect
 from .inputs import Item
+
+if TYPE_CHECKING:
+    from bbans import sets
 
 
 @click.command("test")
@@ -41,14 +41,14 @@ def command(inputs: tuple[str, ...], against: str | None, model: str | None, **o
     job = jobs.Job(**options)
     found = _compressed(inputs, job)
     at_once, threads = batch.workers(job, len(found.items))
-    codec = api.Model(model, threads=threads, device=job.device)
+    codec = bbans.api.Model(model, threads=threads, device=job.device)
     budget = batch.PixelBudget()
 
     def test(item: Item, progress: Progress | None) -> batch.Product:
         data = files.read(item.source)
         began = time.perf_counter()
         if data.startswith(archive.MAGIC):
-            with sets.open_archive(io.BytesIO(data), model=model, threads=threads) as reader:
+            with bbans.sets.open_archive(io.BytesIO(data), model=model, threads=threads) as reader:
                 words = test_archive(reader, _original(item, against, None))
                 source_bytes = reader.archive.source_bytes
         else:
@@ -88,6 +88,8 @@ def compare(restored: bytes, original: Path | None) -> str | None:
 
     Raises: VerifyError: it does not. OSError.
     """
+    from bbans.images.picture import read_picture
+
     if original is None:
         return None
     try:
@@ -107,6 +109,10 @@ def compare(restored: bytes, original: Path | None) -> str | None:
 
 def test_archive(reader: sets.ArchiveReader, original: Path | None) -> str:
     """Decode all images. Raises: VerifyError: others than the original ones; CorruptDataError, ModelError, OSError."""
+    import numpy as np
+
+    from bbans.sets.arrays import read_array
+
     if reader.surplus_bytes:
         raise CorruptDataError(f"{reader.surplus_bytes} bytes too many after the last chunk")
     count = f"{len(reader)} image{output.plural(len(reader))}"

@@ -199,6 +199,7 @@ HEAVY = ("torch", "numba", "safetensors", "matplotlib", "scipy", "imagecodecs")
         (["--version"], "model photo-3"),
         (["completion", "bash"], "_vaezip_completion"),
         (["models"], "mnist-bits-1"),
+        *((command.split(), "--help") for command in ("compress -h", "decompress -h", "test -h", "estimate -h", "demo -h")),
         (["list", "photo-3.png.vaez", "jpeg.jpg.vaez"], "model photo-3"),
         (["list", "-v", "model.vaez", "files.vaeza", "top-down.vaeza"], "where the bits go"),
     ],
