@@ -15,7 +15,7 @@ types:
 test:
 	python -m pytest
 
-cross: # needs qemu-user-static, and ziglang or $$ZIG
+cross: # needs qemu-user-static, and ziglang or $$ZIG; for Windows, wine
 	python -m tests.cross.run
 
 fuzz: # on Linux or macOS: 15 minutes

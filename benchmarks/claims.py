@@ -49,6 +49,7 @@ ALLOWED = (
     Allowed("README.md", r"Python \d+\.\d+", "a version"),
     Allowed("README.md", r"\((N, )?(H, W|\d+, \d+)(, \d)?\)", "shapes of arrays"),
     Allowed("README.md", r"[\d,]+ lines of C|\d+ % of a quick|\d+ bytes larger", "sizes and limits that the code has"),
+    Allowed("README.md", r"It is \d+ MB on Linux: [^.]*\.|it is \d+\sMB:", "what pip writes"),
     Allowed("README.md", r"Exit codes:[^.]*\.|exits with \d", "exit codes"),
     Allowed(CARDS, r"^\| (sizes|latents|parameters|weights|data|training|the same by the command) \|.*", "how it was made"),
     Allowed(CARDS, r"^\d+\. photo-\d: .*|^ {3}.*", "how it was trained"),

@@ -49,7 +49,8 @@ def command(
     folders and links.
 
     Memory: about 8 bytes a pixel and 200 MB to read a picture (20 bytes for WebP), 37 bytes a pixel to store it, 150 MB for the
-    model and 20 MB for each of its threads. Files are compressed several at a time, but no more than 134 megapixels.
+    model, 40 MB more from effort 7 on, and 20 MB for each of its threads. Files are compressed several at a time, but no more than
+    134 megapixels.
 
     \b
     Examples:

@@ -2,6 +2,7 @@
 
 The core is compiled by the C compiler of the wheel ziglang (`zig cc`), once for each processor, and run by qemu's user mode
 (qemu-user-static in Debian). The first row is this machine: its own compiler, with the address and undefined behaviour sanitisers.
+For Windows, the program is run by wine, where there is one; for macOS it is only built.
 Exit code: 1 if an answer differs; 2 if a tool is missing, or 0 with `--if-possible`.
 """
 
@@ -30,9 +31,12 @@ TARGETS = {  # of zig: what qemu calls the processor, its byte order, and flags
     "x86-linux-musl": ("i386", "little"),
     "s390x-linux-musl": ("s390x", "big"),
 }
+SYSTEMS = ("x86_64-windows-gnu", "aarch64-windows-gnu", "x86_64-macos", "aarch64-macos")
+WINE = ["sh", "-c", 'wine "$@"; code=$?; wineserver -w; exit $code', "wine"]
+"""Runs a program of the first, and waits for the server, which writes into its folder to the last."""
 COLUMNS = ("processor", "byte order", "convolutions", "calls", "answers")
 
-Row = tuple[str, str, list[str], list[str]]  # processor, byte order, the compiler's command, what runs the program
+Row = tuple[str, str, list[str], list[str] | None]  # processor, byte order, the compiler's command, what runs the program
 
 
 def this_machine() -> list[Row]:
@@ -42,10 +46,14 @@ def this_machine() -> list[Row]:
 
 def others() -> list[Row]:
     """Raises: FileNotFoundError when a tool is missing."""
-    flags = [*(flag for flag in FLAGS if flag not in ("-shared", "-fPIC")), "-static"]
-    return [
-        (target, order, [*zig(), "cc", "-target", target, *own, *flags], emulator(name))
+    flags = [flag for flag in FLAGS if flag not in ("-shared", "-fPIC")]
+    processors: list[Row] = [
+        (target, order, [*zig(), "cc", "-target", target, *own, *flags, "-static"], emulator(name))
         for target, (name, order, *own) in TARGETS.items()
+    ]
+    wine = WINE if shutil.which("wine") else None
+    return processors + [
+        (target, "little", [*zig(), "cc", "-target", target, *flags], wine if target == SYSTEMS[0] else None) for target in SYSTEMS
     ]
 
 
@@ -66,14 +74,18 @@ def zig() -> list[str]:
     return [sys.executable, "-m", "ziglang"]
 
 
-def replay(compile_: list[str], run: list[str], folder: Path) -> tuple[bool, str, int, str]:
+def replay(compile_: list[str], run: list[str] | None, folder: Path) -> tuple[bool, str, int, str]:
     """Whether all answers are equal, the variants of convolutions, how many calls there were, and the answer as a word."""
-    program = folder / f"{uuid.uuid4().hex}"
+    program = folder / f"{uuid.uuid4().hex}.exe"
     sources = [str(HERE / "replay.c"), *map(str, sorted(FOLDER.glob("*.c")))]
     built = subprocess.run([*compile_, f"-I{folder}", *sources, "-o", str(program)], capture_output=True, text=True)
     if built.returncode:
         return False, "", 0, f"does not compile: {built.stderr.strip()}"
-    done = subprocess.run([*run, str(program), str(folder / "vectors.bin")], capture_output=True, text=True)
+    if run is None:
+        return True, "", 0, "built, not run"
+    wine = {"WINEPREFIX": str(folder / "wine"), "WINEDEBUG": "-all"}
+    command = [*run, str(program), str(folder / "vectors.bin")]
+    done = subprocess.run(command, env=os.environ | wine, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode not in (0, 1) or not done.stdout:
         return False, "", 0, f"exit code {done.returncode}: {done.stderr.strip()}"
     variants, *lines = done.stdout.splitlines()
@@ -88,10 +100,11 @@ def main() -> int:
     parser.add_argument("--if-possible", action="store_true", help="where ziglang or qemu is missing, do nothing")
     options = parser.parse_args()
     try:
-        work = [*this_machine(), *others()]
+        rest = others()  # first: nothing is run where a tool is missing
     except FileNotFoundError as error:
         print(f"cross: {error}{'. Nothing was tried.' if options.if_possible else ''}", file=sys.stderr)
         return 0 if options.if_possible else 2
+    work = [*this_machine(), *rest]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subprocess.run([sys.executable, "-m", "tests.cross.record", name], check=True, cwd=HERE.parents[1])
