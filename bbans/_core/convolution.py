@@ -74,7 +74,8 @@ def _are_small(groups: npt.NDArray[np.int8]) -> Bytes:
     runs = count // RUN
     pairs = groups[:, :, : runs * RUN].reshape(blocks, side, runs, RUN, BLOCK, GROUP // 2, 2).astype(np.int64)
     largest = np.maximum(pairs.clip(0).sum((3, 6)), -pairs.clip(None, 0).sum((3, 6)))  # (blocks, k, runs, BLOCK, GROUP / 2)
-    return (largest * ACTIVATION_MAX < 1 << 15).all((3, 4)).astype(np.uint8)
+    small: Bytes = (largest * ACTIVATION_MAX < 1 << 15).all((3, 4)).astype(np.uint8)
+    return small
 
 
 @overload

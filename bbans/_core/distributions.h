@@ -162,7 +162,7 @@ INLINE void weights_from_logits(const int64_t *logits, int64_t *weights, int k, 
     }
     int64_t rest = 1 << WEIGHT_BITS;
     for (int i = 0; i < k; i++) {
-        weights[i] = (weights[i] << WEIGHT_BITS) / total;
+        weights[i] = divide(weights[i] << WEIGHT_BITS, total);
         rest -= weights[i];
     }
     weights[largest] += rest;

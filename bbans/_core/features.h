@@ -43,7 +43,7 @@ INLINE void predict(Prediction *p, const int16_t *row, int64_t reference, int co
     for (int i = 0; i < k; i++) spread += p->weight[i] * (tables->spreads[p->index[i]] + 8 * magnitude(p->mean[i] - centre));
     p->centre = centre;
     p->spread = spread >> WEIGHT_BITS;
-    p->inverse = ((int64_t)1 << 30) / p->spread;
+    p->inverse = divide(1 << 30, smaller(p->spread, UINT32_MAX));
 }
 
 /* A distance in 1/64 of a pixel value in spreads. */

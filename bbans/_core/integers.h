@@ -32,9 +32,12 @@ INLINE int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? lo
 
 INLINE int64_t magnitude(int64_t x) { return x < 0 ? -x : x; }
 
-/* max(least, numerator / denominator), mostly without the division. */
+/* numerator / denominator, of numbers below 2**32: many processors take several times as long to divide longer ones. */
+INLINE int64_t divide(int64_t numerator, int64_t denominator) { return (uint32_t)numerator / (uint32_t)denominator; }
+
+/* max(least, numerator / denominator), mostly without the division. numerator is below 2**32. */
 INLINE int64_t falling(int64_t numerator, int64_t denominator, int64_t least) {
-    return denominator * least >= numerator ? least : numerator / denominator;
+    return denominator * least >= numerator ? least : divide(numerator, denominator);
 }
 
 /* x * 2**-exponent to the nearest integer, halves to the even one. */

@@ -65,12 +65,19 @@ static void start_maps(int32_t *maps, int colours, const Tables *tables) {
 }
 
 /* The logit of yes, for what a model has on its side and on the other. */
-INLINE int64_t logit_of(int64_t yes, int64_t no, const int64_t *log2) {
-    return clamp(shift_right((log2_of(yes, log2) - log2_of(no, log2)) * 45426, 20), -LOGIT_LIMIT, LOGIT_LIMIT);
+INLINE int32_t logit_of(int64_t yes, int64_t no, const int64_t *log2) {
+    return (int32_t)clamp(shift_right((log2_of(yes, log2) - log2_of(no, log2)) * 45426, 20), -LOGIT_LIMIT, LOGIT_LIMIT);
 }
 
 /* The probability for a weighted sum of logits. */
 INLINE int64_t squashed(int64_t sum, const int32_t *table) { return logistic_at(shift_right(sum, 7), table); }
+
+/* Inputs times their weights. */
+INLINE int64_t weighted_sum(const int32_t *weights, const int64_t *inputs, int count) {
+    int64_t sum = 0;
+    for (int i = 0; i < count; i++) sum += weights[i] * inputs[i];
+    return sum;
+}
 
 /* Mix a decision whose first inputs, the models' logits, are there. contexts: one of each kind; the first is the class,
  * the fifth the threshold. */
@@ -90,22 +97,22 @@ INLINE void mix(Decision *d, const Mixer *mixer, int colour, int node, const int
     d->weights[1] = w->of_class[colour][contexts[0]], d->seen[1] = &w->class_seen[colour][contexts[0]];
     d->weights[2] = w->of_threshold[colour][contexts[4]], d->seen[2] = &w->threshold_seen[colour][contexts[4]];
     d->of_vote = w->of_vote[colour][node];
-    int64_t all = 0;
     for (int vote = 0; vote < VOTES; vote++) {
-        int64_t sum = 0;
-        for (int i = 0; i < INPUTS; i++) sum += d->weights[vote][i] * d->inputs[i];
+        const int64_t sum = weighted_sum(d->weights[vote], d->inputs, INPUTS);
         d->vote_probability[vote] = squashed(sum, tables->logistic);
-        d->votes[vote] = clamp(shift_right(sum, 20), -LOGIT_LIMIT, LOGIT_LIMIT);
-        all += d->of_vote[vote] * d->votes[vote];
+        d->votes[vote] = (int32_t)clamp(shift_right(sum, 20), -LOGIT_LIMIT, LOGIT_LIMIT);
     }
+    const int64_t all = weighted_sum(d->of_vote, d->votes, VOTES);
     d->probability = clamp(squashed(all, tables->logistic), LEAST_PROBABILITY, TOTAL - LEAST_PROBABILITY);
 }
 
 /* A step of weights against the error of the probability that they gave. */
-INLINE void learn_weights(int32_t *weights, const int64_t *inputs, int count, int64_t error, int64_t rate) {
-    const int64_t scaled = shift_right(error * rate, 16);
-    for (int i = 0; i < count; i++)
-        weights[i] = (int32_t)clamp(weights[i] + shift_right(scaled * inputs[i] + (1 << 15), 16), -MIX_LIMIT, MIX_LIMIT);
+INLINE void learn_weights(int32_t *restrict weights, const int64_t *restrict inputs, int count, int64_t error, int64_t rate) {
+    const int32_t scaled = (int32_t)shift_right(error * rate, 16); /* below 2**19, so steps are below 2**18 */
+    for (int i = 0; i < count; i++) {
+        const int32_t weight = weights[i] + (int32_t)shift_right((int64_t)scaled * (int32_t)inputs[i] + (1 << 15), 16);
+        weights[i] = weight < -MIX_LIMIT ? -MIX_LIMIT : (weight > MIX_LIMIT ? MIX_LIMIT : weight);
+    }
 }
 
 /* Learn from what was decided. */

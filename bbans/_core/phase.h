@@ -13,7 +13,7 @@ static const int CHANNELS[3] = {1, 0, 2}; /* G, R, B: colours in coding order as
  * params (height, width, 12 k); earlier (phases, earlier_height, earlier_width, 3) with a border of zeros, of which this strip
  * begins at row top; places (count_places, 3) of phase, row and column; canvas (2 height + 4, canvas_width, 3), the level's picture
  * with a border of 2, in which the phase's pixels, every second from row + 2 and column + 2 on, stand as soon as they are coded.
- * decided: whether the adaptive stage codes pixels by decisions. learned: a Learned (photo.c), what it starts from; sums
+ * decided: whether the adaptive stage codes pixels by decisions. variant: of processor.h; the processor must have it. learned: a Learned (photo.c), what it starts from; sums
  * (3, TRIANGLE): those of its least squares, each of a positive semidefinite matrix with entries below 2**46. */
 typedef struct {
     int64_t height, width, colours, components;
@@ -25,6 +25,7 @@ typedef struct {
     int64_t canvas_width, row, column;
     const int32_t *learned;
     const int64_t *sums;
+    int64_t variant;
 } Phase;
 
 /* Whether what a phase says of itself keeps every look-up inside its arrays. */

@@ -11,6 +11,7 @@
 
 #include "coding.h"
 #include "features.h"
+#include "processor.h"
 
 enum {
     MARGIN_LEFT = 2,  /* of the array of own residuals, and above */
@@ -50,7 +51,7 @@ INLINE int64_t expect(State *state, int32_t *features, int *taps, int64_t *mean,
 
 /* The weight of a sample: less where it was further off, in 1/256 of a spread, and where spreads are large. */
 INLINE int32_t sample_weight(int64_t error, int64_t spread) {
-    return (int32_t)(((int64_t)1 << 28) / ((256 + magnitude(error)) * ((spread >> 4) + 16)));
+    return (int32_t)divide(1 << 28, smaller((256 + magnitude(error)) * ((spread >> 4) + 16), UINT32_MAX));
 }
 
 /* What to add to the means, in 1/64 of a pixel value. Features beyond count are 0. */
@@ -62,7 +63,7 @@ INLINE int64_t predicted_shift(const int32_t *features, int count, const int32_t
 
 /* A step of least mean squares, after so many symbols of this class. */
 INLINE void learn_shift(const int32_t *features, int count, int32_t *weights, int64_t gradient, int64_t seen) {
-    int64_t rate = RATE + RATE_START * RATE_HALF / (RATE_HALF + seen);
+    int64_t rate = RATE + divide(RATE_START * RATE_HALF, RATE_HALF + seen);
     int32_t scaled = (int32_t)shift_right(gradient * rate, 12);
     for (int i = 0; i < count; i++) {
         int32_t weight = weights[i] + ((scaled * features[i]) >> 8);
@@ -218,6 +219,37 @@ INLINE void walk_as(int decoding, State *state, Coder *coder, uint8_t *pixels, c
         walk(state, coder, pixels, phase, own, errors, maps, tables, colours, k, adaptive, decided);
 }
 
+typedef void Walk(int decoding, State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors,
+                  int32_t *maps, const Tables *tables);
+
+static void walk_portable(int decoding, State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own,
+                          int32_t *errors, int32_t *maps, const Tables *tables) {
+    if (decoding)
+        walk_as(1, state, coder, pixels, phase, own, errors, maps, tables);
+    else
+        walk_as(0, state, coder, pixels, phase, own, errors, maps, tables);
+}
+
+#if defined(X86)
+/* The same walks: the compiler makes vectors of their loops. */
+__attribute__((target("avx2,bmi2"))) static void walk_avx2(int decoding, State *state, Coder *coder, uint8_t *pixels,
+                                                           const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps,
+                                                           const Tables *tables) {
+    if (decoding)
+        walk_as(1, state, coder, pixels, phase, own, errors, maps, tables);
+    else
+        walk_as(0, state, coder, pixels, phase, own, errors, maps, tables);
+}
+#endif
+
+static Walk *best_walk(const Phase *phase) {
+#if defined(X86)
+    if (phase->variant >= AVX2) return walk_avx2;
+#endif
+    (void)phase;
+    return walk_portable;
+}
+
 /* How many intervals the pixels (height, width, 3) of a phase are: in the order of popping, in starts and freqs, which have room for
  * MOST_INTERVALS of each of height * width * colours. state has room for a State; what the adaptive stage has learned is left in
  * learned and sums. */
@@ -226,7 +258,7 @@ EXPORT int64_t note_pixels(uint8_t *pixels, const Phase *phase, int32_t *own, in
     if (!is_sound(phase, tables)) return BAD_ARGUMENT;
     State *end = (State *)state;
     Coder coder = {0, {0, 0, 0}, starts, freqs, 0};
-    walk_as(0, end, &coder, pixels, phase, own, errors, maps, tables);
+    best_walk(phase)(0, end, &coder, pixels, phase, own, errors, maps, tables);
     if (phase->adaptive) {
         memcpy(learned, &end->learned, sizeof end->learned);
         for (int colour = 0; colour < (int)phase->colours; colour++)
@@ -267,7 +299,7 @@ EXPORT int64_t pop_pixels(uint64_t *head, uint32_t *words, int64_t room, int64_t
                           int32_t *own, int32_t *errors, int32_t *maps, const Tables *tables, int64_t *state) {
     if (!is_sound(phase, tables) || size < 0 || room < size) return BAD_ARGUMENT;
     Coder coder = {1, {*head, words, size}, 0, 0, 0};
-    walk_as(1, (State *)state, &coder, pixels, phase, own, errors, maps, tables);
+    best_walk(phase)(1, (State *)state, &coder, pixels, phase, own, errors, maps, tables);
     memset(state, 0, sizeof(State));
     *head = coder.lane.head;
     return coder.lane.size;

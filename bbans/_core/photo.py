@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bbans._core.convolution import variants
 from bbans._core.library import I16, I32, I64, U8, U32, U64, Integer, Structure, checked, fields, function
 from bbans._core.tables import Tables
 
@@ -28,6 +29,7 @@ class Phase(Structure):
         **dict.fromkeys(("canvas_width", "row", "column"), Integer),
         "learned": I32,
         "sums": I64,
+        "variant": Integer,
     }
     _fields_ = fields(FIELDS)
 
@@ -96,6 +98,7 @@ def phase(
     corner: tuple[int, int] = (1, 1),
     decided: bool = True,
     start: Start | None = None,
+    variant: str | None = None,
 ) -> Phase:
     """A strip of a phase.
 
@@ -105,7 +108,8 @@ def phase(
     row and column, where to look in them; canvas (2 h + 4, 2 w + 4 or more, 3), the strip's part of `Level.canvas`, which is
     written to. corner: row and column of the phase among the four of a picture. colours: 3, or 1 for gray pictures, whose R and B
     are G. The adaptive stage alone takes earlier, places, canvas, corner and start, all of which it needs; decided says whether
-    it codes pixels by decisions. Raises: ValueError for shapes that do not fit together.
+    it codes pixels by decisions. variant: of `convolution.VARIANTS`, None for the best. Raises: ValueError for shapes that do not
+    fit together, KeyError for a variant that this processor does not have.
     """
     height, width, _ = references.shape
     near = np.zeros((0, height, width, 3), np.int16) if near is None else near
@@ -144,6 +148,7 @@ def phase(
         column=corner[1],
         learned=learned.view(np.int32),
         sums=sums,
+        variant=variants()[variant] if variant else max(variants().values()),
     )
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbans._core import photo
+from bbans._core.convolution import variants
 from bbans._core.photo import LEARNED
 from bbans._core.tables import core_tables
 from bbans.ans import HEAD_MIN, Message
@@ -106,8 +107,8 @@ def check_strip(strip: Strip, pixels: Array) -> None:
     count = 5 * pixels.shape[0] * pixels.shape[1] * strip.colours
     before = state(rng, 1, 9, count)
 
-    def phase() -> photo.Phase:
-        return photo.phase(*strip.fresh())
+    def phase(variant: str | None = None) -> photo.Phase:
+        return photo.phase(*strip.fresh(), variant=variant)
 
     def theirs() -> tuple[Any, ...]:
         return (
@@ -127,19 +128,20 @@ def check_strip(strip: Strip, pixels: Array) -> None:
             TABLES,
         )
 
-    ours, words = before.copy(), before.words.copy()
-    size = push_pixels(*ours, pixels, phase(), CORE_TABLES)
+    words, any_message, same = before.words.copy(), state(rng, 1, count), np.zeros_like(pixels)
     head, expected = slow_photo.push_pixels(before.heads[0], words, 9, pixels.copy(), *theirs())
-    assert_equal(ours, size, State(np.array([head]), words, 0), expected)
-    popped, tail = np.zeros_like(pixels), ours.words[:size].copy()
-    assert_equal(ours, photo.pop_pixels(ours.heads, tail, size, popped, phase(), CORE_TABLES), before, 9)
-    assert np.array_equal(popped, pixels)
-    any_message = state(rng, 1, count)
-    ours, same = any_message.copy(), np.zeros_like(pixels)
-    size = photo.pop_pixels(*ours, popped, phase(), CORE_TABLES)
-    head, expected = slow_photo.pop_pixels(any_message.heads[0], any_message.words, any_message.size, same, *theirs())
-    assert_equal(ours, size, State(np.array([head]), any_message.words, 0), expected)
-    assert np.array_equal(popped, same)
+    head_left, left = slow_photo.pop_pixels(any_message.heads[0], any_message.words, any_message.size, same, *theirs())
+    for variant in variants():
+        ours = before.copy()
+        size = push_pixels(*ours, pixels, phase(variant), CORE_TABLES)
+        assert_equal(ours, size, State(np.array([head]), words, 0), expected)
+        popped, tail = np.zeros_like(pixels), ours.words[:size].copy()
+        assert_equal(ours, photo.pop_pixels(ours.heads, tail, size, popped, phase(variant), CORE_TABLES), before, 9)
+        assert np.array_equal(popped, pixels)
+        ours = any_message.copy()
+        size = photo.pop_pixels(*ours, popped, phase(variant), CORE_TABLES)
+        assert_equal(ours, size, State(np.array([head_left]), any_message.words, 0), left)
+        assert np.array_equal(popped, same)
     residuals = photo.residuals(pixels, phase(), CORE_TABLES)
     assert residuals.dtype == np.int16
     assert np.array_equal(residuals, slow_photo.residuals(pixels, strip.references, strip.params, strip.colours, TABLES))
