@@ -21,8 +21,10 @@ The first call that needs a model loads it, and a `Model` keeps it. `inspect` ne
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -110,17 +112,21 @@ class Model:
         with named(source):
             file, dropped = _file(source, strip)
             work = Work(progress)
-            result, codec = self._compress(file, mode, effort, verify, work)
+            with contextlib.nullcontext() if self._threads == 1 else ThreadPoolExecutor(1) as pool:
+                result, codec = self._compress(file, mode, effort, verify, work, pool)
             if verify:
                 vaez.verify(result.data, file, codec, work)
             work.end("verifying" if verify else "coding")
             return replace(result, dropped=dropped)
 
     def _compress(
-        self, file: bytes, mode: Literal["auto", "model"], effort: int, verify: bool, work: Work
+        self, file: bytes, mode: Literal["auto", "model"], effort: int, verify: bool, work: Work, pool: Executor | None
     ) -> tuple[Result, PictureCodec | None]:
-        """The result, not verified, and the codec that it needs. The pixels end here: verification decodes them anew."""
-        source, note = vaez.read_source(file, mode)
+        """The result, not verified, and the codec that it needs. The pixels end here: verification decodes them anew.
+
+        pool: see `vaez.read_source`.
+        """
+        source, note = vaez.read_source(file, mode, pool)
         thin = mode == "auto" and is_thin(source.height, source.width)  # a pixel would cost many times as much
         if source.picture is None or source.picture.plain is None or thin:
             if source.picture is not None and source.picture.plain is not None:

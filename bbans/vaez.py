@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -39,6 +40,9 @@ OTHER_ZLIB = "the same pixels and metadata in another file, as the zlib of this 
 OTHER_STRIPS = "the same pixels and tags in another file, as the libraries of this machine compress strips to other bytes"
 
 _DIGEST_ROWS = 256
+
+_BESIDE_BYTES = 1 << 26
+"""Of samples: what is smaller may stay in memory while it is found how the PNG was written."""
 
 _REWRITTEN = 1.01
 """The size of a PNG that is written anew, to that of its source."""
@@ -75,8 +79,12 @@ class Source:
     width: int
     channels: int
     bit_depth: int
-    writing: bytes = b""
-    """How a PNG was written (`png.find_writing`), where that is known."""
+    wait_for_writing: Callable[[], bytes] = bytes
+
+    @property
+    def writing(self) -> bytes:
+        """How a PNG was written (`png.find_writing`), where that is known; waits until it is."""
+        return self.wait_for_writing()
 
 
 @dataclass(frozen=True)
@@ -85,22 +93,26 @@ class Prepared:
 
     Attributes:
         samples: (H, W, C).
-        container: of all else.
+        container: of all else but how a PNG was written.
+        source: without its picture.
     """
 
     samples: npt.NDArray[np.uint8]
     container: Container
+    source: Source
 
 
-def read_source(data: bytes, mode: ModeName) -> tuple[Source, str | None]:
+def read_source(data: bytes, mode: ModeName, pool: Executor | None = None) -> tuple[Source, str | None]:
     """The source in a picture file, and a note for the user.
 
+    Args:
+        pool: where it is found how a PNG was written, while the picture is coded.
     Raises: UnsupportedImageError: not a picture, or not one that this mode takes.
     """
     try:
         picture = read_picture(data, any_kind=mode != "model")
         note = None if mode == "stored" or picture.plain is not None else f"{picture.kind}: stored without the model"
-        return picture_source(data, picture, find_writing=True), note
+        return picture_source(data, picture, find_writing=True, pool=pool), note
     except UnsupportedImageError:
         info = probe_picture(data)  # raises for what is not a picture at all
         if mode == "model":
@@ -111,15 +123,21 @@ def read_source(data: bytes, mode: ModeName) -> tuple[Source, str | None]:
         return source, None if mode == "stored" else f"{info.kind}: stored byte for byte, without the model"
 
 
-def picture_source(data: bytes, picture: Picture, find_writing: bool = False) -> Source:
+def picture_source(data: bytes, picture: Picture, find_writing: bool = False, pool: Executor | None = None) -> Source:
     """The source of a picture that was read from a file.
 
     Args:
         find_writing: of a PNG, so that the file comes back byte for byte.
+        pool: where that is found.
     """
     height, width, channels = picture.pixels.shape
-    writing = png.find_writing(data, picture.pixels, picture.bit_depth) if find_writing and picture.format == "PNG" else b""
-    return Source(data, picture, picture.format, height, width, channels, picture.bit_depth, writing)
+    source = Source(data, picture, picture.format, height, width, channels, picture.bit_depth)
+    if not find_writing or picture.format != "PNG":
+        return source
+    if pool is not None and picture.pixels.nbytes <= _BESIDE_BYTES:
+        return replace(source, wait_for_writing=pool.submit(png.find_writing, data, picture.pixels, picture.bit_depth).result)
+    found = png.find_writing(data, picture.pixels, picture.bit_depth)
+    return replace(source, wait_for_writing=lambda: found)
 
 
 def prepare(source: Source) -> Prepared:
@@ -132,7 +150,8 @@ def prepare(source: Source) -> Prepared:
     pixels = source.picture.plain
     found = conversion.find(pixels)
     sections = [] if found is None else [Section(SectionKind.CONVERSION, found.pack())]
-    return Prepared(pixels if found is None else found.samples, _container(source, Mode.MODEL, 0, source.picture, sections))
+    all_else = _container(replace(source, wait_for_writing=bytes), Mode.MODEL, 0, source.picture, sections)
+    return Prepared(pixels if found is None else found.samples, all_else, replace(source, picture=None))
 
 
 def code(prepared: Prepared, codec: PictureCodec, effort: int = DEFAULT_EFFORT, work: Work | None = None) -> Container:
@@ -142,7 +161,8 @@ def code(prepared: Prepared, codec: PictureCodec, effort: int = DEFAULT_EFFORT, 
         work.did("coding", 0)
         codec = codec.reporting(partial(work.did, "coding"))
     encoded = codec.encode(prepared.samples, effort)
-    sections = [*prepared.container.sections, *(Section(SectionKind.MESSAGE, message) for message in encoded.messages)]
+    messages = [Section(SectionKind.MESSAGE, message) for message in encoded.messages]
+    sections = [*prepared.container.sections, *_written(prepared.source), *messages]
     return replace(
         prepared.container,
         method=int(encoded.accounting.changes_bits > 0),
@@ -214,7 +234,11 @@ def _beside(source: Source) -> list[Section]:
     """The sections beside the samples of a picture."""
     metadata = b"" if source.picture is None else source.picture.metadata
     sections = [metadata_section(metadata)] if metadata else []
-    return sections + ([Section(SectionKind.PNG_WRITING, source.writing)] if source.writing else [])
+    return sections + _written(source)
+
+
+def _written(source: Source) -> list[Section]:
+    return [Section(SectionKind.PNG_WRITING, source.writing)] if source.writing else []
 
 
 def _container(source: Source, mode: Mode, method: int, content: bytes | Picture, bodies: list[Section]) -> Container:

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import subprocess
 import sys
+import threading
 import weakref
 import zlib
 from collections.abc import Callable, Sequence
@@ -269,6 +270,35 @@ def test_verification_finds_a_wrong_writer(fake: FakeCodec, tiny_png: bytes, mon
     monkeypatch.setattr(vaez, "write_picture", lambda picture, *_: save(picture.pixels, "PNG"))  # loses the text
     with pytest.raises(VerifyError, match="another picture"):
         api.compress(tiny_png, mode="model")
+
+
+def test_how_a_png_was_written_is_found_while_it_is_coded(
+    fake: FakeCodec, tiny_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another thread, unless one is all there may be, or what is in memory meanwhile is large."""
+    coded, found_after = threading.Event(), []
+    find, encode = vaez.png.find_writing, fake.encode
+
+    def finding(*arguments: Any) -> bytes:
+        if threading.current_thread() is not threading.main_thread():
+            coded.wait(60)
+        found_after.append(coded.is_set())
+        return find(*arguments)
+
+    def encoding(*arguments: Any) -> Encoded:
+        coded.set()
+        return encode(*arguments)
+
+    monkeypatch.setattr(vaez.png, "find_writing", finding)
+    monkeypatch.setattr(fake, "encode", encoding)
+    files = [api.compress(tiny_png, mode="model").data]
+    coded.clear()
+    files.append(api.compress(tiny_png, mode="model", threads=1).data)
+    coded.clear()
+    monkeypatch.setattr(vaez, "_BESIDE_BYTES", 1)
+    files.append(api.compress(tiny_png, mode="model").data)
+    assert found_after == [True, False, False]
+    assert len(set(files)) == 1 and api.decompress(files[0]).data == tiny_png
 
 
 def test_verification_holds_the_file_once(fake: FakeCodec, tiny_png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
