@@ -229,7 +229,7 @@ def _parts(url: str) -> tuple[str, str, str]:
     """(scheme, path, rest of a chain) of a URL; ("", path, "") of a path on this machine."""
     found = _URL.match(url)
     if found is None:
-        return "", url, ""
+        return "", url.replace(os.sep, "/"), ""
     path, chain, rest = url[found.end() :].partition("::")
     return found[0], path, chain + rest
 

@@ -144,7 +144,7 @@ def unpack_set(
     source: str, reader: shards.SetReader, numbers: Sequence[int] | None, job: UnpackJob
 ) -> list[tuple[sets.ArchiveReader, list[sets.Lost]]]:
     """Write the files of a set shard by shard, or its array. Returns what is lost of each shard."""
-    place = job.place(source.rstrip("/").removesuffix(f"/{NAME}"), ".npy" if reader.is_array else "")
+    place = job.place(source.replace(os.sep, "/").rstrip("/").removesuffix(f"/{NAME}"), ".npy" if reader.is_array else "")
     if place is not None and is_url(job.target or ""):
         raise output.Refused("unpack writes to this machine, not to URLs")
     if reader.is_array:

@@ -1,6 +1,5 @@
 """What differs on Windows and macOS, as far as it can be tried anywhere."""
 
-import fcntl
 import os
 import sys
 import sysconfig
@@ -14,6 +13,8 @@ from vaezip_cli.unpack import _to_folder
 
 from bbans import files, storage
 from bbans._core import build_core
+
+fcntl = pytest.importorskip("fcntl")
 
 
 def program(path: Path, script: str) -> Path:
@@ -124,6 +125,8 @@ def test_drives_are_no_urls(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_paths_with_backslashes(monkeypatch: pytest.MonkeyPatch) -> None:
     job = shardset.SetJob(*[None] * len(shardset.SetJob.__dataclass_fields__))
     monkeypatch.setattr(os, "sep", "\\")
+    assert storage.split("C:\\a\\train-*.tar") == (storage.Folder("C:/a"), "train-*.tar")
+    assert storage.split("a\\b") == storage.split("a/b") == (storage.Folder("a"), "b")
     assert shardset.wanted("photos", "set\\", job) and not shardset.wanted("photos", "set", job)
     assert shardset.default_target("photos\\").name == "photos.set"
     monkeypatch.setattr(manifests, "PurePath", PureWindowsPath)
