@@ -27,7 +27,7 @@ from torch.distributions import Distribution
 
 from bbans import bitsback
 from bbans.ans import SPLITMIX_STEP, Batch, Message, mix64
-from bbans.codecs import Codec, categorical
+from bbans.codecs import Codec, categorical, uniform
 from bbans.montecarlo import importance_sampling
 
 from .data import Floats
@@ -114,28 +114,26 @@ def _digit(below: Floats) -> Codec[Any]:
 
 
 def dithered(codec: Codec[Any], key: Cells) -> Codec[Any]:
-    """The codec of a digit (rows,), which pops it from other bits: those on top of a message are XORed with pseudo-random ones.
+    """The codec of a digit (rows,), which pops it from other bits: those on top of a message move by pseudo-random numbers first.
 
     What bits-back draws z from is, on top of the message, the z of the point before. If that is as p(z) says, its bits are as good
     as random ("clean"). If not, the next z is not a draw from q(z|x), and the code length not the negative ELBO: with q near to p,
-    it may even be the same z again and again. `key` (rows,) is of integers that coder and decoder both know. A digit
-    is popped by the PRECISION lowest bits of its message's head.
+    it may even be the same z again and again. `key` (rows,) is of integers that coder and decoder both know.
 
     Source: the question is raised by Townsend, Bird and Barber, "Practical lossless compression with latent variables using bits
     back coding", ICLR 2019.
     """
-    bits = (_mixed(key) >> 63 - PRECISION).astype(np.uint64)
+    top, shift = uniform(1 << PRECISION, (len(key),)), _mixed(key) >> 63 - PRECISION
 
-    def flipped(batch: Batch) -> Batch:
-        for message, own in zip(batch.messages, bits, strict=True):
-            message.head ^= own
-        return batch
+    def moved(message: Any, by: Cells) -> Any:
+        message, bits = top.pop(message)
+        return top.push(message, (bits + by) & ((1 << PRECISION) - 1))
 
     def push(message: Any, symbol: Any) -> Any:
-        return flipped(codec.push(message, symbol))
+        return moved(codec.push(message, symbol), -shift)
 
     def pop(message: Any) -> tuple[Any, Any]:
-        return codec.pop(flipped(message))
+        return codec.pop(moved(message, shift))
 
     return replace(codec, push=push, pop=pop)
 

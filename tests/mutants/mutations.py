@@ -410,8 +410,8 @@ MUTATIONS = (
     _mutation(
         "tutorial: latents are drawn from bits that are not clean",
         "benchmarks/tutorial/coding.py",
-        "message.head ^= own",
-        "message.head ^= own & np.uint64(0)",
+        "(bits + by) & ((1 << PRECISION) - 1)",
+        "bits & ((1 << PRECISION) - 1)",
         CODES,
     ),
     _mutation(

@@ -93,7 +93,7 @@ def _clean(results: Results) -> str:
     columns = {"-ELBO": bits("neg_elbo_bits"), "code length": coded, "without": bits("plain_bits")}
     return by_model(results, ("typical", "beta"), columns) + (
         f"\n\nWhat is counted: by how much {CHAINS} messages of {points // CHAINS} points each have grown. The pseudo-random "
-        f"bits are known to both sides and add nothing. Initial bits are not counted: a message must hold {initial} before its "
+        f"numbers are known to both sides and add nothing. Initial bits are not counted: a message must hold {initial} before its "
         f"first point, the 31 "
         "of its head and words of 32, as many as any of the messages used; they are needed once, and all of them come back."
     )
@@ -177,9 +177,9 @@ CHAPTERS = (
         "clean-bits",
         "Clean bits, initial bits",
         "Bits-back draws z from what is on top of the message, the z of the point before: random bits as long as latents are as "
-        "p(z) says, and else not a draw from q(z|x). Here they are XORed with pseudo-random ones first, which the decoder knows "
+        "p(z) says, and else not a draw from q(z|x). Here they are moved by pseudo-random numbers first, which the decoder knows "
         "too, as it has the point by then.",
-        r"z = \text{pop}\left(\text{message} \oplus h(x)\right), \qquad h(x) \text{ known to both sides}",
+        r"z = \text{pop}\left(\text{message} + h(x)\right), \qquad h(x) \text{ known to both sides}",
         (dithered,),
         (plot("clean", "with and without, beyond -ELBO", figures.clean),),
         _clean,
