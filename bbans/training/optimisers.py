@@ -73,7 +73,8 @@ def orthogonal(x: Tensor, kind: torch.dtype = torch.bfloat16) -> Tensor:
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        factor = torch.baddbmm(square, square, square, beta=b, alpha=c)  # b square + c square^2
+        x = torch.baddbmm(x, factor, x, beta=a)  # a x + factor x
     return (x.mT if tall else x).to(given)
 
 
