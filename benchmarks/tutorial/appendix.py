@@ -36,9 +36,9 @@ square takes 0.
 - **points** that are coded, with draws that no model was trained with; every row of a data set takes the first of the same draws.
 - **H**: the entropy of the data.
 - **-ELBO**: what bits-back takes in the mean.
-- **NLL**: -log2 p(x) of the model, by importance sampling with {nll_particles} draws of z, on the tutorial's square. NLL less H
-  is what the model loses, -ELBO less NLL what the posterior loses, once H less what the true density takes for these points is
-  added.
+- **NLL**: -log2 p(x) of the model, by importance sampling with up to {nll_particles} draws of z, on the tutorial's square. NLL
+  less H is what the model loses, -ELBO less NLL what the posterior loses, once H less what the true density takes for these points
+  is added.
 - **IWAE**: the negative IWAE bound of {iwae_particles} draws of z, or of K where a row is coded with K > 1. In the mean it is
   between -ELBO and NLL.
 - **active**: latents whose posterior mean moves with the point, by a variance above {active}. Free bits are enough for that: with

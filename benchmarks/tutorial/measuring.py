@@ -19,13 +19,14 @@ from torch.distributions import kl_divergence
 from bbans.codecs import Codec
 from bbans.tables import LOG_BITS
 
-from .coding import LATENTS, POINTS, Cells, Grid, code, parts, point_codec, standard_error
+from .coding import LATENTS, POINTS, Cells, Grid, code, parts, point_codec, standard_error, vector
 from .data import Data, Floats, midpoints
 from .deterministic import TwoPart
 from .flow import NearDeterministic
 from .model import BITS, LatentModel, draw
 
 NLL_PARTICLES = 250  # the tutorial's
+FLOW_NLL_PARTICLES = 50  # of the VAEs near a flow, whose q(z|x) is nearly p(z|x)
 IWAE_PARTICLES = 10
 DRAWS = 16  # of z for each point, for its ELBO: one in ten thousand costs hundreds of bits where densities have edges
 CODED_DRAWS = 4  # of z for each point, over all the times that it is coded: one draw makes code lengths 0.01 uncertain
@@ -165,7 +166,9 @@ def bits(model: LatentModel, x: Tensor, particles: int) -> Tensor:
 
 def neg_elbo(model: LatentModel, x: Tensor) -> Tensor:
     """Of each point (N, 2), in bits, the mean of DRAWS: (N,)."""
-    return bits(model, x.repeat_interleave(DRAWS, 0), 1).view(-1, DRAWS).mean(1)
+    if isinstance(model, TwoPart):
+        return bits(model, x, 1)
+    return torch.cat([-BITS * model.log_weights(part, DRAWS).mean(0) for part in x.split(CHUNK // DRAWS)])
 
 
 def draws_of(particles: int) -> int:
@@ -178,12 +181,14 @@ def coded_bound(model: LatentModel, cells: Cells, particles: int, latents: Grid)
     if isinstance(model, TwoPart):
         log_weights = model.codec().log_freqs(cells, True)[:, None, None]
     else:
-        prior, likelihood, posterior = parts(model, latents, POINTS, clean=True)
+        prior, likelihood, _ = parts(model, latents, POINTS, clean=True)
         log2_weights = []
         for part in np.array_split(cells, max(1, len(cells) // CODED_ROWS)):
             x = np.repeat(part, draws_of(particles) * particles, 0)
-            z = latents.cells(draw(model.posterior(POINTS.middles(x)), torch.Size([len(x)]), model.latents).numpy())
-            log2_weights.append(likelihood(z).log_freqs(x, True) + prior.log_freqs(z, True) - posterior(x).log_freqs(z, True))
+            q = model.posterior(POINTS.middles(x))
+            z = latents.cells(draw(q, torch.Size([len(x)]), model.latents).numpy())
+            posterior = vector(latents, q, model.latents)
+            log2_weights.append(likelihood(z).log_freqs(x, True) + prior.log_freqs(z, True) - posterior.log_freqs(z, True))
         log_weights = np.concatenate(log2_weights).reshape(len(cells), -1, particles)
     of_each_draw: Floats = np.logaddexp2.reduce(log_weights / (1 << LOG_BITS), -1) - np.log2(log_weights.shape[-1])
     return -of_each_draw.mean(1) - cells.shape[1] * np.log2(1 / POINTS.step)
@@ -201,9 +206,10 @@ def nll(model: LatentModel, data: Data) -> tuple[float, float]:
     chosen = np.argwhere(density > 1e-6 * density.max())
     x = torch.from_numpy(middles[chosen])
     weight = torch.from_numpy(density[tuple(chosen.T)] / density[tuple(chosen.T)].sum())
+    particles = FLOW_NLL_PARTICLES if isinstance(model, NearDeterministic) else NLL_PARTICLES
     with default(torch.float32):
         model = copy.deepcopy(model).float()
-        halves = [bits(model, x.float(), NLL_PARTICLES // 2).double() for _ in range(2)]
+        halves = [bits(model, x.float(), particles // 2).double() for _ in range(2)]
     mean = 1 - torch.logaddexp2(-halves[0], -halves[1])
     return float((weight * mean).sum()), float((weight * (halves[0] - halves[1]) / 2).square().sum().sqrt())
 
