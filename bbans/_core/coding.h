@@ -126,7 +126,7 @@ INLINE int64_t code_decided(Coder *coder, int64_t symbol, const Mixer *mixer, in
         const int64_t share = decision.probability;
         const int yes = coder->decoding ? peek_symbol(&coder->lane, PRECISION) < share : symbol >= x;
         code_interval(coder, yes ? 0 : share, yes ? share : TOTAL - share);
-        learn_decision(&decision, yes);
+        learn_decision(&decision, mixer, yes);
         if (yes)
             below = cut;
         else

@@ -30,6 +30,7 @@ enum {
     MIX_RATE_HALF = 200,   /* after so many decisions */
     VOTE_RATE = 40,        /* 0.0006 */
     MAP_RATE = 393,        /* 0.006 */
+    MAP_COUNTS = 318,      /* after so many decisions */
     LEAST_PROBABILITY = 168 /* 1e-5 */
 };
 
@@ -42,10 +43,11 @@ typedef struct {
     int32_t of_vote[3][NODES][VOTES];
 } MixingWeights;
 
-/* What a strip has learned of its decisions. maps (colours, nodes, contexts, points and a count). */
+/* What a strip has learned of its decisions. maps (colours, nodes, contexts, points and a count). rates (MAP_COUNTS + 1) are those of
+ * maps, by their counts: which of them are low, no processor can guess. */
 typedef struct {
     MixingWeights *weights;
-    int32_t *maps;
+    int32_t *maps, *rates;
 } Mixer;
 
 /* One decision: its inputs, and where they came from. */
@@ -58,10 +60,11 @@ typedef struct {
 } Decision;
 
 /* Maps that give back the first model's probability. */
-static void start_maps(int32_t *maps, int colours, const Tables *tables) {
+static void start_maps(const Mixer *mixer, int colours, const Tables *tables) {
     int32_t fresh[POINTS + 1] = {0};
+    for (int count = 0; count <= MAP_COUNTS; count++) mixer->rates[count] = (int32_t)falling(131072, 16 + count, MAP_RATE);
     for (int i = 0; i < POINTS; i++) fresh[i] = tables->logistic[512 + 32 * (i - POINTS / 2)];
-    for (int i = 0; i < colours * NODES * ALL_CONTEXTS; i++) memcpy(maps + i * (POINTS + 1), fresh, sizeof fresh);
+    for (int i = 0; i < colours * NODES * ALL_CONTEXTS; i++) memcpy(mixer->maps + i * (POINTS + 1), fresh, sizeof fresh);
 }
 
 /* The logit of yes, for what a model has on its side and on the other. */
@@ -116,7 +119,7 @@ INLINE void learn_weights(int32_t *restrict weights, const int64_t *restrict inp
 }
 
 /* Learn from what was decided. */
-INLINE void learn_decision(const Decision *d, int yes) {
+INLINE void learn_decision(const Decision *d, const Mixer *mixer, int yes) {
     const int64_t target = yes ? TOTAL : 0, part = d->part;
     for (int vote = 0; vote < VOTES; vote++) {
         const int64_t rate = falling(MIX_RATE_START * MIX_RATE_HALF, MIX_RATE_HALF + ++*d->seen[vote], MIX_RATE);
@@ -125,7 +128,7 @@ INLINE void learn_decision(const Decision *d, int yes) {
     learn_weights(d->of_vote, d->votes, VOTES, target - d->probability, VOTE_RATE);
     for (int i = 0; i < CONTEXTS; i++) {
         int32_t *cells = d->cells[i], *below = &cells[d->point], *above = &cells[d->point + 1];
-        const int64_t rate = falling(131072, 16 + ++cells[POINTS], MAP_RATE);
+        const int64_t rate = mixer->rates[smaller(++cells[POINTS], MAP_COUNTS)];
         *below += (int32_t)shift_right(shift_right((target - *below) * rate, 16) * ((1 << LOGIT_BITS) - part), LOGIT_BITS);
         *above += (int32_t)shift_right(shift_right((target - *above) * rate, 16) * part, LOGIT_BITS);
     }

@@ -40,6 +40,7 @@ typedef struct {
     Learned learned;
     LeastSquares squares[3];
     int64_t squares_seen[3];
+    int32_t map_rates[MAP_COUNTS + 1];
 } State;
 
 /* What least squares on the pixels around predict, in 1/64 of a pixel value. */
@@ -81,13 +82,13 @@ INLINE int64_t likelihood_slope(int64_t distance, int64_t step, const Tables *ta
 }
 
 /* Move the map towards one under which the shares low .. high, those of the symbol that came, are all there is. */
-INLINE void learn_map(int32_t *edges, int64_t low, int64_t high, int64_t seen) {
-    int64_t rate = falling(65536, seen + 50, 131), inverse = ((int64_t)1 << 40) / larger(high - low, 1);
-    for (int b = 1; b < BINS; b++) {
-        int64_t edge = (int64_t)b << BIN_BITS;
-        int64_t target = edge >= high ? TOTAL : (edge > low ? (edge - low) * inverse >> 16 : 0);
-        edges[b] += (int32_t)shift_right((target - edges[b]) * rate, 16);
-    }
+INLINE void learn_map(int32_t *restrict edges, int64_t low, int64_t high, int64_t seen) {
+    const int32_t rate = (int32_t)falling(65536, seen + 50, 131), above = (int32_t)high;
+    int32_t targets[BINS];
+    for (int b = 0; b < BINS; b++) targets[b] = b << BIN_BITS >= above ? TOTAL : 0;
+    for (int64_t b = (low >> BIN_BITS) + 1; b << BIN_BITS < high; b++) /* few or none */
+        targets[b] = (int32_t)((((b << BIN_BITS) - low) * (((int64_t)1 << 40) / (high - low))) >> 16);
+    for (int b = 1; b < BINS; b++) edges[b] += (int32_t)shift_right((int64_t)(targets[b] - edges[b]) * rate, 16);
 }
 
 static void start_state(State *state, const Phase *phase, const Taps *taps) {
@@ -105,7 +106,7 @@ static void start_state(State *state, const Phase *phase, const Taps *taps) {
 INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps,
                  const Tables *tables, int colours, int k, int adaptive, int decided) {
     Learned *const learned = &state->learned;
-    const Mixer mixer = {&learned->mixing, maps};
+    const Mixer mixer = {&learned->mixing, maps, state->map_rates};
     Taps taps;
     if (adaptive) {
         find_taps(&taps, phase);
@@ -113,7 +114,7 @@ INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase
     } else {
         for (int b = 0; b < 3 * SPREAD_CLASSES * (BINS + 1); b++) (&learned->maps[0][0][0])[b] = (b % (BINS + 1)) << BIN_BITS;
     }
-    if (decided) start_maps(maps, colours, tables);
+    if (decided) start_maps(&mixer, colours, tables);
     const int64_t stride = (phase->width + 4) * 3, error_stride = (phase->width + 2) * 3;
     int32_t features[FEATURES] = {0}, around[MAX_TAPS + 1];
     int64_t differences[3] = {0, 0, 0};

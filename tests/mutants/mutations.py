@@ -234,8 +234,8 @@ MUTATIONS = (
     _mutation(
         "photo: the map of the adaptive stage learns nothing",
         "bbans/_core/photo.c",
-        "edges[b] += (int32_t)shift_right((target - edges[b]) * rate, 16);",
-        "edges[b] += (int32_t)(0 * rate * target);",
+        "edges[b] += (int32_t)shift_right((int64_t)(targets[b] - edges[b]) * rate, 16);",
+        "edges[b] += 0 * rate * targets[b];",
         CORE_PHOTO,
     ),
     _mutation(
@@ -269,15 +269,15 @@ MUTATIONS = (
     _mutation(
         "photo: decisions are mixed by one set of weights",
         "bbans/_core/mixing.h",
-        "all += d->of_vote[vote] * d->votes[vote];",
-        "all += vote ? 0 : d->of_vote[vote] * d->votes[vote];",
+        "weighted_sum(d->of_vote, d->votes, VOTES)",
+        "weighted_sum(d->of_vote, d->votes, 1)",
         CORE_PHOTO,
     ),
     _mutation(
         "photo: weights of decisions learn in the wrong direction",
         "bbans/_core/mixing.h",
-        "weights[i] + shift_right(scaled * inputs[i]",
-        "weights[i] - shift_right(scaled * inputs[i]",
+        "weights[i] + (int32_t)shift_right((int64_t)scaled * (int32_t)inputs[i]",
+        "weights[i] - (int32_t)shift_right((int64_t)scaled * (int32_t)inputs[i]",
         CORE_PHOTO,
     ),
     _mutation(
