@@ -7,6 +7,7 @@ Functions carry the names of the text. Whole levels at once, no tiles; Python's 
 
 from __future__ import annotations
 
+import collections
 import decimal
 import json
 import math
@@ -69,10 +70,10 @@ class Stack:
         return self.head == 2**31 and not self.tail
 
 
-def shares(n: int, weights: Array, means: Array, scales: Array) -> Array:
-    """The shares of 2**24 below each of the symbols 0 .. n. Section 5.5."""
-    x = np.arange(1, n)[:, None]
-    t = (64 * x - 32 - means) * INV[scales] + 2**29
+def shares(n: int, weights: Array, means: Array, scales: Array, edges: Array | None = None) -> Array:
+    """The shares of 2**24 below each of the symbols 0 .. n, whose lower edges are even unless given. Section 5.5."""
+    edges = 64 * np.arange(n) - 32 if edges is None else edges
+    t = (edges[1:n, None] - means) * INV[scales] + 2**29
     j = np.clip(t >> 20, 0, 1023)
     below = L[j] + ((L[j + 1] - L[j]) * ((t >> 4) & 65535) >> 16)
     below = np.where(t <= 0, 0, np.where(t >= 2**30, 2**24, below))
@@ -104,9 +105,8 @@ def logit(f: Array, lo: int, x: int, hi: int) -> int:
     return clamp((lg(int(f[hi] - f[x])) - lg(int(f[x] - f[lo]))) * 45426 >> 20, -32358, 32358)
 
 
-def two(a: int, b: int) -> int:
-    n, m = (sum(abs(v) >= edge for edge in (64, 192, 384, 640)) * (1 if v > 0 else -1) for v in (a, b))
-    return 9 * (4 + n) + 4 + m
+def two(x: int, a: int, b: int) -> int:
+    return 16 * clamp(x - a, -8, 7) + clamp(x - b, -8, 7) + 136
 
 
 class Mixture:
@@ -122,8 +122,36 @@ class Mixture:
     def res(self, d: int) -> int:
         return clamp(d * self.unit >> 18, -1536, 1536)
 
-    def shares(self, shift: int = 0, step: int = 0) -> Array:
-        return shares(256, self.weights, self.means + shift, np.clip(self.scales + step, 0, 127))
+    def shares(self, shift: int = 0, step: int = 0, edges: Array | None = None) -> Array:
+        return shares(256, self.weights, self.means + shift, np.clip(self.scales + step, 0, 127), edges)
+
+
+class Widths:
+    """Of values, from the known pixels (3, n) of a region. Section 5.6."""
+
+    def __init__(self, known: Array) -> None:
+        red, green, blue = known.tolist()
+        self.counts = [
+            collections.Counter(green),
+            collections.Counter(zip(green, red, strict=True)),
+            collections.Counter((r - g, b - g) for r, g, b in zip(red, green, blue, strict=True)),
+        ]
+
+    def count(self, c: int, v: int, g: int, r: int) -> int:
+        return self.counts[c][(v, (g, v), (r - g, v - g))[c]]
+
+    def edges(self, c: int, threshold: int, g: int, r: int) -> Array:
+        """edge(x) for x in 0 .. 256."""
+        first, last = max(threshold - 8, 0), min(threshold + 8, 256)
+        s = []
+        for v in range(first, last):
+            n = [self.count(c, v + i, g, r) for i in range(-2, 3)]
+            s.append((n[2] + 10) * 2304 // (n[0] + 2 * n[1] + 3 * n[2] + 2 * n[3] + n[4] + 90))
+        ratio = (last - first) * 2**22 // sum(s)
+        edges = 64 * np.arange(257) - 32
+        for x in range(first + 1, last):
+            edges[x] = 64 * first - 32 + (sum(s[: x - first]) * ratio >> 16)
+        return edges
 
 
 class Regression:
@@ -185,10 +213,11 @@ class Adaptation:
         canvas: Array,
         decided: bool,
         start: dict[str, Array],
+        widths: Widths,
     ) -> None:
         self.start = {name: array[phase] for name, array in start.items()}
         self.phase, self.top, self.rows, self.earlier, self.on, self.decided = phase, top, rows, earlier, on, decided
-        self.canvas = canvas
+        self.canvas, self.widths = canvas, widths
         order = {(0, 0): -1, (1, 1): 0, (0, 1): 1, (1, 0): 2}
         self.corner = [(1, 1), (0, 1), (1, 0)][phase]
         window = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]
@@ -264,17 +293,26 @@ class Adaptation:
         place = (c, m.k, self.energy)
         self.step = (self.steps.setdefault(place, self.begun("steps", 0, *place)) + 2**15) >> 16
 
+    def pixel(self, j: int, y: int, x: int, dy: int, dx: int) -> int:
+        """Of the canvas, at an offset."""
+        return int(self.canvas[(1, 0, 2)[j], 2 * y + self.corner[0] + 2 + dy, 2 * x + self.corner[1] + 2 + dx])
+
+    def nearest(self, c: int, y: int, x: int) -> list[int]:
+        """n_1 .. n_4."""
+        places = [(-1, -1), (1, 1), (-1, 1), (1, -1)] if self.phase == 0 else [(0, -1), (0, 1), (-1, 0), (1, 0)]
+        values = [self.pixel(c, y, x, *place) for place in places]
+        if c == 0:
+            return values
+        here = self.pixel(c - 1, y, x, 0, 0)
+        return [value + here - self.pixel(c - 1, y, x, *place) for value, place in zip(values, places, strict=True)]
+
     def expect(self, c: int, y: int, x: int) -> int:
         """E, and the samples for it."""
-
-        def pixel(j: int, dy: int, dx: int) -> int:
-            return int(self.canvas[(1, 0, 2)[j], 2 * y + self.corner[0] + 2 + dy, 2 * x + self.corner[1] + 2 + dx])
-
-        close = [pixel(c, *place) for place in self.close]
+        close = [self.pixel(c, y, x, *place) for place in self.close]
         self.mean = (16 * sum(close) + len(close)) // (2 * len(close))
-        around = close + [pixel(c, *place) for place in self.far]
+        around = close + [self.pixel(c, y, x, *place) for place in self.far]
         for j in range(c):
-            around += [pixel(j, *place) for place in [*self.close, (0, 0)]]
+            around += [self.pixel(j, y, x, *place) for place in [*self.close, (0, 0)]]
         self.around = [8 * p - self.mean for p in around]
         if self.count("squares", c) % 64 == 0:
             self.squares[c].solve()
@@ -295,24 +333,19 @@ class Adaptation:
             return stack.pop(24, cf)
         limit = 3 * m.spread >> 5
         apart = clamp(self.expected - m.centre - self.shift, -limit, limit)
-        functions = cf, intervals(m.shares()), self.mapped(m, c, m.shares(self.shift + apart, self.step))
         threshold = clamp((m.centre + self.shift + 32) >> 6, 1, 255)
-        far = max((m.spread * FACTOR[-self.step] >> 16) >> 10, 1)
-        own = {j: self.own.get((j, y, x), 0) for j in range(3)}
-        if c == 0:
-            first = self.before(0, y, x)[:2] or [self.own.get((0, y - 1, x + 1), 0), self.own.get((0, y - 1, x - 1), 0)]
-        else:
-            first = [own[0], self.own.get((0, y, x - 1), 0) if c == 1 else own[1]]
-        contexts = (
-            16 * m.k + self.energy,
-            self.pattern,
-            two(*self.features[:2]),
-            two(*first),
-            threshold,
-            16 * min(4 * abs(self.shift) // max(m.spread >> 4, 1), 15) + self.energy,
+        edges = self.widths.edges(c, threshold, *[self.pixel(j, y, x, 0, 0) for j in range(2)])
+        functions = (
+            cf,
+            intervals(m.shares()),
+            self.mapped(m, c, m.shares(self.shift + apart, self.step)),
+            self.mapped(m, c, m.shares(self.shift, self.step, edges)),
         )
+        far = max((m.spread * FACTOR[-self.step] >> 16) >> 10, 1)
+        n = self.nearest(c, y, x)
         lo, hi, at, node, answers = 0, 256, threshold, 0, []
         for i in range(1, 5):
+            contexts = 16 * m.k + self.energy, threshold, two(at, *n[:2]), two(at, *n[2:])
             yes = self.decide(stack, c, node, contexts, [logit(f, lo, at, hi) for f in functions])
             lo, hi = (at, hi) if yes else (lo, at)
             answers.append(yes)
@@ -332,9 +365,10 @@ class Adaptation:
         names = [(c, node, kind, value) for kind, value in enumerate(contexts)]
         points = [self.points.setdefault(name, [int(L[512 + 32 * (i - 8)]) for i in range(17)]) for name in names]
         inputs = inputs + [LOGIT[min(v[j] + ((v[j + 1] - v[j]) * q >> 12) >> 12, 4095)] for v in points]
-        sets = [("node", c, node), ("class", c, contexts[0]), ("threshold", c, contexts[4])]
+        sets = [("node", c, node), ("class", c, contexts[0]), ("threshold", c, contexts[1])]
         mixes = [
-            self.mixes.setdefault(name, self.begun(f"{name[0]}_weights", [2**19, 0, 0] + 6 * [87381], *name[1:])) for name in sets
+            self.mixes.setdefault(name, self.begun(f"{name[0]}_weights", [2**19, 0, 0, 0] + 4 * [131072], *name[1:]))
+            for name in sets
         ]
         d = [sum(w * i for w, i in zip(weights, inputs, strict=True)) for weights in mixes]
         u = self.votes.setdefault((c, node), self.begun("vote_weights", 3 * [349525], c, node))
@@ -514,6 +548,7 @@ class Decoder:
         x11: Array,
         earlier: list[Array],
         known: list[Array],
+        own: list[Array],
     ) -> None:
         reference = references[phase]
         _, h, w = reference.shape
@@ -523,8 +558,11 @@ class Decoder:
         row, column = ((1, 1), (0, 1), (1, 0))[phase]
         whole[:, row::2, column::2] = reference + 2 >> 2
         canvas = np.pad(whole, ((0, 0), (2, 2), (2, 2)), mode="reflect")
+        widths = Widths(np.concatenate([plane.reshape(3, -1) for plane in own], 1))
         for stack, top, bottom in strips:
-            state = Adaptation(phase, top, bottom, earlier, self.config["adaptive"], canvas.copy(), self.decided, self.start)
+            state = Adaptation(
+                phase, top, bottom, earlier, self.config["adaptive"], canvas.copy(), self.decided, self.start, widths
+            )
             for y in range(top, min(bottom, pixels.shape[1])):
                 for x in range(pixels.shape[2]):
                     rests: list[int] = []
@@ -630,11 +668,12 @@ class Decoder:
         references = [reference(x00, (0, 0), (0, 1), (1, 0), (1, 1))]
         features = [f]
         r11 = self.parameters(0, spread(z), f)
-        self.pop_phase(0, r11, has11, references, strips, gray, x11, [], [x00])
+        self.pop_phase(0, r11, has11, references, strips, gray, x11, [], [x00], [x00])
         references.append(reference(x00, (0, 0), (0, 1)) + reference(x11, (0, 0), (-1, 0)))
         features.append(self.trunk(1, self.layer("inject.0", planes(x11), features[0])))
         r01 = self.parameters(1, spread(z), features[1])
-        self.pop_phase(1, r01, has01, references, strips, gray, x11, [self.residuals(r11, has11, references[0])], [x00, x11])
+        earlier, own = [self.residuals(r11, has11, references[0])], [x00, has11]
+        self.pop_phase(1, r01, has01, references, strips, gray, x11, earlier, [x00, x11], own)
         f = self.trunk(2, self.layer("inject.1", planes(x01), features[1]))
         given = z
         if here:
@@ -650,7 +689,8 @@ class Decoder:
         earlier = [
             self.residuals(self.parameters(p, spread(given), features[p]), x, references[p]) for p, x in ((0, has11), (1, has01))
         ]
-        self.pop_phase(2, self.parameters(2, spread(given), f), has10, references, strips, gray, x11, earlier, [x00, x11, x01])
+        r10, own = self.parameters(2, spread(given), f), [*own, has01]
+        self.pop_phase(2, r10, has10, references, strips, gray, x11, earlier, [x00, x11, x01], own)
         whole = np.zeros((3, 2 * h, 2 * w), np.int64)
         whole[:, ::2, ::2], whole[:, 1::2, 1::2], whole[:, ::2, 1::2], whole[:, 1::2, ::2] = x00, x11, x01, x10
         return whole[:, :height, :width], f

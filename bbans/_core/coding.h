@@ -3,7 +3,9 @@
 #define BBANS_CODING_H
 
 #include "mixing.h"
+#include "phase.h"
 #include "rans.h"
+#include "widths.h"
 
 enum {
     BINS = 16, /* of the maps of shares */
@@ -19,14 +21,19 @@ typedef struct {
 /* The start of the interval of pixel x in 1 .. 255, below which lies a share of all. */
 INLINE int64_t start_of(int64_t x, int64_t share) { return (share * (TOTAL - 256) >> PRECISION) + x; }
 
-/* At the lower edge of pixel x in 0 .. 256. */
-INLINE Edge edge_at(int64_t x, const Mixture *mixture, int k, const int32_t *map, const int32_t *table) {
+/* At pixel x in 0 .. 256, whose lower edge is there in 1/64 of a pixel value. */
+INLINE Edge edge_there(int64_t x, int64_t there, const Mixture *mixture, int k, const int32_t *map, const int32_t *table) {
     if (x <= 0) return (Edge){0, 0, 0};
     if (x >= 256) return (Edge){256, TOTAL, TOTAL};
-    int64_t share = mixture_total(x, mixture, k, table) >> WEIGHT_BITS;
+    int64_t share = mixture_below(there, mixture, k, table) >> WEIGHT_BITS;
     int64_t b = smaller(share >> BIN_BITS, BINS - 1);
     int64_t mapped = map[b] + shift_right((map[b + 1] - map[b]) * (share - (b << BIN_BITS)), BIN_BITS);
     return (Edge){x, share, start_of(x, mapped)};
+}
+
+/* At the lower edge of pixel x in 0 .. 256. */
+INLINE Edge edge_at(int64_t x, const Mixture *mixture, int k, const int32_t *map, const int32_t *table) {
+    return edge_there(x, edge_of(x), mixture, k, map, table);
 }
 
 /* The edges of the pixel whose interval holds cf. Steps that begin at about half a spread and double lead from the centre, near which
@@ -94,27 +101,35 @@ INLINE int64_t code_whole(Coder *coder, int64_t symbol, int64_t centre, int64_t 
 typedef struct {
     Mixture corrected, raw, around; /* as learned, as the networks give it, with the mean that least squares predict */
     const int32_t *map;
+    Widths widths;
     int64_t threshold, step; /* the first, and how far it is to the next */
-    int contexts[CONTEXTS];
+    int class;               /* of the spread and of errors around */
+    int64_t nearest[NEAREST]; /* values that the nearest pixels make expect */
 } Sources;
 
 /* A threshold in 1 .. 255 under each of the models. */
 typedef struct {
     Edge edge;
-    int64_t raw, around;
+    int64_t raw, around, uneven;
 } Cut;
 
 INLINE Cut cut_at(int64_t x, const Sources *s, int k, const Tables *tables) {
     const Edge edge = edge_at(x, &s->corrected, k, s->map, tables->logistic);
-    return (Cut){edge, start_of(x, mixture_total(x, &s->raw, k, tables->logistic) >> WEIGHT_BITS),
-                 edge_at(x, &s->around, k, s->map, tables->logistic).start};
+    return (Cut){edge, start_of(x, mixture_below(edge_of(x), &s->raw, k, tables->logistic) >> WEIGHT_BITS),
+                 edge_at(x, &s->around, k, s->map, tables->logistic).start,
+                 edge_there(x, uneven_edge(x, &s->widths), &s->corrected, k, s->map, tables->logistic).start};
+}
+
+/* How far a threshold is from two values. */
+INLINE int class_of_two(int64_t x, int64_t first, int64_t second) {
+    return (int)(16 * clamp(x - first, -8, 7) + clamp(x - second, -8, 7)) + 136;
 }
 
 /* The symbol by decisions, the first at the threshold, the next outward in steps that double, until it lies between two thresholds;
  * what is left by the corrected mixture. low and high are its edges. */
 INLINE int64_t code_decided(Coder *coder, int64_t symbol, const Mixer *mixer, int colour, const Sources *s, int k, const Tables *tables,
                             Edge *low, Edge *high) {
-    Cut below = {{0, 0, 0}, 0, 0}, above = {{256, TOTAL, TOTAL}, TOTAL, TOTAL};
+    Cut below = {{0, 0, 0}, 0, 0, 0}, above = {{256, TOTAL, TOTAL}, TOTAL, TOTAL, TOTAL};
     int64_t x = s->threshold;
     for (int outward = 0, up = 0, node = 0;; outward++) {
         const Cut cut = cut_at(x, s, k, tables);
@@ -122,7 +137,14 @@ INLINE int64_t code_decided(Coder *coder, int64_t symbol, const Mixer *mixer, in
         decision.inputs[0] = logit_of(above.edge.start - cut.edge.start, cut.edge.start - below.edge.start, tables->log2);
         decision.inputs[1] = logit_of(above.raw - cut.raw, cut.raw - below.raw, tables->log2);
         decision.inputs[2] = logit_of(above.around - cut.around, cut.around - below.around, tables->log2);
-        mix(&decision, mixer, colour, node, s->contexts, tables);
+        decision.inputs[3] = logit_of(above.uneven - cut.uneven, cut.uneven - below.uneven, tables->log2);
+        const int contexts[CONTEXTS] = {
+            s->class,
+            (int)s->threshold,
+            class_of_two(x, s->nearest[0], s->nearest[1]),
+            class_of_two(x, s->nearest[2], s->nearest[3]),
+        };
+        mix(&decision, mixer, colour, node, contexts, tables);
         const int64_t share = decision.probability;
         const int yes = coder->decoding ? peek_symbol(&coder->lane, PRECISION) < share : symbol >= x;
         code_interval(coder, yes ? 0 : share, yes ? share : TOTAL - share);
@@ -161,14 +183,5 @@ INLINE int64_t code_decided(Coder *coder, int64_t symbol, const Mixer *mixer, in
 #undef REST_START
     return low->x;
 }
-
-/* A residual in one of nine classes. */
-INLINE int residual_class(int64_t residual) {
-    const int64_t size = magnitude(residual);
-    const int kind = (size >= 64) + (size >= 192) + (size >= 384) + (size >= 640);
-    return residual > 0 ? 4 + kind : 4 - kind;
-}
-
-INLINE int class_of_two(int64_t first, int64_t second) { return residual_class(first) * 9 + residual_class(second); }
 
 #endif

@@ -116,9 +116,9 @@ INLINE int64_t logistic_search(int64_t cf, int64_t n, int64_t mean, int64_t inve
     return low;
 }
 
-/* 2**(24 + 14) times the share of a mixture of k logistics below symbol x. */
-INLINE int64_t mixture_total(int64_t x, const Mixture *mixture, int k, const int32_t *table) {
-    int64_t total = 0, edge = edge_of(x);
+/* 2**(24 + 14) times the share of a mixture of k logistics below an edge in 1/64 of a symbol. */
+INLINE int64_t mixture_below(int64_t edge, const Mixture *mixture, int k, const int32_t *table) {
+    int64_t total = 0;
     for (int i = 0; i < k; i++)
         total += mixture->weight[i] * logistic_cf(edge - mixture->mean[i], mixture->inverse_scale[i], table);
     return total;
@@ -128,7 +128,7 @@ INLINE int64_t mixture_total(int64_t x, const Mixture *mixture, int k, const int
 INLINE int64_t mixture_start(int64_t x, int64_t n, const Mixture *mixture, int k, const int32_t *table) {
     if (x <= 0) return 0;
     if (x >= n) return TOTAL;
-    return (mixture_total(x, mixture, k, table) * (TOTAL - n) >> (PRECISION + WEIGHT_BITS)) + x;
+    return (mixture_below(edge_of(x), mixture, k, table) * (TOTAL - n) >> (PRECISION + WEIGHT_BITS)) + x;
 }
 
 /* The symbol of a mixture whose interval holds cf. Inverse: mixture_start. */

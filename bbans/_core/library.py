@@ -48,7 +48,8 @@ def _array(dtype: npt.DTypeLike) -> type[_Array]:
     return type(f"Array_{np.dtype(dtype)}", (_Array,), {"dtype": np.dtype(dtype)})
 
 
-U8, I8, I16, I32, I64, U32, U64 = map(_array, (np.uint8, np.int8, np.int16, np.int32, np.int64, np.uint32, np.uint64))
+_DTYPES = np.uint8, np.int8, np.uint16, np.int16, np.int32, np.int64, np.uint32, np.uint64
+U8, I8, U16, I16, I32, I64, U32, U64 = map(_array, _DTYPES)
 
 
 class Structure(ctypes.Structure):

@@ -13,9 +13,9 @@
 #include "distributions.h"
 
 enum {
-    CONTEXTS = 6,
-    ALL_CONTEXTS = 128 + 243 + 81 + 81 + 256 + 256,
-    MODELS = 3,
+    CONTEXTS = 4,
+    ALL_CONTEXTS = 128 + 3 * 256,
+    MODELS = 4,
     INPUTS = MODELS + CONTEXTS,
     VOTES = 3, /* sets of weights, each of which mixes all inputs */
     OUTWARD = 3,             /* decisions after the first, on either side */
@@ -34,7 +34,7 @@ enum {
     LEAST_PROBABILITY = 168 /* 1e-5 */
 };
 
-static const int CONTEXT_OFFSETS[CONTEXTS] = {0, 128, 371, 452, 533, 789};
+static const int CONTEXT_OFFSETS[CONTEXTS] = {0, 128, 384, 640};
 
 /* Weights of the inputs by node, by class and by threshold, and how many decisions have taught each; and of the three votes, by node. */
 typedef struct {
@@ -83,7 +83,7 @@ INLINE int64_t weighted_sum(const int32_t *weights, const int64_t *inputs, int c
 }
 
 /* Mix a decision whose first inputs, the models' logits, are there. contexts: one of each kind; the first is the class,
- * the fifth the threshold. */
+ * the second the threshold. */
 INLINE void mix(Decision *d, const Mixer *mixer, int colour, int node, const int *contexts, const Tables *tables) {
     const int64_t place = d->inputs[0] + (POINTS / 2 << LOGIT_BITS);
     d->point = place >> LOGIT_BITS;
@@ -98,7 +98,7 @@ INLINE void mix(Decision *d, const Mixer *mixer, int colour, int node, const int
     MixingWeights *w = mixer->weights;
     d->weights[0] = w->of_node[colour][node], d->seen[0] = &w->node_seen[colour][node];
     d->weights[1] = w->of_class[colour][contexts[0]], d->seen[1] = &w->class_seen[colour][contexts[0]];
-    d->weights[2] = w->of_threshold[colour][contexts[4]], d->seen[2] = &w->threshold_seen[colour][contexts[4]];
+    d->weights[2] = w->of_threshold[colour][contexts[1]], d->seen[2] = &w->threshold_seen[colour][contexts[1]];
     d->of_vote = w->of_vote[colour][node];
     for (int vote = 0; vote < VOTES; vote++) {
         const int64_t sum = weighted_sum(d->weights[vote], d->inputs, INPUTS);

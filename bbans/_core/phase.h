@@ -5,7 +5,7 @@
 #include "distributions.h"
 #include "least_squares.h"
 
-enum { MAX_COMPONENTS = 8 };
+enum { MAX_COMPONENTS = 8, NEAREST = 4 };
 
 static const int CHANNELS[3] = {1, 0, 2}; /* G, R, B: colours in coding order as channels of pixels */
 
@@ -13,8 +13,9 @@ static const int CHANNELS[3] = {1, 0, 2}; /* G, R, B: colours in coding order as
  * params (height, width, 12 k); earlier (phases, earlier_height, earlier_width, 3) with a border of zeros, of which this strip
  * begins at row top; places (count_places, 3) of phase, row and column; canvas (2 height + 4, canvas_width, 3), the level's picture
  * with a border of 2, in which the phase's pixels, every second from row + 2 and column + 2 on, stand as soon as they are coded.
- * decided: whether the adaptive stage codes pixels by decisions. variant: of processor.h; the processor must have it. learned: a Learned (photo.c), what it starts from; sums
- * (3, TRIANGLE): those of its least squares, each of a positive semidefinite matrix with entries below 2**46. */
+ * learned: a Learned (photo.c), what it starts from; sums (3, TRIANGLE): those of its least squares, each of a positive semidefinite
+ * matrix with entries below 2**46. decided: whether the adaptive stage codes pixels by decisions; widths: those of values (widths.h),
+ * which only decisions take. variant: of processor.h; the processor must have it. */
 typedef struct {
     int64_t height, width, colours, components;
     const int16_t *references, *near, *params, *earlier;
@@ -25,6 +26,7 @@ typedef struct {
     int64_t canvas_width, row, column;
     const int32_t *learned;
     const int64_t *sums;
+    const uint16_t *widths;
     int64_t variant;
 } Phase;
 
@@ -35,7 +37,7 @@ static int is_sound(const Phase *p, const Tables *tables) {
     if ((p->colours != 1 && p->colours != 3) || p->components < 1 || p->components > MAX_COMPONENTS) return 0;
     if (p->nears < 0 || p->nears > 2 || p->count_places < 0 || p->count_places > 10) return 0;
     if (!p->adaptive) return 1;
-    if (!p->learned || !p->sums) return 0;
+    if (!p->learned || !p->sums || (p->decided && !p->widths)) return 0;
     if (p->row < 0 || p->row > 1 || p->column < 0 || p->column > 1 || p->row + p->column == 0) return 0;
     if (p->canvas_width < 2 * p->width + 4) return 0;
     if (!p->count_places) return 1;
@@ -50,10 +52,11 @@ static int is_sound(const Phase *p, const Tables *tables) {
 }
 
 /* Where around a pixel least squares look, as offsets in the canvas: pixels of its own colour within two rows and columns, the
- * `close` ones among them, within two steps, first; of each colour before, the close ones and that in the same place. */
+ * `close` ones among them, within two steps, first; of each colour before, the close ones and that in the same place. And the
+ * nearest, two pairs on opposite sides: they are of phases before. */
 typedef struct {
     int count, close;
-    int64_t offsets[MAX_TAPS];
+    int64_t offsets[MAX_TAPS], nearest[NEAREST];
 } Taps;
 
 /* Phases in the order of coding, by odd rows and columns. */
@@ -75,6 +78,20 @@ static void find_taps(Taps *taps, const Phase *phase) {
             }
         }
         if (!far) taps->close = taps->count;
+    }
+    const int64_t column = 3, row = 3 * phase->canvas_width;
+    const int diagonal = phase->row && phase->column;
+    taps->nearest[0] = diagonal ? -row - column : -column;
+    taps->nearest[2] = diagonal ? column - row : -row;
+    for (int i = 0; i < NEAREST; i += 2) taps->nearest[i + 1] = -taps->nearest[i];
+}
+
+/* The values of the nearest pixels, with the step from theirs to this pixel's of the colour before. */
+INLINE void look_at_nearest(int64_t *values, const uint8_t *at, int colour, const Taps *taps) {
+    const int own = CHANNELS[colour], before = CHANNELS[colour ? colour - 1 : 0];
+    for (int i = 0; i < NEAREST; i++) {
+        const uint8_t *other = at + taps->nearest[i];
+        values[i] = colour ? other[own] + at[before] - other[before] : other[own];
     }
 }
 

@@ -153,27 +153,20 @@ INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase
                     corrected_mean[i] = p.mean[i] + shift;
                     around_mean[i] = corrected_mean[i] + apart;
                 }
-                const Sources sources = {
+                Sources sources = {
                     .corrected = {corrected_mean, scale, p.weight},
                     .raw = {p.mean, raw_scale, p.weight},
                     .around = {around_mean, scale, p.weight},
                     .map = map,
                     .threshold = threshold,
                     .step = larger((p.spread * tables->factors[STEP_LIMIT - step] >> 16) >> 10, 1),
-                    .contexts = {
-                        (int)(kind * ENERGY_CLASSES + energy),
-                        signs,
-                        class_of_two(features[0], features[1]),
-                        colour == 0 ? (phase->count_places ? class_of_two(features[10], features[11])
-                                                           : class_of_two(features[3], features[2]))
-                                    : class_of_two(here[0], colour == 1 ? here[-3] : here[1]),
-                        (int)threshold,
-                        (int)(smaller(4 * magnitude(shift) / larger(p.spread >> 4, 1), 15) * ENERGY_CLASSES + energy),
-                    },
+                    .class = (int)(kind * ENERGY_CLASSES + energy),
                 };
                 Edge low, high;
                 int64_t symbol = pixels[place * 3 + channel];
                 if (decided) {
+                    sources.widths = widths_at(phase->widths, canvas + 6 * x, colour, threshold);
+                    look_at_nearest(sources.nearest, canvas + 6 * x, colour, &taps);
                     symbol = code_decided(coder, symbol, &mixer, colour, &sources, k, tables, &low, &high);
                 } else {
                     symbol = code_whole(coder, symbol, p.centre + shift, p.spread, &sources.corrected, k, map, tables->logistic, &low, &high);

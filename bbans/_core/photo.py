@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bbans._core.convolution import variants
-from bbans._core.library import I16, I32, I64, U8, U32, U64, Integer, Structure, checked, fields, function
+from bbans._core.library import I16, I32, I64, U8, U16, U32, U64, Integer, Structure, checked, fields, function
 from bbans._core.tables import Tables
 
 Bytes = npt.NDArray[np.uint8]
 Shorts = npt.NDArray[np.int16]
+Widths = npt.NDArray[np.uint16]
 
 
 class Phase(Structure):
@@ -29,6 +30,7 @@ class Phase(Structure):
         **dict.fromkeys(("canvas_width", "row", "column"), Integer),
         "learned": I32,
         "sums": I64,
+        "widths": U16,
         "variant": Integer,
     }
     _fields_ = fields(FIELDS)
@@ -45,9 +47,9 @@ LEARNED = np.dtype(
             ("steps_seen", (3, 8, 16)),
             ("maps", (3, 8, 17)),
             ("maps_seen", (3, 8)),
-            ("node_weights", (3, 7, 9)),
-            ("class_weights", (3, 128, 9)),
-            ("threshold_weights", (3, 256, 9)),
+            ("node_weights", (3, 7, 8)),
+            ("class_weights", (3, 128, 8)),
+            ("threshold_weights", (3, 256, 8)),
             ("nodes_seen", (3, 7)),
             ("classes_seen", (3, 128)),
             ("thresholds_seen", (3, 256)),
@@ -82,6 +84,8 @@ _learned_size, _count_sums, _state_room = function("learned_size"), function("co
 _note = function("note_pixels", U8, ctypes.POINTER(Phase), I32, I32, I32, I32, I32, _TABLES, I64, I32, I64)
 _push = function("push_noted", *_STATE, I32, I32, Integer)
 _pop = function("pop_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, I32, _TABLES, I64)
+_count_counts, _count_widths = function("count_counts"), function("count_widths")
+_find_widths = function("find_widths", U8, Integer, I32, U16)
 _residuals = function("phase_residuals", U8, ctypes.POINTER(Phase), I16, _TABLES)
 
 
@@ -98,18 +102,20 @@ def phase(
     corner: tuple[int, int] = (1, 1),
     decided: bool = True,
     start: Start | None = None,
+    widths: Widths | None = None,
     variant: str | None = None,
 ) -> Phase:
     """A strip of a phase.
 
     Shapes: references (h, w, 3), four times a pixel; params (h, w, 12 K) as `PhotoNetwork.head` gives them; near (n, h, w, 3),
     four times a pixel that is known, less the reference; earlier (phases, H + 2, W + 2, 3), the residuals of the phases before on
-    the whole grid with a border of zeros, colours in coding order, of which this strip begins at row `top`; places (m, 3) of phase,
-    row and column, where to look in them; canvas (2 h + 4, 2 w + 4 or more, 3), the strip's part of `Level.canvas`, which is
-    written to. corner: row and column of the phase among the four of a picture. colours: 3, or 1 for gray pictures, whose R and B
-    are G. The adaptive stage alone takes earlier, places, canvas, corner and start, all of which it needs; decided says whether
-    it codes pixels by decisions. variant: of `convolution.VARIANTS`, None for the best. Raises: ValueError for shapes that do not
-    fit together, KeyError for a variant that this processor does not have.
+    the whole grid with a border of zeros, colours in coding order, of which this strip begins at row `top`; places (m, 3) of
+    phase, row and column, where to look in them; canvas (2 h + 4, 2 w + 4 or more, 3), the strip's part of `Level.canvas`, which
+    is written to. corner: row and column of the phase among the four of a picture. colours: 3, or 1 for gray pictures, whose R
+    and B are G. The adaptive stage alone takes earlier, places, canvas, corner and start, all of which it needs; decided says
+    whether it codes pixels by decisions, which need widths, as `find_widths` gives them. variant: of `convolution.VARIANTS`, None
+    for the best. Raises: ValueError for shapes that do not fit together, KeyError for a variant that this processor does not
+    have.
     """
     height, width, _ = references.shape
     near = np.zeros((0, height, width, 3), np.int16) if near is None else near
@@ -122,6 +128,7 @@ def phase(
     if adaptive:
         fits = fits and canvas.shape[0] == 2 * height + 4 and canvas.shape[1] >= 2 * width + 4
         fits = fits and start is not None and _is_whole(start)
+        fits = fits and (not decided or (widths is not None and widths.size == _count_widths()))
     if not fits or not colours_last or places.shape[1:] != (3,):
         raise ValueError("the arrays of a phase do not fit together")
     return Phase(
@@ -148,6 +155,7 @@ def phase(
         column=corner[1],
         learned=learned.view(np.int32),
         sums=sums,
+        widths=np.zeros(0, np.uint16) if widths is None else widths,
         variant=variants()[variant] if variant else max(variants().values()),
     )
 
@@ -160,6 +168,18 @@ def _is_whole(start: Start) -> bool:
 def empty_start() -> Start:
     """Room for what a strip learns, zeros."""
     return Start(np.zeros(1, LEARNED), np.zeros(SUMS, np.int64))
+
+
+def find_widths(pixels: Bytes) -> Widths:
+    """How wide the interval of each value is, as decisions take it, where pixels (n, 3) are known: see widths.h.
+
+    Raises: ValueError for another shape.
+    """
+    if pixels.ndim != 2 or pixels.shape[1] != 3:
+        raise ValueError(f"the known pixels are of shape {pixels.shape}, not (n, 3)")
+    counts, widths = np.zeros(_count_counts(), np.int32), np.zeros(_count_widths(), np.uint16)
+    checked(_find_widths(np.ascontiguousarray(pixels), len(pixels), counts, widths))
+    return widths
 
 
 Noted = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]

@@ -287,6 +287,20 @@ MUTATIONS = (
         "contexts[i]",
         CORE_PHOTO,
     ),
+    _mutation(
+        "photo: red has the same widths for every green",
+        "bbans/_core/widths.h",
+        "widths + (1 + green) * (VALUES + 1)",
+        "widths + (VALUES + 1)",
+        CORE_PHOTO,
+    ),
+    _mutation(
+        "photo: pixels of the strip itself are looked at as the nearest",
+        "bbans/_core/phase.h",
+        "taps->nearest[0] = diagonal ? -row - column : -column;",
+        "taps->nearest[0] = diagonal ? -2 * column : -2 * row;",
+        CORE_PHOTO,
+    ),
     # Exact networks
     _mutation("exact: halves are rounded up", "bbans/exact/network.py", "some = (exponents > 0)", "some = (exponents < 0)", EXACT),
     _mutation(

@@ -88,11 +88,11 @@ def logistic_search(cf, n, mean, inverse_scale, table):
     return low, start, stop - start
 
 
-def mixture_total(x, means, inverse_scales, weights, table):
-    """2**(24 + 14) times the share of a mixture below symbol x. Shapes: means, inverse_scales, weights (K,)."""
+def mixture_below(edge, means, inverse_scales, weights, table):
+    """2**(24 + 14) times the share of a mixture below an edge in 1/64 of a symbol. Shapes: means, inverse_scales, weights (K,)."""
     total = np.int64(0)
     for k in range(len(means)):
-        total += weights[k] * logistic_cf(_edge(x) - means[k], inverse_scales[k], table)
+        total += weights[k] * logistic_cf(edge - means[k], inverse_scales[k], table)
     return total
 
 
@@ -102,7 +102,7 @@ def mixture_cf(x, n, means, inverse_scales, weights, table):
         return np.int64(0)
     if x >= n:
         return np.int64(_TOTAL)
-    return (mixture_total(x, means, inverse_scales, weights, table) * (_TOTAL - n) >> (PRECISION + WEIGHT_BITS)) + x
+    return (mixture_below(_edge(x), means, inverse_scales, weights, table) * (_TOTAL - n) >> (PRECISION + WEIGHT_BITS)) + x
 
 
 def mixture_search(cf, n, means, inverse_scales, weights, table):

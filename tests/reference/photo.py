@@ -8,7 +8,7 @@ import numpy as np
 
 from bbans.tables import PRECISION, WEIGHT_BITS
 from tests.reference.codecs import peek_one, pop_one, push_one
-from tests.reference.distributions import log2, mixture_total
+from tests.reference.distributions import log2, mixture_below
 from tests.reference.images import fill_mixture
 
 SPREAD_CLASSES = 8
@@ -213,13 +213,13 @@ def learn_map(edges, low, high, seen):
         edges[b] += (target - edges[b]) * rate >> 16
 
 
-def mapped_cf(x, means, inverse_scales, weights, edges, table):
-    """(share, cf) at the lower edge of pixel x in 0..256: cf is the start of its interval."""
+def mapped_cf(x, means, inverse_scales, weights, edges, table, there=None):
+    """(share, cf) at the lower edge of pixel x in 0..256, which is even or there: cf is the start of its interval."""
     if x <= 0:
         return np.int64(0), np.int64(0)
     if x >= 256:
         return np.int64(_TOTAL), np.int64(_TOTAL)
-    share = mixture_total(x, means, inverse_scales, weights, table) >> WEIGHT_BITS
+    share = mixture_below(64 * x - 32 if there is None else there, means, inverse_scales, weights, table) >> WEIGHT_BITS
     return share, (mapped(share, edges) * (_TOTAL - 256) >> PRECISION) + x
 
 
@@ -257,11 +257,57 @@ def mapped_search(cf, centre, spread, means, inverse_scales, weights, edges, tab
     return low, below, above, start, stop
 
 
-CONTEXT_OFFSETS = (0, 128, 371, 452, 533, 789)
+class Widths:
+    """How wide values are, in 1/256 of an even width, where some pixels (n, 3) are known."""
+
+    def __init__(self, pixels):
+        red, green, blue = np.asarray(pixels, np.int64).T
+        counts = np.zeros(256, np.int64), np.zeros((256, 256), np.int64), np.zeros((511, 511), np.int64)
+        np.add.at(counts[0], green, 1)
+        np.add.at(counts[1], (green, red), 1)
+        np.add.at(counts[2], (red - green + 255, blue - green + 255), 1)
+        self.of_green, self.of_red, self.of_differences = map(widths_of, counts)
+
+    def around(self, pixel, colour, threshold):
+        """(first value, widths of the values near the threshold), for a pixel whose colours before are known."""
+        red, green = int(pixel[0]), int(pixel[1])
+        differences = self.of_differences[red - green + 255]
+        every = (self.of_green, self.of_red[green], differences[255 - green : 511 - green])[colour]
+        first = max(threshold - 8, 0)
+        return first, every[first : threshold + 8].tolist()
+
+
+def widths_of(counts):
+    """By how often a value comes among the five around it, which count less the further off they are; all of them 10 times more."""
+    padded = np.pad(counts, [(0, 0)] * (counts.ndim - 1) + [(2, 2)])
+    around = sum(weight * padded[..., i : i + counts.shape[-1]] for i, weight in enumerate((1, 2, 3, 2, 1)))
+    return 256 * 9 * (counts + 10) // (around + 9 * 10)
+
+
+def uneven_edge(x, first, widths):
+    """The lower edge of value x, in 1/64 of a value. The widths fill what is between the even edges around them."""
+    even = 64 * x - 32
+    if not first < x < first + len(widths):
+        return even
+    ratio = (len(widths) << 22) // sum(widths)
+    return 64 * first - 32 + (sum(widths[: x - first]) * ratio >> 16)
+
+
+def nearest_values(canvas, y, x, colour, corner):
+    """The values of two pairs of pixels on opposite sides, moved by the step from theirs to this pixel's of the colour before."""
+    sides = [(-1, -1), (1, 1), (-1, 1), (1, -1)] if corner == (1, 1) else [(0, -1), (0, 1), (-1, 0), (1, 0)]
+    values = []
+    for dy, dx in sides:
+        here, other = canvas[y, x].tolist(), canvas[y + dy, x + dx].tolist()
+        value = other[_channel(colour)]
+        if colour:
+            value += here[_channel(colour - 1)] - other[_channel(colour - 1)]
+        values.append(value)
+    return values
 
 
 class Mixer:
-    """Decisions with probabilities mixed from three models and six contexts."""
+    """Decisions with probabilities mixed from four models and four contexts."""
 
     def __init__(self, table, learned):
         names = ("node_weights", "class_weights", "threshold_weights", "vote_weights")
@@ -280,14 +326,14 @@ class Mixer:
         table, stretches = tables[0], tables[6]
         place = inputs[0] + (8 << 12)
         point, part = place >> 12, place & 4095
-        keys = [(colour, node, offset + context) for offset, context in zip(CONTEXT_OFFSETS, contexts, strict=True)]
+        keys = [(colour, node, offset + context) for offset, context in zip((0, 128, 384, 640), contexts, strict=True)]
         cells = [self.maps.setdefault(key, list(self.fresh)) for key in keys]
         for cell in cells:
             p = cell[point] + ((cell[point + 1] - cell[point]) * part >> 12)
             inputs = [*inputs, int(stretches[min(p >> 12, 4095)])]
-        sets = ("node", colour, node), ("class", colour, contexts[0]), ("threshold", colour, contexts[4])
-        weights = self.nodes[colour][node], self.classes[colour][contexts[0]], self.thresholds[colour][contexts[4]]
-        sums = [dot(w, inputs, 9) for w in weights]
+        sets = ("node", colour, node), ("class", colour, contexts[0]), ("threshold", colour, contexts[1])
+        weights = self.nodes[colour][node], self.classes[colour][contexts[0]], self.thresholds[colour][contexts[1]]
+        sums = [dot(w, inputs, 8) for w in weights]
         probabilities = [squashed(total, table) for total in sums]
         votes, of_vote = [min(max(total >> 20, -32358), 32358) for total in sums], self.votes[colour][node]
         p = min(max(squashed(dot(of_vote, votes, 3), table), 168), _TOTAL - 168)
@@ -298,7 +344,7 @@ class Mixer:
         target = _TOTAL if yes else 0
         for key, w, p in zip(sets, weights, probabilities, strict=True):
             scaled = (target - p) * max(98, 1966 * 200 // (200 + self.count(*key))) >> 16
-            for i in range(9):
+            for i in range(8):
                 w[i] = min(max(w[i] + (scaled * inputs[i] + (1 << 15) >> 16), -(1 << 24)), 1 << 24)
         scaled = (target - mixed) * 40 >> 16
         for i in range(3):
@@ -320,32 +366,33 @@ def logit_of(yes, no, logs):
     return int(min(max(difference, -32358), 32358))
 
 
-def residual_class(value):
-    kind = sum(abs(int(value)) >= edge for edge in (64, 192, 384, 640))
-    return 4 + kind if value > 0 else 4 - kind
+def class_of_two(x, first, second):
+    """How far a threshold is from two values, each in 16 steps."""
+    far, other = (min(max(x - value, -8), 7) + 8 for value in (first, second))
+    return 16 * far + other
 
 
-def class_of_two(first, second):
-    return residual_class(first) * 9 + residual_class(second)
-
-
-def code_decided(coder, symbol, mixer, colour, models, edges, threshold, step, contexts, tables):
+def code_decided(coder, symbol, mixer, colour, models, edges, uneven, threshold, step, of_errors, nearest, tables):
     """(symbol, low, high): its value and the shares below and above. coder: a function that codes (start, freq), or decodes.
 
     models: means, scales and weights of the corrected mixture, the networks', and the one around the prediction from pixels.
+    uneven: the first value near the threshold and the widths from there on; the corrected mixture once more, with these.
+    of_errors: the class of the spread and of errors around; nearest: values of the nearest pixels.
     """
     table, logs = tables[0], tables[7]
     flat = np.arange(BINS + 1) << _BIN_BITS
 
     def cut(x):
         shares = [mapped_cf(x, *mixture, flat if i == 1 else edges, table) for i, mixture in enumerate(models)]
+        shares.append(mapped_cf(x, *models[0], edges, table, uneven_edge(x, *uneven)))
         return (x, int(shares[0][0]), *(int(share[1]) for share in shares))
 
-    below, above = (0, 0, 0, 0, 0), (256, _TOTAL, _TOTAL, _TOTAL, _TOTAL)
+    below, above = (0,) * 6, (256, *[_TOTAL] * 5)
     x, node = threshold, 0
     for outward in range(4):
         here = cut(x)
-        inputs = [logit_of(above[i] - here[i], here[i] - below[i], logs) for i in (2, 3, 4)]
+        inputs = [logit_of(above[i] - here[i], here[i] - below[i], logs) for i in (2, 3, 4, 5)]
+        contexts = of_errors, threshold, class_of_two(x, *nearest[:2]), class_of_two(x, *nearest[2:])
         p, decision = mixer.mix(inputs, colour, node, contexts, tables)
         yes = coder.decide(p, None if symbol is None else symbol >= x)
         mixer.learn(yes, decision)
@@ -468,11 +515,11 @@ def _energy(errors, y, x, colour, earlier, row, places):
 
 
 def _walk(coder, pixels, references, near, params, colours, earlier, top, places,
-          adaptive, canvas, corner, decided, learned, sums, tables):  # fmt: skip
+          adaptive, canvas, corner, decided, learned, sums, known, tables):  # fmt: skip
     """Go through a phase in reading order: pop its pixels, or note their intervals. Raises: RanDry."""
     decoding = isinstance(coder, Decoder)
     table, exponentials, inverse_scales, spreads, energies, factors = tables[:6]
-    mixer = Mixer(table, learned)
+    mixer, widths = Mixer(table, learned), Widths(known)
     k = params.shape[2] // 12
     logits, means, indices = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
     scales, weights = np.empty(k, np.int64), np.empty(k, np.int64)
@@ -524,21 +571,13 @@ def _walk(coder, pixels, references, near, params, colours, earlier, top, places
                     limit = 3 * int(spread) >> 5
                     apart = min(max(expected - int(centre) - int(shift), -limit), limit)
                     threshold = min(max(int(centre + shift + 32) >> 6, 1), 255)
-                    here = own[y + 2, x + 2]
-                    beside = own[y + 2, x + 1, 0] if colour == 1 else here[1]
-                    of_others = (here[0], beside) if colour else ((features[10], features[11]) if len(places) else features[[3, 2]])
-                    contexts = (
-                        int(kind * ENERGY_CLASSES + energy),
-                        signs,
-                        class_of_two(features[0], features[1]),
-                        class_of_two(*of_others),
-                        threshold,
-                        int(min(4 * abs(int(shift)) // max(int(spread) >> 4, 1), 15) * ENERGY_CLASSES + energy),
-                    )
+                    of_errors = int(kind * ENERGY_CLASSES + energy)
+                    nearest = nearest_values(canvas, *at, colour, corner)
+                    uneven = widths.around(canvas[at], colour, threshold)
                     models = (means, scales, weights), raw, (means + apart, scales, weights)
                     distance = max((int(spread) * int(factors[_STEP_LIMIT - step]) >> 16) >> 10, 1)
                     symbol, low, high = code_decided(
-                        coder, symbol, mixer, colour, models, edges, threshold, distance, contexts, tables
+                        coder, symbol, mixer, colour, models, edges, uneven, threshold, distance, of_errors, nearest, tables
                     )
                 elif decoding:
                     cf = peek_one(coder.head, PRECISION)

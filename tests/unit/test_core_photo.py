@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bbans._core import photo
 from bbans._core.convolution import variants
+from bbans._core.library import BAD_ARGUMENT
 from bbans._core.photo import LEARNED
 from bbans._core.tables import core_tables
 from bbans.ans import HEAD_MIN, Message
@@ -29,7 +30,7 @@ K_AND_COLOURS = [(3, 3), (1, 3), (2, 1), (3, 1), (5, 3)]
 
 
 class Strip(NamedTuple):
-    """What is known of a phase, in the order in which `photo.phase` takes it."""
+    """What is known of a phase, in the order in which `photo.phase` takes it; and the pixels that widths were found from."""
 
     references: Array
     params: Array
@@ -43,10 +44,15 @@ class Strip(NamedTuple):
     corner: tuple[int, int]
     decided: bool
     start: photo.Start
+    widths: Array | None
+    known: Array
 
     def fresh(self) -> Strip:
         """With a canvas of its own, as coding writes to it."""
         return self._replace(canvas=self.canvas.copy())
+
+    def phase(self, variant: str | None = None) -> photo.Phase:
+        return photo.phase(*self[:-1], variant=variant)
 
 
 def some_strip(
@@ -68,6 +74,7 @@ def some_strip(
     logits, means, scales, slopes = limits
     ranges = (-logits, logits), (-means, means), scales, (-slopes, slopes)
     params = np.concatenate([rng.integers(low, high + 1, (height, width, 3 * k)) for low, high in ranges], axis=2)
+    known = some_known(rng, wild)
     return Strip(
         references.astype(np.int16),
         params.astype(np.int16),
@@ -82,7 +89,19 @@ def some_strip(
         PHASES[phase],
         True,
         some_start(rng, phase),
+        photo.find_widths(known),
+        known,
     ), pixels
+
+
+def some_known(rng: np.random.Generator, wild: bool = False) -> Array:
+    """Pixels (n, 3) of which some values come often and others never; wild: any, a few of them very often; or none."""
+    if wild:
+        some = rng.integers(0, 256, (int(rng.integers(0, 30)), 3))
+        return np.repeat(some, rng.integers(0, 3000, len(some)), axis=0).astype(np.uint8)
+    pixels = rng.integers(60, 190, (4000, 1)) + rng.normal(0, 6, (4000, 3))
+    values = np.clip(pixels, 0, 255).astype(np.uint8)
+    return (values - values % rng.integers(1, 5)).astype(np.uint8)
 
 
 def some_start(rng: np.random.Generator, phase: int) -> photo.Start:
@@ -108,7 +127,7 @@ def check_strip(strip: Strip, pixels: Array) -> None:
     before = state(rng, 1, 9, count)
 
     def phase(variant: str | None = None) -> photo.Phase:
-        return photo.phase(*strip.fresh(), variant=variant)
+        return strip.fresh().phase(variant)
 
     def theirs() -> tuple[Any, ...]:
         return (
@@ -125,6 +144,7 @@ def check_strip(strip: Strip, pixels: Array) -> None:
             strip.decided,
             strip.start.learned[0],
             strip.start.sums,
+            strip.known,
             TABLES,
         )
 
@@ -172,6 +192,36 @@ def test_pixels_without_decisions(k: int, colours: int, phase: int) -> None:
         check_strip(strip._replace(decided=False), pixels)
 
 
+@given(st.integers(0, 1 << 32), st.booleans())
+@settings(max_examples=30)
+def test_widths(seed: int, wild: bool) -> None:
+    known = some_known(np.random.default_rng(seed), wild)
+    widths, slow = photo.find_widths(known), slow_photo.Widths(known)
+    tables = slow.of_green[None], slow.of_red, slow.of_differences
+    sums = [np.pad(table.cumsum(axis=1), ((0, 0), (1, 0))).ravel() for table in tables]
+    assert widths.dtype == np.uint16
+    assert np.array_equal(widths, np.concatenate(sums) % 65536)
+
+
+def test_widths_by_hand() -> None:
+    assert (np.diff(photo.find_widths(np.zeros((0, 3), np.uint8))[:257]) == 256).all()
+    gray = np.repeat(np.array([[100]] * 90 + [[102]] * 20, np.uint8), 3, axis=1)
+    widths = np.diff(photo.find_widths(gray)[:257].astype(int))
+    assert widths[97:106].tolist() == [256, 128, 85, 606, 74, 288, 177, 209, 256]
+
+
+def test_widths_of_other_arrays() -> None:
+    known = some_known(np.random.default_rng(1))
+    expected = photo.find_widths(known)
+    assert np.array_equal(photo.find_widths(np.repeat(known, 2, axis=0)[::2]), expected)
+    for wrong in (known[:, :2], np.append(known, known, axis=1), known.ravel(), known[None]):
+        with pytest.raises(ValueError, match=r"\(n, 3\)"):
+            photo.find_widths(wrong)
+    with pytest.raises(TypeError):
+        photo.find_widths(known.astype(np.int16))
+    assert photo._find_widths(known, -1, np.zeros(0, np.int32), expected) == BAD_ARGUMENT
+
+
 def from_sums(factors: Array) -> photo.Start:
     """Plain start values but for least squares."""
     return plain_starts()[2]._replace(sums=from_arrays(to_arrays(plain_starts(), factors))[2].sums)
@@ -196,17 +246,18 @@ def test_more_components_than_any_model_has() -> None:
     check_strip(*some_strip(np.random.default_rng(5), 2, 2, 8, 3, 1, True))
     strip, pixels = some_strip(np.random.default_rng(5), 2, 2, 9, 3, 1, True)
     with pytest.raises(ValueError):
-        photo.residuals(pixels, photo.phase(*strip), CORE_TABLES)
+        photo.residuals(pixels, strip.phase(), CORE_TABLES)
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_strips_that_do_not_fit(adaptive: bool) -> None:
     strip, pixels = some_strip(np.random.default_rng(3), 4, 5, 2, 3, 2, True)
     strip = strip._replace(adaptive=adaptive)
+    assert strip.widths is not None
     message = state(np.random.default_rng(0), 1, 60, 300)
 
     def code(**changes: Any) -> None:
-        phase = photo.phase(*strip.fresh()._replace(**changes))
+        phase = strip.fresh()._replace(**changes).phase()
         photo.residuals(pixels, phase, CORE_TABLES)
         push_pixels(*message.copy(), pixels.copy(), phase, CORE_TABLES)
         photo.pop_pixels(*message.copy(), pixels.copy(), phase, CORE_TABLES)
@@ -237,6 +288,9 @@ def test_strips_that_do_not_fit(adaptive: bool) -> None:
             {"start": None},
             {"start": strip.start._replace(sums=strip.start.sums[:2])},
             {"start": strip.start._replace(learned=np.zeros(2, LEARNED))},
+            {"widths": None},
+            {"widths": strip.widths[:-1]},
+            {"widths": np.append(strip.widths, strip.widths[:1])},
             {"earlier": strip.earlier[:1]},
             {"earlier": strip.earlier[:, :5].copy()},
             {"earlier": strip.earlier[:, :, :-2].copy()},
@@ -258,11 +312,14 @@ def test_strips_that_do_not_fit(adaptive: bool) -> None:
     for other in (strip.canvas.astype(np.int8), np.repeat(strip.canvas, 2, -1)[..., ::2]):
         with pytest.raises(TypeError):
             code(canvas=other)
+    for other in (strip.widths.astype(np.int16), strip.widths.byteswap().view(strip.widths.dtype.newbyteorder())):
+        with pytest.raises(TypeError):
+            code(widths=other)
 
 
 def test_pixels_that_do_not_fit() -> None:
     strip, pixels = some_strip(np.random.default_rng(3), 4, 5, 2, 3, 2, True)
-    phase, message = photo.phase(*strip), state(np.random.default_rng(0), 1, 60, 300)
+    phase, message = strip.phase(), state(np.random.default_rng(0), 1, 60, 300)
     for function in (push_pixels, photo.pop_pixels):
         refuses_other_arrays(function, (*message.copy(), pixels.copy(), phase, CORE_TABLES))
         for heads in (message.heads[:0], np.repeat(message.heads, 2)):
@@ -290,12 +347,12 @@ def test_room_for_what_is_learned_is_whole() -> None:
         photo.empty_start()._replace(learned=np.zeros(0, LEARNED)),
     ):
         with pytest.raises(ValueError, match="another size"):
-            photo.note_pixels(pixels, photo.phase(*strip), CORE_TABLES, room)
+            photo.note_pixels(pixels, strip.phase(), CORE_TABLES, room)
 
 
 def test_pixels_of_a_message_that_runs_dry() -> None:
     strip, pixels = some_strip(np.random.default_rng(3), 4, 5, 2, 3, 2, True, wild=True)
-    phase = photo.phase(*strip)
+    phase = strip.phase()
     head, words = np.array([HEAD_MIN], np.uint64), np.zeros(300, np.uint32)
     size = push_pixels(head, words, 0, pixels, phase, CORE_TABLES)
     assert size > 5
@@ -307,7 +364,7 @@ def test_pixels_of_a_message_that_runs_dry() -> None:
 @cache
 def small_strip(adaptive: bool, decided: bool, colours: int) -> tuple[photo.Phase, Array]:
     strip, pixels = some_strip(np.random.default_rng(4), 3, 4, 2, colours, 2, adaptive, wild=True)
-    return photo.phase(*strip._replace(decided=decided)), pixels
+    return strip._replace(decided=decided).phase(), pixels
 
 
 @given(MESSAGES, st.booleans(), st.booleans(), st.sampled_from([1, 3]))

@@ -54,9 +54,9 @@ from tests.make_golden import (
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weight_file
 
 FILES = {
-    "tiny.safetensors": "69ac1486484d31a20668c1e9707e2397673086c34bffcd5ecf46dc73418dee65",
-    "messages.json": "9dbc4ef9d27a608788138647ae5339bc6615737246aaad999d4e7715cea49d58",
-    "model.vaez": "7ba9d2cef3d4972540bacddc7ade0fe03cedb80713bdceca34ce7b070e6046f8",
+    "tiny.safetensors": "070f8f56486cda9384973c054469f1c7badb7b3077d5eaa7eb2bdb2ef3f81b49",
+    "messages.json": "a802607857270f06c071a94ee424e2319cd52e90f8795f10f48317cd11ec1575",
+    "model.vaez": "715cde69eb7b4479b1ed8c85c7aa957aa009997c52e2163889794783a92feaed",
     "file.vaez": "90bfe988c44cb2e49d4161c373f43667506ac25594ad8e3a659c5002d045ff20",
     "file_lzma.vaez": "c5c6ca178b9a64bbd4e9874c47c0b9dc9820d31d686b300728a20270eb6c46fc",
     "webp.vaez": "ab8dfe7ad10b23db49fc2209b7a9224cd077ed764afad3cef25dbd0f3a88b6c7",
@@ -80,9 +80,9 @@ KINDS = "15ba68e06796508b3bf8a7030b424a9aa70bf362d800112d5567dc77229ad088"
 """Of the files of `kept_kinds`, one after another, in the order of their names."""
 
 CONVERTED = {
-    1: "b059d307ee8d3aee8b727eb00f7f5efeecdd9ea8920fc4d170cc523c9c2559d3",
-    2: "a49f9983d9ee285a2f0876b2dcefa99513deedb4e626342a902777e2dbcd0261",
-    3: "3833337fb4a071c1ab4c851b22ed7ba7d19bb44664b16c033d29e3fed666233f",
+    1: "8957224f84f107eb88e8dc8fe4c9aa6723679a352a09161a984ce040c334d07f",
+    2: "0cd9759eddb5e0ad9cd253200c0d0e854dc438ebebd73d12bc7e9868a7718267",
+    3: "9f55042b7f50ad4f61027ff450e55203226e34ae9c6acf6d049ce2d871ebeaa4",
 }
 """Of the files in ``converted``."""
 

@@ -149,7 +149,7 @@ def decisions(mixer: photo.Mixer, probability: float, inputs: list[int], context
     """Have a mixer learn decisions of that probability; what it gives at last."""
     rng = np.random.default_rng(2)
     tables = logistic_table(), *[None] * 5, adaptive_tables()[3]
-    contexts = (0, 0, 0, 0, context, 0)
+    contexts = (0, context, 0, 0)
     for _ in range(3000):
         _, decision = mixer.mix(list(inputs), 0, 0, contexts, tables)
         mixer.learn(bool(rng.random() < probability), decision)
@@ -158,15 +158,15 @@ def decisions(mixer: photo.Mixer, probability: float, inputs: list[int], context
 
 @pytest.mark.parametrize("probability", [0.02, 0.3, 0.5, 0.97])
 def test_decisions_learn_how_often_the_answer_is_yes(probability: float) -> None:
-    assert decisions(mixer_at_start(), probability, [0, 0, 0]) == pytest.approx(probability, abs=0.04)
+    assert decisions(mixer_at_start(), probability, [0, 0, 0, 0]) == pytest.approx(probability, abs=0.04)
 
 
 def test_decisions_know_what_followed_in_a_context() -> None:
     mixer = mixer_at_start()
-    decisions(mixer, 0.9, [0, 0, 0], context=7)
-    assert decisions(mixer, 0.1, [0, 0, 0], context=8) < 0.2
+    decisions(mixer, 0.9, [0, 0, 0, 0], context=7)
+    assert decisions(mixer, 0.1, [0, 0, 0, 0], context=8) < 0.2
     tables = logistic_table(), *[None] * 5, adaptive_tables()[3]
-    known = [mixer.mix([0, 0, 0], 0, 0, (0, 0, 0, 0, context, 0), tables)[1][0][7] for context in (7, 8)]
+    known = [mixer.mix([0, 0, 0, 0], 0, 0, (0, context, 0, 0), tables)[1][0][5] for context in (7, 8)]
     assert known[0] > 2 * 4096 and known[1] < -4096  # logits of its map
 
 
@@ -174,8 +174,32 @@ def test_equal_models_start_as_their_mean() -> None:
     mixer = mixer_at_start()
     tables = logistic_table(), *[None] * 5, adaptive_tables()[3]
     for logit in (-20000, 0, 7000):
-        p, _ = mixer.mix([logit] * 3, 1, 2, (3, 4, 5, 6, 7, 8), tables)
+        p, _ = mixer.mix([logit] * 4, 1, 2, (3, 4, 5, 6), tables)
         assert p / TOTAL == pytest.approx(1 / (1 + np.exp(-logit / 4096)), abs=0.02)
+
+
+def test_decisions_differ_by_how_far_two_values_are() -> None:
+    found = {photo.class_of_two(128, 128 + first, 128 + second) for first in range(-20, 20) for second in range(-20, 20)}
+    assert found == set(range(256))
+
+
+@given(st.integers(0, 1 << 32), st.integers(1, 255), st.sampled_from([0, 1, 2]))
+@settings(max_examples=50)
+def test_uneven_edges_ascend_to_the_even_ones(seed: int, threshold: int, colour: int) -> None:
+    rng = np.random.default_rng(seed)
+    known = rng.integers(0, 256, (50, 3)).repeat(rng.integers(0, 1000, 50), axis=0)
+    first, widths = photo.Widths(known).around(rng.integers(0, 256, 3), colour, threshold)
+    edges = [photo.uneven_edge(x, first, widths) for x in range(257)]
+    assert edges == sorted(edges)
+    for x in [*range(max(threshold - 8, 0) + 1), *range(min(threshold + 8, 256), 257)]:
+        assert edges[x] == 64 * x - 32
+
+
+def test_values_that_often_come_are_wide() -> None:
+    known = np.repeat(np.arange(0, 256, 2), 1000)[:, None].repeat(3, axis=1)
+    first, widths = photo.Widths(known).around((100, 100, 0), 0, 100)
+    edges = [photo.uneven_edge(x, first, widths) for x in range(96, 105)]
+    assert np.allclose(np.diff(edges), [124, 4] * 4, atol=5)
 
 
 @given(st.integers(1, TOTAL - 1))

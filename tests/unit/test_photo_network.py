@@ -20,7 +20,7 @@ from bbans.models.grids import LATENT_CENTRE, Latent
 from bbans.models.photo import geometry
 from bbans.models.photo import network as photo_network
 from bbans.models.photo.codec import PhotoCodec
-from bbans.models.photo.config import BLOCK, LEVELS_OF_BIAS, PhotoConfig
+from bbans.models.photo.config import BLOCK, LEVELS_OF_BIAS, PHASES, PhotoConfig
 from bbans.models.photo.level import Level
 from bbans.models.photo.network import PhotoNetwork
 from bbans.models.photo.vae import PhotoVAE
@@ -205,6 +205,17 @@ def work_per_pixel(monkeypatch: pytest.MonkeyPatch, height: int, width: int) -> 
 @pytest.mark.parametrize(("height", "width", "most"), [(1, 1500, 16), (1500, 1, 16), (2, 1500, 9), (5, 1500, 5), (12, 1500, 5)])
 def test_thin_pictures_cost_what_their_pixels_cost(monkeypatch: pytest.MonkeyPatch, height: int, width: int, most: int) -> None:
     assert work_per_pixel(monkeypatch, height, width) < most * work_per_pixel(monkeypatch, 256, 256)
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 14), (14, 9), (5, 6), (33, 1)])
+def test_pixels_that_are_known_before_a_phase(height: int, width: int) -> None:
+    pixels = picture(height, width, 3, kind="noise")
+    finest = levels_of(codec(), pixels)[-1]
+    before = np.zeros((height, width), bool)
+    for phase, (row, column) in enumerate(((0, 0), *PHASES[:2])):
+        before[row::2, column::2] = True
+        known = finest.known(phase)
+        assert known.dtype == np.uint8 and sorted(known.tolist()) == sorted(pixels[before].tolist())
 
 
 def test_features_outside_the_picture_are_zero() -> None:

@@ -10,9 +10,20 @@ decoder then go through the symbols one by one, and correct each mixture by what
     shares  mapped by a monotone piecewise linear function, so that the shares of actual symbols are evenly spread
 
 A pixel is then coded by decisions: whether its value is at least the corrected mean, and outward from there until it lies between
-two thresholds. Each decision's probability is mixed, in the domain of logits, from those of the corrected mixture, of the networks'
-own, of one around the prediction from pixels, and of what followed in six contexts: by three sets of weights, whose votes are mixed
-again. The corrected mixture codes what is left.
+two thresholds. The corrected mixture codes what is left. Three sets of weights mix each decision's probability, in the domain of
+logits, and their votes are mixed again. What is mixed::
+
+    models    the corrected mixture
+              the networks' own
+              the corrected one around the prediction from pixels
+              the corrected one, with edges between values placed by how often known pixels of the level have each
+    contexts  what followed for such a logit of the first model, by
+              the classes of spread and of errors
+              the value at the corrected mean
+              how far the threshold is from two nearest pixels on opposite sides, and from the other two
+
+Where colours were converted, or a picture was made brighter, some values come rarely or never: the fourth model's edges leave them
+less room. They take widths of values, for G as such, for R given G, and for B - G given R - G (`bbans._core.photo.find_widths`).
 
 A residual is the distance of a pixel from the mean of its network's mixture, in units of that mixture's spread: so pictures,
 colours and places of different noise teach the same weights. The gradients are those of the logistic log-likelihood.
@@ -24,8 +35,9 @@ corrections of scales are in sixteenths of a nat with 16.
 
 Sources: linear prediction by least mean squares on the coded past with context mixing of scales, as in TMW (Meyer and Tischer,
 1997) and Monkey's Audio; least squares on neighbouring pixels, Li and Orchard, "Edge-directed prediction for lossless compression
-of natural images", 2001; secondary estimation of probabilities and logistic mixing of binary decisions, PAQ (Mahoney, 2005).
-FORMAT.md, section 5.6, specifies it.
+of natural images", 2001; secondary estimation of probabilities and logistic mixing of binary decisions, PAQ (Mahoney, 2005);
+values that come rarely, Pinho, "An online preprocessing technique for improving the lossless compression of images with sparse
+histograms", 2002. FORMAT.md, section 5.6, specifies it.
 """
 
 from __future__ import annotations

@@ -71,6 +71,11 @@ class Level:
         height, width = self.size(phase)
         return slice(rows.start, min(rows.stop, height)), slice(width)
 
+    def known(self, phase: int) -> Bytes:
+        """The pixels (n, 3) that are known before a phase: those of x00 and of the phases before that the picture has."""
+        before = [pixels[self.inside(i, self.grid.rows)] for i, pixels in enumerate(self.phases[:phase])]
+        return np.concatenate([pixels.reshape(-1, 3) for pixels in (self.x00, *before)])
+
     def split(self, x: Bytes) -> list[Bytes]:
         """x11, x01 and x10 of the level's picture. Inverse: `joined`."""
         phases = []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bbans._core.photo import Phase, Start, empty_start, note_pixels, pop_pixels, push_noted, residuals, words_needed
+from bbans._core.photo import Phase, Start, empty_start, find_widths, note_pixels, pop_pixels, push_noted, residuals, words_needed
 from bbans._core.photo import phase as strip_of_phase
 from bbans._core.tables import core_tables
 from bbans.ans import Message
@@ -69,6 +69,7 @@ class PhaseLikelihood:
         earlier = self._residuals(level, phase, colours, z)
         places = np.array(EARLIER[phase] if self.adaptive else (), np.int64).reshape(-1, 3)
         level.features(phase)  # by all threads
+        widths = find_widths(level.known(phase)) if self.adaptive and level.decided else None
 
         def code(message: Message, rows: slice) -> None:
             inside = own, columns = level.inside(phase, rows)
@@ -87,6 +88,7 @@ class PhaseLikelihood:
                 PHASES[phase],
                 level.decided,
                 self._starts[phase],
+                widths,
             )
             loop(message, x, strip)
             pixels[inside] = x

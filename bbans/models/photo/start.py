@@ -53,7 +53,7 @@ def plain_starts() -> tuple[Start, ...]:
         learned["vote_weights"][...] = (1 << 20) // 3
         for name in ("node_weights", "class_weights", "threshold_weights"):
             learned[name][..., 0] = 1 << 19
-            learned[name][..., 3:] = (1 << 19) // 6
+            learned[name][..., 4:] = (1 << 19) // 4
         for array in start:
             array.flags.writeable = False
         starts.append(start)
