@@ -263,8 +263,8 @@ SOURCES = {
         lambda data: _folder(data / "photos" / "valid"),
         _GET_PHOTOS,
         models=("photo-*",),
-        note="Downscaled photos, in which little is left of the luma and chroma of their JPEGs. paq8px, run on crops alone, is a few "
-        "percent smaller than vaezip, and takes minutes for each megapixel.",
+        note="Downscaled photos, in which little is left of the luma and chroma of their JPEGs. paq8px, run on crops alone, is "
+        "a few percent smaller than vaezip, and takes minutes for each megapixel.",
     ),
     "photos-jpeg": Source(
         "photos, validation, as JPEGs of quality 90 decode",
