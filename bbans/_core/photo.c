@@ -38,6 +38,7 @@ typedef struct {
 /* All that a strip has learned, but for the maps of its contexts. */
 typedef struct {
     Learned learned;
+    int32_t filling; /* Learned has an odd number of int32: so all processors put what follows in the same place */
     LeastSquares squares[3];
     int64_t squares_seen[3];
     int32_t map_rates[MAP_COUNTS + 1];
