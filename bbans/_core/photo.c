@@ -44,6 +44,8 @@ typedef struct {
     int32_t map_rates[MAP_COUNTS + 1];
 } State;
 
+enum { STATE_ROOM = (sizeof(State) + 7) / 8 }; /* in int64 */
+
 /* What least squares on the pixels around predict, in 1/64 of a pixel value. */
 INLINE int64_t expect(State *state, int32_t *features, int *taps, int64_t *mean, const uint8_t *at, int colour, const Taps *places) {
     *taps = look_around(features, mean, at, colour, places);
@@ -259,7 +261,7 @@ EXPORT int64_t note_pixels(uint8_t *pixels, const Phase *phase, int32_t *own, in
         for (int colour = 0; colour < (int)phase->colours; colour++)
             memcpy(sums + colour * TRIANGLE, end->squares[colour].sums, sizeof end->squares[colour].sums);
     }
-    memset(end, 0, sizeof *end); /* what is left is the same on every processor, whatever its byte order */
+    memset(end, 0, STATE_ROOM * sizeof *state); /* what is left is the same on every processor, whatever its byte order */
     return coder.count;
 }
 
@@ -267,7 +269,7 @@ EXPORT int64_t note_pixels(uint8_t *pixels, const Phase *phase, int32_t *own, in
 EXPORT int64_t learned_size(void) { return sizeof(Learned); }
 
 /* The size of a State in int64: it is too large for the stacks of some threads. */
-EXPORT int64_t state_room(void) { return (sizeof(State) + 7) / 8; }
+EXPORT int64_t state_room(void) { return STATE_ROOM; }
 
 EXPORT int64_t count_sums(void) { return 3 * TRIANGLE; }
 
@@ -295,7 +297,7 @@ EXPORT int64_t pop_pixels(uint64_t *head, uint32_t *words, int64_t room, int64_t
     if (!is_sound(phase, tables) || size < 0 || room < size) return BAD_ARGUMENT;
     Coder coder = {1, {*head, words, size}, 0, 0, 0};
     best_walk(phase)(1, (State *)state, &coder, pixels, phase, own, errors, maps, tables);
-    memset(state, 0, sizeof(State));
+    memset(state, 0, STATE_ROOM * sizeof *state);
     *head = coder.lane.head;
     return coder.lane.size;
 }
