@@ -22,7 +22,7 @@ fuzz: # on Linux or macOS: 15 minutes
 	python -m tests.fuzz
 	python -m tests.fuzz.interrupted
 
-mutants: # ten minutes: 60 mistakes, one at a time, in a copy of the code; which tests see them
+mutants: # ten minutes: 61 mistakes, one at a time, in a copy of the code; which tests see them
 	python -m tests.mutants.run
 
 format:

@@ -34,11 +34,17 @@ EXP = np.array([round(2**16 * exp(-d, 16)) for d in range(256)])
 
 SPREAD = np.array([round(1024 * exp(i - 48, 16)) for i in range(128)])
 FACTOR = {i: round(2**16 * exp(-i, 16)) for i in range(-64, 65)}
-LOGIT = [clamp(round(4096 * (decimal.Decimal(2 * i + 1) / (8191 - 2 * i)).ln()), -32358, 32358) for i in range(4096)]
-LOG2 = [round(2**32 * (1 + decimal.Decimal(i) / 1024).ln() / decimal.Decimal(2).ln()) for i in range(1025)]
-COUNTS = {"node": "nodes_seen", "class": "classes_seen", "threshold": "thresholds_seen"} | {
+LOG2 = [round(2**32 * (1 + decimal.Decimal(i) / 1024).ln() / decimal.Decimal(2).ln()) for i in range(1024)]
+COUNTS = {"node": "nodes_seen", "class": "classes_seen", "variety": "varieties_seen"} | {
     name: f"{name}_seen" for name in ("weights", "steps", "maps")
 }
+BARS = [0]  # below each bar of a histogram that falls by a fifth from bar to bar
+for bar in range(32):
+    fallen = 2**20
+    for _ in range(abs(bar - 16)):
+        fallen = fallen * 210 >> 8
+    BARS.append(BARS[-1] + fallen)
+FRESH = [(below << 16) // BARS[-1] for below in BARS]
 EDGE = [round(256 * (decimal.Decimal(2) ** (decimal.Decimal(j - 10) / 4) - decimal.Decimal("0.02"))) for j in range(1, 16)]
 
 
@@ -89,10 +95,7 @@ def intervals(share: Array) -> Array:
 
 def lg(v: int) -> int:
     e = v.bit_length() - 1
-    r = v << (31 - e)
-    i = r >> 21 & 1023
-    w = LOG2[i] + ((LOG2[i + 1] - LOG2[i]) * (r >> 5 & 65535) >> 16)
-    return (e << 16) + ((w + 2**15) >> 16)
+    return (e << 16) + (LOG2[v << 31 - e >> 21 & 1023] >> 16)
 
 
 def squash(d: int) -> int:
@@ -103,10 +106,6 @@ def squash(d: int) -> int:
 
 def logit(f: Array, lo: int, x: int, hi: int) -> int:
     return clamp((lg(int(f[hi] - f[x])) - lg(int(f[x] - f[lo]))) * 45426 >> 20, -32358, 32358)
-
-
-def two(x: int, a: int, b: int) -> int:
-    return 16 * clamp(x - a, -8, 7) + clamp(x - b, -8, 7) + 136
 
 
 class Mixture:
@@ -238,7 +237,8 @@ class Adaptation:
         self.steps: dict[tuple[int, int, int], int] = {}
         self.edges: dict[tuple[int, int], list[int]] = {}
         self.seen: dict[Any, int] = {}
-        self.points: dict[Any, list[int]] = {}
+        self.histograms: dict[Any, list[int]] = {}
+        self.taught: dict[Any, int] = {}
         self.mixes: dict[Any, list[int]] = {}
         self.votes: dict[Any, list[int]] = {}
 
@@ -297,14 +297,19 @@ class Adaptation:
         """Of the canvas, at an offset."""
         return int(self.canvas[(1, 0, 2)[j], 2 * y + self.corner[0] + 2 + dy, 2 * x + self.corner[1] + 2 + dx])
 
-    def nearest(self, c: int, y: int, x: int) -> list[int]:
-        """n_1 .. n_4."""
-        places = [(-1, -1), (1, 1), (-1, 1), (1, -1)] if self.phase == 0 else [(0, -1), (0, 1), (-1, 0), (1, 0)]
-        values = [self.pixel(c, y, x, *place) for place in places]
-        if c == 0:
-            return values
-        here = self.pixel(c - 1, y, x, 0, 0)
-        return [value + here - self.pixel(c - 1, y, x, *place) for value, place in zip(values, places, strict=True)]
+    def expectations(self, c: int, y: int, x: int) -> tuple[list[tuple[int, int]], int]:
+        """v_j and w_j for the first six j, and the variety."""
+        nearest = [(-1, -1), (1, 1), (-1, 1), (1, -1)] if self.phase == 0 else [(0, -1), (0, 1), (-1, 0), (1, 0)]
+        second = [(0, -2), (-2, 0), (-2, -2), (-2, 2)] if c == 0 else nearest
+        expected = []
+        for places, known in ((nearest, (None, 0, 1)[c]), (second, (None, None, 0)[c])):
+            n = [self.pixel(c, y, x, *place) for place in places]
+            if known is not None:
+                here = self.pixel(known, y, x, 0, 0)
+                n = [value + here - self.pixel(known, y, x, *place) for value, place in zip(n, places, strict=True)]
+            apart = [min(abs(n[0] - n[1]), 15), min(abs(n[2] - n[3]), 15)]
+            expected += [(n[0] + n[1] + 1 >> 1, apart[0]), (n[2] + n[3] + 1 >> 1, apart[1]), (sum(n) + 2 >> 2, self.energy)]
+        return expected, 16 * expected[0][1] + expected[1][1]
 
     def expect(self, c: int, y: int, x: int) -> int:
         """E, and the samples for it."""
@@ -331,22 +336,26 @@ class Adaptation:
         cf = self.mapped(m, c, self.share)
         if not self.on or not self.decided:
             return stack.pop(24, cf)
-        limit = 3 * m.spread >> 5
-        apart = clamp(self.expected - m.centre - self.shift, -limit, limit)
         threshold = clamp((m.centre + self.shift + 32) >> 6, 1, 255)
         edges = self.widths.edges(c, threshold, *[self.pixel(j, y, x, 0, 0) for j in range(2)])
         functions = (
             cf,
             intervals(m.shares()),
-            self.mapped(m, c, m.shares(self.shift + apart, self.step)),
             self.mapped(m, c, m.shares(self.shift, self.step, edges)),
         )
         far = max((m.spread * FACTOR[-self.step] >> 16) >> 10, 1)
-        n = self.nearest(c, y, x)
+        expected, variety = self.expectations(c, y, x)
+        expected += [(threshold, self.energy), (clamp(self.expected + 32 >> 6, 0, 255), self.energy)]
+        values = [v for v, _ in expected]
+        names = [(c, j, w) for j, (_, w) in enumerate(expected)]
+        histograms = [self.histograms.setdefault(name, list(FRESH)) for name in names]
         lo, hi, at, node, answers = 0, 256, threshold, 0, []
         for i in range(1, 5):
-            contexts = 16 * m.k + self.energy, threshold, two(at, *n[:2]), two(at, *n[2:])
-            yes = self.decide(stack, c, node, contexts, [logit(f, lo, at, hi) for f in functions])
+            inputs = [logit(f, lo, at, hi) for f in functions]
+            for h, v in zip(histograms, values, strict=True):
+                low, middle, high = (h[clamp(edge - v + 16, 0, 32)] for edge in (lo, at, hi))
+                inputs.append(clamp((lg(high - middle + 4096) - lg(middle - low + 4096)) * 45426 >> 20, -32358, 32358))
+            yes = self.decide(stack, c, node, 16 * m.k + self.energy, variety, inputs)
             lo, hi = (at, hi) if yes else (lo, at)
             answers.append(yes)
             at = lo + (far << i - 1) if yes else hi - (far << i - 1)
@@ -354,22 +363,24 @@ class Adaptation:
             if len(set(answers)) > 1 or i > 3 or not lo < at < hi:
                 break
         if hi - lo == 1:
+            self.learn_histograms(names, values, lo)
             return lo
         each = (2**24 - (hi - lo) << 24) // int(cf[hi] - cf[lo])
         starts = [(int(cf[v] - cf[lo]) * each >> 24) + v - lo for v in range(lo, hi)]
-        return lo + stack.pop(24, np.array([*starts, 2**24]))
+        symbol = lo + stack.pop(24, np.array([*starts, 2**24]))
+        self.learn_histograms(names, values, symbol)
+        return symbol
 
-    def decide(self, stack: Stack, c: int, node: int, contexts: tuple[int, ...], inputs: list[int]) -> bool:
-        t = inputs[0] + 2**15
-        j, q = t >> 12, t % 4096
-        names = [(c, node, kind, value) for kind, value in enumerate(contexts)]
-        points = [self.points.setdefault(name, [int(L[512 + 32 * (i - 8)]) for i in range(17)]) for name in names]
-        inputs = inputs + [LOGIT[min(v[j] + ((v[j + 1] - v[j]) * q >> 12) >> 12, 4095)] for v in points]
-        sets = [("node", c, node), ("class", c, contexts[0]), ("threshold", c, contexts[1])]
-        mixes = [
-            self.mixes.setdefault(name, self.begun(f"{name[0]}_weights", [2**19, 0, 0, 0] + 4 * [131072], *name[1:]))
-            for name in sets
-        ]
+    def learn_histograms(self, names: list[Any], values: list[int], symbol: int) -> None:
+        for name, v in zip(names, values, strict=True):
+            self.taught[name] = min(self.taught.get(name, 3) + 1, 255)
+            h, bar, rate = self.histograms[name], clamp(symbol - v + 16, 0, 31), 131072 // (2 * self.taught[name] + 3)
+            for b in range(1, 32):
+                h[b] += ((2**16 if b > bar else 0) - h[b]) * rate + 2**15 >> 16
+
+    def decide(self, stack: Stack, c: int, node: int, of_errors: int, variety: int, inputs: list[int]) -> bool:
+        sets = [("node", c, node), ("class", c, of_errors), ("variety", c, variety)]
+        mixes = [self.mixes.setdefault(name, self.begun(f"{name[0]}_weights", [2**18] + 10 * [2**16], *name[1:])) for name in sets]
         d = [sum(w * i for w, i in zip(weights, inputs, strict=True)) for weights in mixes]
         u = self.votes.setdefault((c, node), self.begun("vote_weights", 3 * [349525], c, node))
         votes = [clamp(sum_ >> 20, -32358, 32358) for sum_ in d]
@@ -381,10 +392,6 @@ class Adaptation:
             weights[:] = [clamp(w + (step * i + 2**15 >> 16), -(2**24), 2**24) for w, i in zip(weights, inputs, strict=True)]
         step = (target - p) * 40 >> 16
         u[:] = [clamp(a + (step * vote + 2**15 >> 16), -(2**24), 2**24) for a, vote in zip(u, votes, strict=True)]
-        for name, v in zip(names, points, strict=True):
-            rate = max(393, 131072 // (16 + self.count("point", name)))
-            v[j] += ((target - v[j]) * rate >> 16) * (4096 - q) >> 12
-            v[j + 1] += ((target - v[j + 1]) * rate >> 16) * q >> 12
         return yes
 
     def begun(self, name: str, plain: Any, *index: int) -> Any:

@@ -71,7 +71,7 @@ def write_weight_file(path: Path, config: PhotoConfig = TINY, seed: int = 0) -> 
 
 
 def picture(height: int, width: int, channels: int = 3, *, kind: str = "photo", seed: int = 0) -> NDArray[np.uint8]:
-    """(height, width, channels): ``photo`` is smooth with grain and edges; ``noise``, ``flat``, ``gradient``, ``ramp``."""
+    """(height, width, channels): ``photo`` is smooth with grain and edges; ``noise``, ``flat``, ``gradient``."""
     rng = np.random.default_rng((seed, height, width, channels))
     shape = (height, width, channels)
     if kind == "noise":
@@ -79,8 +79,6 @@ def picture(height: int, width: int, channels: int = 3, *, kind: str = "photo", 
     if kind == "flat":
         return np.full(shape, 77, np.uint8)
     y, x, c = np.ogrid[:height, :width, :channels]
-    if kind == "ramp":
-        return ((y + x + 85 * c) % 256).astype(np.uint8)
     if kind == "gradient":
         return ((3 * y + 2 * x + 40 * c) % 256).astype(np.uint8)
     waves = 128 + 60 * np.sin(x / 9 + c / 3) + 40 * np.cos(y / 13) + 30 * ((x + y) // 20 % 2) + 4 * rng.normal(size=shape)

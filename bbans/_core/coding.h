@@ -99,56 +99,59 @@ INLINE int64_t code_whole(Coder *coder, int64_t symbol, int64_t centre, int64_t 
 
 /* What a pixel's decisions take their probabilities from. */
 typedef struct {
-    Mixture corrected, raw, around; /* as learned, as the networks give it, with the mean that least squares predict */
+    Mixture corrected, raw; /* as learned, and as the networks give it */
     const int32_t *map;
     Widths widths;
+    Expected expected;
+    const Histogram *histograms[HISTOGRAMS];
     int64_t threshold, step; /* the first, and how far it is to the next */
     int class;               /* of the spread and of errors around */
-    int64_t nearest[NEAREST]; /* values that the nearest pixels make expect */
 } Sources;
 
-/* A threshold in 1 .. 255 under each of the models. */
+/* A threshold in 1 .. 255 under each of the models and histograms. */
 typedef struct {
     Edge edge;
-    int64_t raw, around, uneven;
+    int64_t raw, uneven;
+    int32_t shares[HISTOGRAMS];
 } Cut;
 
 INLINE Cut cut_at(int64_t x, const Sources *s, int k, const Tables *tables) {
-    const Edge edge = edge_at(x, &s->corrected, k, s->map, tables->logistic);
-    return (Cut){edge, start_of(x, mixture_below(edge_of(x), &s->raw, k, tables->logistic) >> WEIGHT_BITS),
-                 edge_at(x, &s->around, k, s->map, tables->logistic).start,
-                 edge_there(x, uneven_edge(x, &s->widths), &s->corrected, k, s->map, tables->logistic).start};
+    Cut cut;
+    cut.edge = edge_at(x, &s->corrected, k, s->map, tables->logistic);
+    cut.raw = start_of(x, mixture_below(edge_of(x), &s->raw, k, tables->logistic) >> WEIGHT_BITS);
+    cut.uneven = edge_there(x, uneven_edge(x, &s->widths), &s->corrected, k, s->map, tables->logistic).start;
+    for (int i = 0; i < HISTOGRAMS; i++) cut.shares[i] = share_below(s->histograms[i], x - s->expected.values[i]);
+    return cut;
 }
 
-/* How far a threshold is from two values. */
-INLINE int class_of_two(int64_t x, int64_t first, int64_t second) {
-    return (int)(16 * clamp(x - first, -8, 7) + clamp(x - second, -8, 7)) + 136;
+/* Below or above all values. */
+INLINE Cut cut_at_end(int64_t x, const Sources *s) {
+    const int64_t start = x ? TOTAL : 0;
+    Cut cut = {{x, start, start}, start, start, {0}};
+    for (int i = 0; i < HISTOGRAMS; i++) cut.shares[i] = share_below(s->histograms[i], x - s->expected.values[i]);
+    return cut;
 }
 
 /* The symbol by decisions, the first at the threshold, the next outward in steps that double, until it lies between two thresholds;
  * what is left by the corrected mixture. low and high are its edges. */
-INLINE int64_t code_decided(Coder *coder, int64_t symbol, const Mixer *mixer, int colour, const Sources *s, int k, const Tables *tables,
-                            Edge *low, Edge *high) {
-    Cut below = {{0, 0, 0}, 0, 0, 0}, above = {{256, TOTAL, TOTAL}, TOTAL, TOTAL, TOTAL};
+INLINE int64_t code_decided(Coder *coder, int64_t symbol, MixingWeights *weights, int colour, const Sources *s, int k,
+                            const Tables *tables, Edge *low, Edge *high) {
+    Cut below = cut_at_end(0, s), above = cut_at_end(256, s);
     int64_t x = s->threshold;
     for (int outward = 0, up = 0, node = 0;; outward++) {
         const Cut cut = cut_at(x, s, k, tables);
         Decision decision;
         decision.inputs[0] = logit_of(above.edge.start - cut.edge.start, cut.edge.start - below.edge.start, tables->log2);
         decision.inputs[1] = logit_of(above.raw - cut.raw, cut.raw - below.raw, tables->log2);
-        decision.inputs[2] = logit_of(above.around - cut.around, cut.around - below.around, tables->log2);
-        decision.inputs[3] = logit_of(above.uneven - cut.uneven, cut.uneven - below.uneven, tables->log2);
-        const int contexts[CONTEXTS] = {
-            s->class,
-            (int)s->threshold,
-            class_of_two(x, s->nearest[0], s->nearest[1]),
-            class_of_two(x, s->nearest[2], s->nearest[3]),
-        };
-        mix(&decision, mixer, colour, node, contexts, tables);
+        decision.inputs[2] = logit_of(above.uneven - cut.uneven, cut.uneven - below.uneven, tables->log2);
+        for (int i = 0; i < HISTOGRAMS; i++)
+            decision.inputs[MODELS + i] = logit_of(above.shares[i] - cut.shares[i] + LEAST_SHARE,
+                                                   cut.shares[i] - below.shares[i] + LEAST_SHARE, tables->log2);
+        mix(&decision, weights, colour, node, s->class, s->expected.variety, tables);
         const int64_t share = decision.probability;
         const int yes = coder->decoding ? peek_symbol(&coder->lane, PRECISION) < share : symbol >= x;
         code_interval(coder, yes ? 0 : share, yes ? share : TOTAL - share);
-        learn_decision(&decision, mixer, yes);
+        learn_decision(&decision, yes);
         if (yes)
             below = cut;
         else

@@ -24,6 +24,8 @@ typedef char shifts_of_negative_numbers_round_down[(-3 >> 1) == -2 ? 1 : -1];
 
 INLINE int64_t shift_right(int64_t x, int n) { return x >> n; }
 
+INLINE int32_t shift_right32(int32_t x, int n) { return x >> n; }
+
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }

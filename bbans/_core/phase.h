@@ -3,6 +3,7 @@
 #define BBANS_PHASE_H
 
 #include "distributions.h"
+#include "histograms.h"
 #include "least_squares.h"
 
 enum { MAX_COMPONENTS = 8, NEAREST = 4 };
@@ -32,7 +33,7 @@ typedef struct {
 
 /* Whether what a phase says of itself keeps every look-up inside its arrays. */
 static int is_sound(const Phase *p, const Tables *tables) {
-    if (!tables->spreads || !tables->energies || !tables->factors || !tables->stretches) return 0;
+    if (!tables->spreads || !tables->energies || !tables->factors) return 0;
     if (p->height < 1 || p->width < 1 || p->height > 1 << 20 || p->width > 1 << 20) return 0;
     if ((p->colours != 1 && p->colours != 3) || p->components < 1 || p->components > MAX_COMPONENTS) return 0;
     if (p->nears < 0 || p->nears > 2 || p->count_places < 0 || p->count_places > 10) return 0;
@@ -53,10 +54,10 @@ static int is_sound(const Phase *p, const Tables *tables) {
 
 /* Where around a pixel least squares look, as offsets in the canvas: pixels of its own colour within two rows and columns, the
  * `close` ones among them, within two steps, first; of each colour before, the close ones and that in the same place. And the
- * nearest, two pairs on opposite sides: they are of phases before. */
+ * nearest, two pairs on opposite sides: they are of phases before; and four of the own phase. */
 typedef struct {
     int count, close;
-    int64_t offsets[MAX_TAPS], nearest[NEAREST];
+    int64_t offsets[MAX_TAPS], nearest[NEAREST], own_phase[NEAREST];
 } Taps;
 
 /* Phases in the order of coding, by odd rows and columns. */
@@ -84,15 +85,42 @@ static void find_taps(Taps *taps, const Phase *phase) {
     taps->nearest[0] = diagonal ? -row - column : -column;
     taps->nearest[2] = diagonal ? column - row : -row;
     for (int i = 0; i < NEAREST; i += 2) taps->nearest[i + 1] = -taps->nearest[i];
+    taps->own_phase[0] = -2 * column, taps->own_phase[1] = -2 * row;
+    taps->own_phase[2] = -2 * row - 2 * column, taps->own_phase[3] = -2 * row + 2 * column;
 }
 
-/* The values of the nearest pixels, with the step from theirs to this pixel's of the colour before. */
-INLINE void look_at_nearest(int64_t *values, const uint8_t *at, int colour, const Taps *taps) {
-    const int own = CHANNELS[colour], before = CHANNELS[colour ? colour - 1 : 0];
-    for (int i = 0; i < NEAREST; i++) {
-        const uint8_t *other = at + taps->nearest[i];
-        values[i] = colour ? other[own] + at[before] - other[before] : other[own];
+/* What pixels around make expect of a pixel's value, in ways that histograms learn; the last two are left to predictions. variety: of
+ * the nearest pixels. */
+typedef struct {
+    int64_t values[HISTOGRAMS];
+    int contexts[HISTOGRAMS], variety;
+} Expected;
+
+/* How far two values are from each other. */
+INLINE int apart(int64_t first, int64_t second) { return (int)smaller(magnitude(first - second), HISTOGRAM_CONTEXTS - 1); }
+
+/* Two looks at four pixels, each of which gives the means of two pairs and of all. A pixel stands for its own value, moved by the step
+ * of a known colour from there to here: of the colour before, of G for B's second look, of none for R's. G's second look is at pixels
+ * of its own phase. energy is the context of means of all, and of predictions. */
+INLINE void look_at_nearest(Expected *expected, const uint8_t *at, int colour, int energy, const Taps *taps) {
+    static const int known[3][2] = {{-1, -1}, {1, -1}, {0, 1}}; /* channels */
+    const int own = CHANNELS[colour];
+    for (int look = 0; look < 2; look++) {
+        const int64_t *offsets = !colour && look ? taps->own_phase : taps->nearest;
+        const int step = known[colour][look];
+        int64_t x[NEAREST];
+        for (int i = 0; i < NEAREST; i++) {
+            const uint8_t *other = at + offsets[i];
+            x[i] = step < 0 ? other[own] : other[own] + at[step] - other[step];
+        }
+        int64_t *values = expected->values + 3 * look;
+        int *contexts = expected->contexts + 3 * look;
+        values[0] = shift_right(x[0] + x[1] + 1, 1), contexts[0] = apart(x[0], x[1]);
+        values[1] = shift_right(x[2] + x[3] + 1, 1), contexts[1] = apart(x[2], x[3]);
+        values[2] = shift_right(x[0] + x[1] + x[2] + x[3] + 2, 2), contexts[2] = energy;
+        if (!look) expected->variety = HISTOGRAM_CONTEXTS * contexts[0] + contexts[1];
     }
+    expected->contexts[6] = expected->contexts[7] = energy;
 }
 
 /* Fill in the differences of the pixels around from a local mean, with 3 fractional bits, and return how many. at points at the

@@ -35,13 +35,14 @@ typedef struct {
     MixingWeights mixing;
 } Learned;
 
-/* All that a strip has learned, but for the maps of its contexts. */
+/* All that a strip has learned. */
 typedef struct {
     Learned learned;
     int32_t filling; /* Learned has an odd number of int32: so all processors put what follows in the same place */
     LeastSquares squares[3];
     int64_t squares_seen[3];
-    int32_t map_rates[MAP_COUNTS + 1];
+    Histogram histograms[3][HISTOGRAMS][HISTOGRAM_CONTEXTS];
+    int32_t histogram_rates[SLOWEST + 1];
 } State;
 
 enum { STATE_ROOM = (sizeof(State) + 7) / 8 }; /* in int64 */
@@ -104,12 +105,10 @@ static void start_state(State *state, const Phase *phase, const Taps *taps) {
 }
 
 /* Go through a phase in reading order: pop its pixels, or note their intervals. own ((height + 2) rows of (width + 4) 3) and errors
- * ((height + 1) of (width + 2) 3) are room for residuals and their sizes, the former 0 and the latter 256 to begin with; maps has
- * MAP_ROOM. */
-INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps,
+ * ((height + 1) of (width + 2) 3) are room for residuals and their sizes, the former 0 and the latter 256 to begin with. */
+INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors,
                  const Tables *tables, int colours, int k, int adaptive, int decided) {
     Learned *const learned = &state->learned;
-    const Mixer mixer = {&learned->mixing, maps, state->map_rates};
     Taps taps;
     if (adaptive) {
         find_taps(&taps, phase);
@@ -117,7 +116,7 @@ INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase
     } else {
         for (int b = 0; b < 3 * SPREAD_CLASSES * (BINS + 1); b++) (&learned->maps[0][0][0])[b] = (b % (BINS + 1)) << BIN_BITS;
     }
-    if (decided) start_maps(&mixer, colours, tables);
+    if (decided) start_histograms(&state->histograms[0][0][0], colours * HISTOGRAMS * HISTOGRAM_CONTEXTS, state->histogram_rates);
     const int64_t stride = (phase->width + 4) * 3, error_stride = (phase->width + 2) * 3;
     int32_t features[FEATURES] = {0}, around[MAX_TAPS + 1];
     int64_t differences[3] = {0, 0, 0};
@@ -146,35 +145,40 @@ INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase
                     step = shift_right(learned->steps[colour][kind][energy] + (1 << 15), 16);
                 }
                 int64_t raw_scale[MAX_COMPONENTS], scale[MAX_COMPONENTS];
-                int64_t corrected_mean[MAX_COMPONENTS], around_mean[MAX_COMPONENTS];
-                const int64_t limit = 3 * p.spread >> 5; /* one and a half spreads */
-                const int64_t apart = clamp(expected - p.centre - shift, -limit, limit);
+                int64_t corrected_mean[MAX_COMPONENTS];
                 const int64_t threshold = clamp(shift_right(p.centre + shift + 32, 6), 1, 255);
                 for (int i = 0; i < k; i++) {
                     raw_scale[i] = tables->inverse_scales[p.index[i]];
                     scale[i] = tables->inverse_scales[clamp(p.index[i] + step, 0, SCALES - 1)];
                     corrected_mean[i] = p.mean[i] + shift;
-                    around_mean[i] = corrected_mean[i] + apart;
                 }
                 Sources sources = {
                     .corrected = {corrected_mean, scale, p.weight},
                     .raw = {p.mean, raw_scale, p.weight},
-                    .around = {around_mean, scale, p.weight},
                     .map = map,
                     .threshold = threshold,
                     .step = larger((p.spread * tables->factors[STEP_LIMIT - step] >> 16) >> 10, 1),
                     .class = (int)(kind * ENERGY_CLASSES + energy),
                 };
                 Edge low, high;
+                Histogram *histograms[HISTOGRAMS];
                 int64_t symbol = pixels[place * 3 + channel];
                 if (decided) {
                     sources.widths = widths_at(phase->widths, canvas + 6 * x, colour, threshold);
-                    look_at_nearest(sources.nearest, canvas + 6 * x, colour, &taps);
-                    symbol = code_decided(coder, symbol, &mixer, colour, &sources, k, tables, &low, &high);
+                    look_at_nearest(&sources.expected, canvas + 6 * x, colour, (int)energy, &taps);
+                    sources.expected.values[6] = threshold;
+                    sources.expected.values[7] = clamp(shift_right(expected + 32, 6), 0, 255);
+                    for (int i = 0; i < HISTOGRAMS; i++) {
+                        histograms[i] = &state->histograms[colour][i][sources.expected.contexts[i]];
+                        sources.histograms[i] = histograms[i];
+                    }
+                    symbol = code_decided(coder, symbol, &learned->mixing, colour, &sources, k, tables, &low, &high);
                 } else {
                     symbol = code_whole(coder, symbol, p.centre + shift, p.spread, &sources.corrected, k, map, tables->logistic, &low, &high);
                 }
                 if (coder->lane.size < 0) return;
+                for (int i = 0; decided && i < HISTOGRAMS; i++)
+                    learn_histogram(histograms[i], symbol - sources.expected.values[i], state->histogram_rates);
                 pixels[place * 3 + channel] = (uint8_t)symbol;
                 differences[colour] = 4 * symbol - reference;
                 if (!adaptive) continue;
@@ -204,38 +208,38 @@ INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase
 
 /* The walk with what rarely varies as constants, so that the compiler unrolls its loops. */
 INLINE void walk_as(int decoding, State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors,
-                    int32_t *maps, const Tables *tables) {
+                    const Tables *tables) {
     const int colours = (int)phase->colours, k = (int)phase->components, adaptive = phase->adaptive != 0;
     const int decided = adaptive && phase->decided;
     coder->decoding = decoding;
     if (colours == 3 && k == 3 && decided)
-        walk(state, coder, pixels, phase, own, errors, maps, tables, 3, 3, 1, 1);
+        walk(state, coder, pixels, phase, own, errors, tables, 3, 3, 1, 1);
     else if (colours == 3 && k == 3 && adaptive)
-        walk(state, coder, pixels, phase, own, errors, maps, tables, 3, 3, 1, 0);
+        walk(state, coder, pixels, phase, own, errors, tables, 3, 3, 1, 0);
     else
-        walk(state, coder, pixels, phase, own, errors, maps, tables, colours, k, adaptive, decided);
+        walk(state, coder, pixels, phase, own, errors, tables, colours, k, adaptive, decided);
 }
 
 typedef void Walk(int decoding, State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors,
-                  int32_t *maps, const Tables *tables);
+                  const Tables *tables);
 
 static void walk_portable(int decoding, State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own,
-                          int32_t *errors, int32_t *maps, const Tables *tables) {
+                          int32_t *errors, const Tables *tables) {
     if (decoding)
-        walk_as(1, state, coder, pixels, phase, own, errors, maps, tables);
+        walk_as(1, state, coder, pixels, phase, own, errors, tables);
     else
-        walk_as(0, state, coder, pixels, phase, own, errors, maps, tables);
+        walk_as(0, state, coder, pixels, phase, own, errors, tables);
 }
 
 #if defined(X86)
 /* The same walks: the compiler makes vectors of their loops. */
 __attribute__((target("avx2,bmi2"))) static void walk_avx2(int decoding, State *state, Coder *coder, uint8_t *pixels,
-                                                           const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps,
+                                                           const Phase *phase, int32_t *own, int32_t *errors,
                                                            const Tables *tables) {
     if (decoding)
-        walk_as(1, state, coder, pixels, phase, own, errors, maps, tables);
+        walk_as(1, state, coder, pixels, phase, own, errors, tables);
     else
-        walk_as(0, state, coder, pixels, phase, own, errors, maps, tables);
+        walk_as(0, state, coder, pixels, phase, own, errors, tables);
 }
 #endif
 
@@ -250,12 +254,12 @@ static Walk *best_walk(const Phase *phase) {
 /* How many intervals the pixels (height, width, 3) of a phase are: in the order of popping, in starts and freqs, which have room for
  * MOST_INTERVALS of each of height * width * colours. state has room for a State; what the adaptive stage has learned is left in
  * learned and sums. */
-EXPORT int64_t note_pixels(uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *maps, int32_t *starts,
+EXPORT int64_t note_pixels(uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *starts,
                            int32_t *freqs, const Tables *tables, int64_t *state, int32_t *learned, int64_t *sums) {
     if (!is_sound(phase, tables)) return BAD_ARGUMENT;
     State *end = (State *)state;
     Coder coder = {0, {0, 0, 0}, starts, freqs, 0};
-    best_walk(phase)(0, end, &coder, pixels, phase, own, errors, maps, tables);
+    best_walk(phase)(0, end, &coder, pixels, phase, own, errors, tables);
     if (phase->adaptive) {
         memcpy(learned, &end->learned, sizeof end->learned);
         for (int colour = 0; colour < (int)phase->colours; colour++)
@@ -273,10 +277,8 @@ EXPORT int64_t state_room(void) { return STATE_ROOM; }
 
 EXPORT int64_t count_sums(void) { return 3 * TRIANGLE; }
 
-/* For how many intervals of a pixel's colour, and for how many entries of maps, its callers need room. */
+/* For how many intervals of a pixel's colour its callers need room. */
 EXPORT int64_t most_intervals(void) { return MOST_INTERVALS; }
-
-EXPORT int64_t map_room(void) { return MAP_ROOM; }
 
 /* The size after pushing what note_pixels noted. */
 EXPORT int64_t push_noted(uint64_t *head, uint32_t *words, int64_t room, int64_t size, const int32_t *starts, const int32_t *freqs,
@@ -293,10 +295,10 @@ EXPORT int64_t push_noted(uint64_t *head, uint32_t *words, int64_t room, int64_t
 
 /* The size after popping a phase's pixels. Inverse: note_pixels, push_noted. */
 EXPORT int64_t pop_pixels(uint64_t *head, uint32_t *words, int64_t room, int64_t size, uint8_t *pixels, const Phase *phase,
-                          int32_t *own, int32_t *errors, int32_t *maps, const Tables *tables, int64_t *state) {
+                          int32_t *own, int32_t *errors, const Tables *tables, int64_t *state) {
     if (!is_sound(phase, tables) || size < 0 || room < size) return BAD_ARGUMENT;
     Coder coder = {1, {*head, words, size}, 0, 0, 0};
-    best_walk(phase)(1, (State *)state, &coder, pixels, phase, own, errors, maps, tables);
+    best_walk(phase)(1, (State *)state, &coder, pixels, phase, own, errors, tables);
     memset(state, 0, STATE_ROOM * sizeof *state);
     *head = coder.lane.head;
     return coder.lane.size;

@@ -17,7 +17,7 @@ class Tables(Structure):
     FIELDS: ClassVar = {
         **dict.fromkeys(("logistic", "exponentials", "inverse_scales"), I32),
         "log2": I64,
-        **dict.fromkeys(("spreads", "energies", "factors", "stretches"), I32),
+        **dict.fromkeys(("spreads", "energies", "factors"), I32),
     }
     _fields_ = fields(FIELDS)
 
@@ -29,6 +29,6 @@ def core_tables(*adaptive: npt.NDArray[np.int64]) -> Tables:
         "exponentials": tables.exp_table(),
         "inverse_scales": tables.inverse_scales(),
         "log2": tables.log2_table(),
-        **dict(zip(("spreads", "energies", "factors", "stretches"), adaptive, strict=False)),
+        **dict(zip(("spreads", "energies", "factors"), adaptive, strict=False)),
     }
     return Tables(**{name: np.ascontiguousarray(table, Tables.FIELDS[name].dtype) for name, table in made.items()})

@@ -281,10 +281,17 @@ MUTATIONS = (
         CORE_PHOTO,
     ),
     _mutation(
-        "photo: decisions find all contexts at the same place",
-        "bbans/_core/mixing.h",
-        "(CONTEXT_OFFSETS[i] + contexts[i])",
-        "contexts[i]",
+        "photo: histograms are the same in all contexts",
+        "bbans/_core/photo.c",
+        "[colour][i][sources.expected.contexts[i]]",
+        "[colour][i][0]",
+        CORE_PHOTO,
+    ),
+    _mutation(
+        "photo: histograms learn distances of one value less",
+        "bbans/_core/histograms.h",
+        "clamp(distance + BARS / 2, 0, BARS - 1)",
+        "clamp(distance + BARS / 2 - 1, 0, BARS - 1)",
         CORE_PHOTO,
     ),
     _mutation(

@@ -8,7 +8,7 @@ import numpy as np
 
 from bbans.tables import PRECISION, WEIGHT_BITS
 from tests.reference.codecs import peek_one, pop_one, push_one
-from tests.reference.distributions import log2, mixture_below
+from tests.reference.distributions import mixture_below
 from tests.reference.images import fill_mixture
 
 SPREAD_CLASSES = 8
@@ -293,66 +293,80 @@ def uneven_edge(x, first, widths):
     return 64 * first - 32 + (sum(widths[: x - first]) * ratio >> 16)
 
 
-def nearest_values(canvas, y, x, colour, corner):
-    """The values of two pairs of pixels on opposite sides, moved by the step from theirs to this pixel's of the colour before."""
-    sides = [(-1, -1), (1, 1), (-1, 1), (1, -1)] if corner == (1, 1) else [(0, -1), (0, 1), (-1, 0), (1, 0)]
-    values = []
-    for dy, dx in sides:
-        here, other = canvas[y, x].tolist(), canvas[y + dy, x + dx].tolist()
-        value = other[_channel(colour)]
-        if colour:
-            value += here[_channel(colour - 1)] - other[_channel(colour - 1)]
-        values.append(value)
-    return values
+def expectations(canvas, y, x, colour, corner, energy):
+    """([(value, context)], variety): what two looks at pixels around make expect, and how far the nearest are from each other."""
+    nearest = [(-1, -1), (1, 1), (-1, 1), (1, -1)] if corner == (1, 1) else [(0, -1), (0, 1), (-1, 0), (1, 0)]
+    own_phase = [(0, -2), (-2, 0), (-2, -2), (-2, 2)]
+    looks = [(nearest, None), (own_phase, None)], [(nearest, 0), (nearest, None)], [(nearest, 1), (nearest, 0)]
+    expected, here = [], canvas[y, x].tolist()
+    for places, known in looks[colour]:
+        values = []
+        for dy, dx in places:
+            other = canvas[y + dy, x + dx].tolist()
+            step = 0 if known is None else here[_channel(known)] - other[_channel(known)]
+            values.append(other[_channel(colour)] + step)
+        a, b, c, d = values
+        expected += [((a + b + 1) >> 1, apart(a, b)), ((c + d + 1) >> 1, apart(c, d)), ((a + b + c + d + 2) >> 2, energy)]
+    return expected, 16 * expected[0][1] + expected[1][1]
+
+
+def apart(first, second):
+    return min(abs(first - second), 15)
+
+
+class Histograms:
+    """Shares of distances of values from those expected, below 32 bars each."""
+
+    def __init__(self):
+        falls = [1 << 20]
+        while len(falls) < 17:
+            falls.append(falls[-1] * 210 >> 8)
+        ends = np.cumsum([0, *(falls[abs(i - 16)] for i in range(32))]).tolist()
+        self.fresh = [(end << 16) // ends[-1] for end in ends]
+        self.shares, self.seen = {}, {}
+
+    def below(self, key, distance):
+        return self.shares.setdefault(key, list(self.fresh))[min(max(distance + 16, 0), 32)]
+
+    def learn(self, key, distance):
+        count = self.seen[key] = min(self.seen.get(key, 3) + 1, 255)
+        bar, shares = min(max(distance + 16, 0), 31), self.shares[key]
+        for i in range(1, 32):
+            target = 1 << 16 if i > bar else 0
+            shares[i] += (target - shares[i]) * (131072 // (2 * count + 3)) + (1 << 15) >> 16
 
 
 class Mixer:
-    """Decisions with probabilities mixed from four models and four contexts."""
+    """Decisions with probabilities mixed from three models and eight histograms."""
 
     def __init__(self, table, learned):
-        names = ("node_weights", "class_weights", "threshold_weights", "vote_weights")
-        self.nodes, self.classes, self.thresholds, self.votes = (learned[name].tolist() for name in names)
-        counts = ("node", "nodes_seen"), ("class", "classes_seen"), ("threshold", "thresholds_seen")
+        names = ("node_weights", "class_weights", "variety_weights", "vote_weights")
+        self.table = table
+        self.nodes, self.classes, self.varieties, self.votes = (learned[name].tolist() for name in names)
+        counts = ("node", "nodes_seen"), ("class", "classes_seen"), ("variety", "varieties_seen")
         self.seen = {(kind, *at): int(n) for kind, name in counts for at, n in np.ndenumerate(learned[name])}
-        self.maps = {}
-        self.fresh = [int(table[512 + 32 * (i - 8)]) for i in range(17)]
 
-    def count(self, *key):
-        self.seen[key] = self.seen.get(key, 0) + 1
-        return self.seen[key]
-
-    def mix(self, inputs, colour, node, contexts, tables):
+    def mix(self, inputs, colour, node, of_errors, variety):
         """(probability of yes, what `learn` needs)."""
-        table, stretches = tables[0], tables[6]
-        place = inputs[0] + (8 << 12)
-        point, part = place >> 12, place & 4095
-        keys = [(colour, node, offset + context) for offset, context in zip((0, 128, 384, 640), contexts, strict=True)]
-        cells = [self.maps.setdefault(key, list(self.fresh)) for key in keys]
-        for cell in cells:
-            p = cell[point] + ((cell[point + 1] - cell[point]) * part >> 12)
-            inputs = [*inputs, int(stretches[min(p >> 12, 4095)])]
-        sets = ("node", colour, node), ("class", colour, contexts[0]), ("threshold", colour, contexts[1])
-        weights = self.nodes[colour][node], self.classes[colour][contexts[0]], self.thresholds[colour][contexts[1]]
-        sums = [dot(w, inputs, 8) for w in weights]
-        probabilities = [squashed(total, table) for total in sums]
+        sets = ("node", colour, node), ("class", colour, of_errors), ("variety", colour, variety)
+        weights = self.nodes[colour][node], self.classes[colour][of_errors], self.varieties[colour][variety]
+        sums = [dot(w, inputs, 11) for w in weights]
+        probabilities = [squashed(total, self.table) for total in sums]
         votes, of_vote = [min(max(total >> 20, -32358), 32358) for total in sums], self.votes[colour][node]
-        p = min(max(squashed(dot(of_vote, votes, 3), table), 168), _TOTAL - 168)
-        return p, (inputs, sets, weights, probabilities, keys, cells, point, part, votes, of_vote, p)
+        p = min(max(squashed(dot(of_vote, votes, 3), self.table), 168), _TOTAL - 168)
+        return p, (inputs, sets, weights, probabilities, votes, of_vote, p)
 
     def learn(self, yes, decision):
-        inputs, sets, weights, probabilities, keys, cells, point, part, votes, of_vote, mixed = decision
+        inputs, sets, weights, probabilities, votes, of_vote, mixed = decision
         target = _TOTAL if yes else 0
         for key, w, p in zip(sets, weights, probabilities, strict=True):
-            scaled = (target - p) * max(98, 1966 * 200 // (200 + self.count(*key))) >> 16
-            for i in range(8):
+            self.seen[key] += 1
+            scaled = (target - p) * max(98, 1966 * 200 // (200 + self.seen[key])) >> 16
+            for i in range(11):
                 w[i] = min(max(w[i] + (scaled * inputs[i] + (1 << 15) >> 16), -(1 << 24)), 1 << 24)
         scaled = (target - mixed) * 40 >> 16
         for i in range(3):
             of_vote[i] = min(max(of_vote[i] + (scaled * votes[i] + (1 << 15) >> 16), -(1 << 24)), 1 << 24)
-        for key, cell in zip(keys, cells, strict=True):
-            rate = max(393, 131072 // (16 + self.count("map", key)))
-            cell[point] += ((target - cell[point]) * rate >> 16) * (4096 - part) >> 12
-            cell[point + 1] += ((target - cell[point + 1]) * rate >> 16) * part >> 12
 
 
 def squashed(total, table):
@@ -361,42 +375,57 @@ def squashed(total, table):
     return int(table[entry]) + ((int(table[entry + 1]) - int(table[entry])) * fraction >> 16)
 
 
+def coarse_log2(x, logs):
+    """log2(x) in 2**-16, rounded down to the entry of the table."""
+    exponent = int(x).bit_length() - 1
+    return (exponent << 16) + (int(logs[int(x) << 31 - exponent >> 21 & 1023]) >> 16)
+
+
 def logit_of(yes, no, logs):
-    difference = (int(log2(np.int64(yes), logs)) - int(log2(np.int64(no), logs))) * 45426 >> 20
+    difference = (coarse_log2(yes, logs) - coarse_log2(no, logs)) * 45426 >> 20
     return int(min(max(difference, -32358), 32358))
 
 
-def class_of_two(x, first, second):
-    """How far a threshold is from two values, each in 16 steps."""
-    far, other = (min(max(x - value, -8), 7) + 8 for value in (first, second))
-    return 16 * far + other
-
-
-def code_decided(coder, symbol, mixer, colour, models, edges, uneven, threshold, step, of_errors, nearest, tables):
+def code_decided(
+    coder, symbol, mixer, histograms, colour, models, edges, uneven, threshold, step, of_errors, expected, variety, tables
+):
     """(symbol, low, high): its value and the shares below and above. coder: a function that codes (start, freq), or decodes.
 
-    models: means, scales and weights of the corrected mixture, the networks', and the one around the prediction from pixels.
+    models: means, scales and weights of the corrected mixture and of the networks'.
     uneven: the first value near the threshold and the widths from there on; the corrected mixture once more, with these.
-    of_errors: the class of the spread and of errors around; nearest: values of the nearest pixels.
+    of_errors: the class of the spread and of errors around; expected, variety: as `expectations` gives them, and the predictions.
     """
-    table, logs = tables[0], tables[7]
+    table, logs = tables[0], tables[6]
+    keys = [(colour, i, context) for i, (_, context) in enumerate(expected)]
     flat = np.arange(BINS + 1) << _BIN_BITS
 
     def cut(x):
         shares = [mapped_cf(x, *mixture, flat if i == 1 else edges, table) for i, mixture in enumerate(models)]
         shares.append(mapped_cf(x, *models[0], edges, table, uneven_edge(x, *uneven)))
-        return (x, int(shares[0][0]), *(int(share[1]) for share in shares))
+        return (x, int(shares[0][0]), *(int(share[1]) for share in shares)), bars(x)
 
-    below, above = (0,) * 6, (256, *[_TOTAL] * 5)
+    def bars(x):
+        return [histograms.below(key, x - value) for key, (value, _) in zip(keys, expected, strict=True)]
+
+    def learned(symbol):
+        for key, (value, _) in zip(keys, expected, strict=True):
+            histograms.learn(key, symbol - value)
+        return symbol
+
+    (below, bars_below), (above, bars_above) = ((0,) * 5, bars(0)), ((256, *[_TOTAL] * 4), bars(256))
     x, node = threshold, 0
     for outward in range(4):
-        here = cut(x)
-        inputs = [logit_of(above[i] - here[i], here[i] - below[i], logs) for i in (2, 3, 4, 5)]
-        contexts = of_errors, threshold, class_of_two(x, *nearest[:2]), class_of_two(x, *nearest[2:])
-        p, decision = mixer.mix(inputs, colour, node, contexts, tables)
+        here, bars_here = cut(x)
+        inputs = [logit_of(above[i] - here[i], here[i] - below[i], logs) for i in (2, 3, 4)]
+        for high, middle, low in zip(bars_above, bars_here, bars_below, strict=True):
+            inputs.append(logit_of(high - middle + 4096, middle - low + 4096, logs))
+        p, decision = mixer.mix(inputs, colour, node, of_errors, variety)
         yes = coder.decide(p, None if symbol is None else symbol >= x)
         mixer.learn(yes, decision)
-        below, above = (here, above) if yes else (below, here)
+        if yes:
+            below, bars_below = here, bars_here
+        else:
+            above, bars_above = here, bars_here
         if outward == 0:
             up = yes
         if yes != up or outward == 3:
@@ -407,13 +436,13 @@ def code_decided(coder, symbol, mixer, colour, models, edges, uneven, threshold,
         node = 1 + 3 * up + outward
     first, last, base = below[0], above[0], below[2]
     if last - first == 1:
-        return first, below[1], above[1]
+        return learned(first), below[1], above[1]
     inverse = (_TOTAL - (last - first) << 24) // (above[2] - base)
 
     def start(x):
         return _TOTAL if x == last else ((int(mapped_cf(x, *models[0], edges, table)[1]) - base) * inverse >> 24) + x - first
 
-    symbol = coder.search(start, first, last, symbol)
+    symbol = learned(coder.search(start, first, last, symbol))
     return symbol, *(int(mapped_cf(x, *models[0], edges, table)[0]) for x in (symbol, symbol + 1))
 
 
@@ -519,7 +548,7 @@ def _walk(coder, pixels, references, near, params, colours, earlier, top, places
     """Go through a phase in reading order: pop its pixels, or note their intervals. Raises: RanDry."""
     decoding = isinstance(coder, Decoder)
     table, exponentials, inverse_scales, spreads, energies, factors = tables[:6]
-    mixer, widths = Mixer(table, learned), Widths(known)
+    mixer, histograms, widths = Mixer(table, learned), Histograms(), Widths(known)
     k = params.shape[2] // 12
     logits, means, indices = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
     scales, weights = np.empty(k, np.int64), np.empty(k, np.int64)
@@ -568,17 +597,17 @@ def _walk(coder, pixels, references, near, params, colours, earlier, top, places
                     scales[i] = inverse_scales[min(max(indices[i] + step, 0), len(inverse_scales) - 1)]
                 symbol = None if decoding else np.int64(pixels[y, x, channel])
                 if adaptive and decided:
-                    limit = 3 * int(spread) >> 5
-                    apart = min(max(expected - int(centre) - int(shift), -limit), limit)
                     threshold = min(max(int(centre + shift + 32) >> 6, 1), 255)
                     of_errors = int(kind * ENERGY_CLASSES + energy)
-                    nearest = nearest_values(canvas, *at, colour, corner)
+                    around_it, variety = expectations(canvas, *at, colour, corner, int(energy))
+                    predictions = (threshold, int(energy)), (min(max(expected + 32 >> 6, 0), 255), int(energy))
                     uneven = widths.around(canvas[at], colour, threshold)
-                    models = (means, scales, weights), raw, (means + apart, scales, weights)
+                    models = (means, scales, weights), raw
                     distance = max((int(spread) * int(factors[_STEP_LIMIT - step]) >> 16) >> 10, 1)
                     symbol, low, high = code_decided(
-                        coder, symbol, mixer, colour, models, edges, uneven, threshold, distance, of_errors, nearest, tables
-                    )
+                        coder, symbol, mixer, histograms, colour, models, edges, uneven, threshold, distance, of_errors,
+                        [*around_it, *predictions], variety, tables,
+                    )  # fmt: skip
                 elif decoding:
                     cf = peek_one(coder.head, PRECISION)
                     symbol, low, high, start, stop = mapped_search(cf, centre + shift, spread, means, scales, weights, edges, table)

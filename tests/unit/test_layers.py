@@ -196,11 +196,11 @@ HEAVY = ("torch", "numba", "safetensors", "matplotlib", "scipy", "imagecodecs")
     ("arguments", "shown"),
     [
         (["--help"], "Commands:"),
-        (["--version"], "model photo-4"),
+        (["--version"], "model photo-5"),
         (["completion", "bash"], "_vaezip_completion"),
         (["models"], "mnist-bits-1"),
         *((command.split(), "--help") for command in ("compress -h", "decompress -h", "test -h", "estimate -h", "demo -h")),
-        (["list", "photo-4.png.vaez", "jpeg.jpg.vaez"], "model photo-4"),
+        (["list", "photo-5.png.vaez", "jpeg.jpg.vaez"], "model photo-5"),
         (["list", "-v", "model.vaez", "files.vaeza", "top-down.vaeza"], "where the bits go"),
     ],
 )
@@ -233,4 +233,4 @@ def test_coding_needs_numpy_and_pillow_alone(tmp_path: Path) -> None:
         vaezip("unpack", "digits.npy.vaeza", "-f", "-o", "again.npy")
         assert np.array_equal(np.load(tmp_path / "again.npy"), digits)
         assert model in vaezip("list", "-v", "digits.npy.vaeza")
-    assert "photo-4" in vaezip("list", "photo.vaez")
+    assert "photo-5" in vaezip("list", "photo.vaez")

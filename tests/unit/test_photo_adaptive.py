@@ -105,7 +105,7 @@ def test_least_mean_squares_finds_the_weights() -> None:
     rng = np.random.default_rng(3)
     true, weights = np.array([0.5, -0.3, 0.2, 0.0]), np.zeros(MOST_FEATURES, np.int32)
     features = np.zeros(MOST_FEATURES, np.int32)
-    _, _, factors, _ = adaptive_tables()
+    _, _, factors = adaptive_tables()
     for times in range(1, 20_000):
         features[:4] = np.clip(rng.normal(0, 256, 4), -1536, 1536)
         target = int(features[:4] @ true + rng.logistic(0, 64))
@@ -117,7 +117,7 @@ def test_least_mean_squares_finds_the_weights() -> None:
 
 @pytest.mark.parametrize(("deviation", "sign"), [(2000, 1), (-2000, -1), (0, 0)])
 def test_likelihood_slope_is_that_of_the_logistic(deviation: int, sign: int) -> None:
-    _, _, factors, _ = adaptive_tables()
+    _, _, factors = adaptive_tables()
     for step in (-64, -10, 0, 10, 64):
         gradient, stretch = photo.likelihood_slope(deviation, step, logistic_table(), factors)
         z = float(np.clip(deviation / 256 * np.exp(-step / 16), -4088 / 256, 4088 / 256))
@@ -137,50 +137,85 @@ def test_classes_are_octaves_of_the_spread() -> None:
 
 
 def test_tables_are_close_to_what_they_stand_for() -> None:
-    spreads, classes, factors, stretches = adaptive_tables()
+    spreads, classes, factors = adaptive_tables()
     assert np.allclose(spreads, 1024 * np.exp(np.arange(128) / 16 - 3), rtol=0.01)
     assert np.allclose(factors, 65536 * np.exp((64 - np.arange(129)) / 16), rtol=0.001)
     assert classes[0] == 0 and classes[-1] == 15 and np.all(np.diff(classes) >= 0) and np.all(np.diff(classes) <= 1)
-    probabilities = (np.arange(4096) + 0.5) / 4096
-    assert np.allclose(stretches / 4096, np.clip(np.log(probabilities / (1 - probabilities)), -7.9, 7.9), atol=0.001)
 
 
-def decisions(mixer: photo.Mixer, probability: float, inputs: list[int], context: int = 0) -> float:
+NOTHING = [0] * 11  # what all inputs say
+
+
+def decisions(mixer: photo.Mixer, probability: float, inputs: list[int], variety: int = 0) -> float:
     """Have a mixer learn decisions of that probability; what it gives at last."""
     rng = np.random.default_rng(2)
-    tables = logistic_table(), *[None] * 5, adaptive_tables()[3]
-    contexts = (0, context, 0, 0)
     for _ in range(3000):
-        _, decision = mixer.mix(list(inputs), 0, 0, contexts, tables)
+        _, decision = mixer.mix(list(inputs), 0, 0, 0, variety)
         mixer.learn(bool(rng.random() < probability), decision)
-    return mixer.mix(list(inputs), 0, 0, contexts, tables)[0] / TOTAL
+    return mixer.mix(list(inputs), 0, 0, 0, variety)[0] / TOTAL
 
 
 @pytest.mark.parametrize("probability", [0.02, 0.3, 0.5, 0.97])
 def test_decisions_learn_how_often_the_answer_is_yes(probability: float) -> None:
-    assert decisions(mixer_at_start(), probability, [0, 0, 0, 0]) == pytest.approx(probability, abs=0.04)
+    assert decisions(mixer_at_start(), probability, [4096, *NOTHING[1:]]) == pytest.approx(probability, abs=0.04)
 
 
-def test_decisions_know_what_followed_in_a_context() -> None:
+def test_decisions_learn_whom_to_trust_by_variety() -> None:
+    mixer, agreed = mixer_at_start(), [0, 0, 0, 4096, *NOTHING[4:]]
+    for _ in range(3000):
+        for variety, yes in ((7, True), (8, False)):
+            mixer.learn(yes, mixer.mix(list(agreed), 0, 0, 0, variety)[1])
+    assert mixer.varieties[0][7][3] > 1 << 20 and mixer.varieties[0][8][3] < -(1 << 20)
+    p, other = (mixer.mix(list(agreed), 0, 0, 0, variety)[0] / TOTAL for variety in (7, 8))
+    assert p > 0.9 and other < 0.1
+
+
+def test_the_corrected_mixture_counts_most_at_the_start() -> None:
     mixer = mixer_at_start()
-    decisions(mixer, 0.9, [0, 0, 0, 0], context=7)
-    assert decisions(mixer, 0.1, [0, 0, 0, 0], context=8) < 0.2
-    tables = logistic_table(), *[None] * 5, adaptive_tables()[3]
-    known = [mixer.mix([0, 0, 0, 0], 0, 0, (0, context, 0, 0), tables)[1][0][5] for context in (7, 8)]
-    assert known[0] > 2 * 4096 and known[1] < -4096  # logits of its map
-
-
-def test_equal_models_start_as_their_mean() -> None:
-    mixer = mixer_at_start()
-    tables = logistic_table(), *[None] * 5, adaptive_tables()[3]
     for logit in (-20000, 0, 7000):
-        p, _ = mixer.mix([logit] * 4, 1, 2, (3, 4, 5, 6), tables)
-        assert p / TOTAL == pytest.approx(1 / (1 + np.exp(-logit / 4096)), abs=0.02)
+        p, _ = mixer.mix([logit] * 11, 1, 2, 3, 4)
+        assert p / TOTAL == pytest.approx(1 / (1 + np.exp(-7 / 8 * logit / 4096)), abs=0.001)  # weights of 4 and ten of 1 in 16
+    alone = [abs(mixer.mix([0] * i + [4096] + [0] * (10 - i), 1, 2, 3, 4)[0] - TOTAL // 2) for i in range(11)]
+    assert alone[0] > 3 * max(alone[1:]) and min(alone[1:]) > 0
 
 
-def test_decisions_differ_by_how_far_two_values_are() -> None:
-    found = {photo.class_of_two(128, 128 + first, 128 + second) for first in range(-20, 20) for second in range(-20, 20)}
+def test_varieties_tell_apart_how_far_the_nearest_pixels_are() -> None:
+    canvas, found = np.zeros((5, 5, 3), np.int64), set()
+    for first in range(17):
+        for second in range(17):
+            canvas[1, 1], canvas[3, 3], canvas[1, 3], canvas[3, 1] = 100, 100 + first, 100 - second, 100
+            found.add(photo.expectations(canvas, 2, 2, 0, (1, 1), 0)[1])
     assert found == set(range(256))
+
+
+@pytest.mark.parametrize(("colour", "expected"), [(0, 60), (1, 60 + 7), (2, 60 + 9)])
+def test_nearest_pixels_are_moved_by_the_step_of_the_colour_before(colour: int, expected: int) -> None:
+    canvas = np.full((5, 5, 3), 60)
+    canvas[2, 2] = 60 + 9, 60 + 7, 0  # R, G
+    values = [value for value, _ in photo.expectations(canvas, 2, 2, colour, (0, 1), 3)[0]]
+    assert values == 3 * [expected] + 3 * [(60, 60, 67)[colour]]
+
+
+def test_histograms_learn_how_often_distances_come() -> None:
+    histograms, key = photo.Histograms(), (0, 0, 0)
+    rng = np.random.default_rng(1)
+    assert [histograms.below(key, distance) for distance in (-300, -16, 16, 300)] == [0, 0, 1 << 16, 1 << 16]
+    for distance in rng.choice([-40, -2, 5, 90], 5000, p=[0.1, 0.2, 0.3, 0.4]):
+        histograms.learn(key, int(distance))
+    shares = np.diff([histograms.below(key, distance) for distance in range(-16, 17)]) / (1 << 16)
+    assert shares[[0, 14, 21, 31]] == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.1)
+    assert shares[[0, 14, 21, 31]].sum() > 0.99 and (shares >= 0).all()
+
+
+@given(st.lists(st.integers(-300, 300), max_size=60))
+@settings(max_examples=50)
+def test_shares_of_histograms_ascend(distances: list[int]) -> None:
+    histograms, key = photo.Histograms(), (0, 0, 0)
+    histograms.below(key, 0)
+    for distance in distances * 5:
+        histograms.learn(key, distance)
+    shares = histograms.shares[key]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[32] == 1 << 16
 
 
 @given(st.integers(0, 1 << 32), st.integers(1, 255), st.sampled_from([0, 1, 2]))
@@ -205,7 +240,7 @@ def test_values_that_often_come_are_wide() -> None:
 @given(st.integers(1, TOTAL - 1))
 def test_a_logit_is_that_of_two_shares(yes: int) -> None:
     expected = np.clip(np.log(yes / (TOTAL - yes)), -7.9, 7.9)
-    assert photo.logit_of(yes, TOTAL - yes, log2_table()) / 4096 == pytest.approx(expected, abs=0.001)
+    assert photo.logit_of(yes, TOTAL - yes, log2_table()) / 4096 == pytest.approx(expected, abs=0.002)
 
 
 @pytest.mark.parametrize("taps", [1, 5, 42])

@@ -13,14 +13,12 @@ A pixel is then coded by decisions: whether its value is at least the corrected 
 two thresholds. The corrected mixture codes what is left. Three sets of weights mix each decision's probability, in the domain of
 logits, and their votes are mixed again. What is mixed::
 
-    models    the corrected mixture
-              the networks' own
-              the corrected one around the prediction from pixels
-              the corrected one, with edges between values placed by how often known pixels of the level have each
-    contexts  what followed for such a logit of the first model, by
-              the classes of spread and of errors
-              the value at the corrected mean
-              how far the threshold is from two nearest pixels on opposite sides, and from the other two
+    models      the corrected mixture
+                the networks' own
+                the corrected one, with edges between values placed by how often known pixels of the level have each
+    histograms  of how far values turned out to be from what pixels around made expect, by how far those are from each other,
+                or by errors around: means of nearest pixels, moved by the step of one known colour or of another, and the two
+                predictions
 
 Where colours were converted, or a picture was made brighter, some values come rarely or never: the fourth model's edges leave them
 less room. They take widths of values, for G as such, for R given G, and for B - G given R - G (`bbans._core.photo.find_widths`).
@@ -35,9 +33,9 @@ corrections of scales are in sixteenths of a nat with 16.
 
 Sources: linear prediction by least mean squares on the coded past with context mixing of scales, as in TMW (Meyer and Tischer,
 1997) and Monkey's Audio; least squares on neighbouring pixels, Li and Orchard, "Edge-directed prediction for lossless compression
-of natural images", 2001; secondary estimation of probabilities and logistic mixing of binary decisions, PAQ (Mahoney, 2005);
-values that come rarely, Pinho, "An online preprocessing technique for improving the lossless compression of images with sparse
-histograms", 2002. FORMAT.md, section 5.6, specifies it.
+of natural images", 2001; logistic mixing of binary decisions, PAQ (Mahoney, 2005), and histograms of residuals as its inputs,
+paq8px; values that come rarely, Pinho, "An online preprocessing technique for improving the lossless compression of images with
+sparse histograms", 2002. FORMAT.md, section 5.6, specifies it.
 """
 
 from __future__ import annotations
@@ -48,13 +46,12 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from bbans.tables import DECIMAL, SCALES, frozen, logarithms, rounded
+from bbans.tables import DECIMAL, SCALES, frozen, rounded
 
 ENERGY_CLASSES = 16  # quarter octaves of the neighbours' errors
 
 _ONE = 256  # a residual of one spread
 _RESIDUAL_LIMIT = 6 * _ONE
-_LOGIT_LIMIT = 32358  # 7.9 with 12 fractional bits
 _STEP_LIMIT = 64  # of a scale's correction, in sixteenths of a nat
 
 # Where x11, x01 and x10 look at residuals of the phases before them, as (phase, row, column).
@@ -66,21 +63,17 @@ EARLIER = (
 
 
 @functools.lru_cache(maxsize=1)
-def adaptive_tables() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """(spreads, energy classes, factors, stretches), read-only.
+def adaptive_tables() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """(spreads, energy classes, factors), read-only.
 
     Spreads (128,): round(1024 exp(i / 16 - 3)), scales in 1/1024 of a pixel value. Energy classes (1537,): that of a mean error in
     1/256 of a spread. Factors (129,): round(2**16 exp((64 - i) / 16)), by which a step of i - 64 divides residuals.
-    Stretches (4096,): the logits of probabilities (i + 1/2) / 4096, with 12 fractional bits, at most 7.9 in size.
     """
     with decimal.localcontext(DECIMAL):
         sixteenth = (decimal.Decimal(1) / 16).exp()
         spreads = [rounded(1024 * sixteenth ** (i - 48)) for i in range(SCALES)]
         factors = [rounded((1 << 16) * sixteenth ** (_STEP_LIMIT - i)) for i in range(2 * _STEP_LIMIT + 1)]
         quarter = decimal.Decimal(2) ** (decimal.Decimal(1) / 4)
-        logs = logarithms(8192)
-        logits = [rounded(4096 * (logs[2 * i + 1] - logs[8191 - 2 * i])) for i in range(4096)]
         edges = [rounded(_ONE * (quarter ** (j - 10) - decimal.Decimal("0.02"))) for j in range(1, ENERGY_CLASSES)]
     classes = np.searchsorted(edges, np.arange(_RESIDUAL_LIMIT + 1), side="right")
-    stretches = np.clip(logits, -_LOGIT_LIMIT, _LOGIT_LIMIT)
-    return frozen(spreads), frozen(classes), frozen(factors), frozen(stretches)
+    return frozen(spreads), frozen(classes), frozen(factors)

@@ -26,7 +26,7 @@ from bbans.models.weights import Weights
 COUNTED = {
     "node_weights": "nodes_seen",
     "class_weights": "classes_seen",
-    "threshold_weights": "thresholds_seen",
+    "variety_weights": "varieties_seen",
     "weights": "weights_seen",
     "steps": "steps_seen",
     "maps": "maps_seen",
@@ -37,7 +37,7 @@ UNCOUNTED = ("biases", "vote_weights")
 WORTH = {
     "nodes_seen": 100,
     "classes_seen": 100,
-    "thresholds_seen": 100,
+    "varieties_seen": 100,
     "weights_seen": 30,
     "steps_seen": 20,
     "maps_seen": 20,

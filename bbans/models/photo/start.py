@@ -27,7 +27,7 @@ LIMITS = {
     "maps": (0, TOTAL),
     "node_weights": (-(1 << 24), 1 << 24),
     "class_weights": (-(1 << 24), 1 << 24),
-    "threshold_weights": (-(1 << 24), 1 << 24),
+    "variety_weights": (-(1 << 24), 1 << 24),
     "vote_weights": (-(1 << 24), 1 << 24),
     "factors": (-(1 << 20), 1 << 20),
 }
@@ -51,9 +51,9 @@ def plain_starts() -> tuple[Start, ...]:
             learned["weights"][colour, :, 11 + 2 * colour + len(places) + (2 if phase else 0)] = 1 << 22
         learned["maps"][...] = np.linspace(0, TOTAL, 17).astype(np.int32)
         learned["vote_weights"][...] = (1 << 20) // 3
-        for name in ("node_weights", "class_weights", "threshold_weights"):
-            learned[name][..., 0] = 1 << 19
-            learned[name][..., 4:] = (1 << 19) // 4
+        for name in ("node_weights", "class_weights", "variety_weights"):
+            learned[name][..., 0] = 1 << 18
+            learned[name][..., 1:] = 1 << 16
         for array in start:
             array.flags.writeable = False
         starts.append(start)
