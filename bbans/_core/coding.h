@@ -103,7 +103,7 @@ typedef struct {
     const int32_t *map;
     Widths widths;
     Expected expected;
-    const Histogram *histograms[HISTOGRAMS];
+    Histogram *histograms[HISTOGRAMS];
     int64_t threshold, step; /* the first, and how far it is to the next */
     int class;               /* of the spread and of errors around */
 } Sources;

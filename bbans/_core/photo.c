@@ -37,10 +37,9 @@ typedef struct {
 
 /* All that a strip has learned. */
 typedef struct {
-    Learned learned;
-    int32_t filling; /* Learned has an odd number of int32: so all processors put what follows in the same place */
-    LeastSquares squares[3];
+    LeastSquares squares[3]; /* first what has 64 bits: so all processors put what follows in the same place */
     int64_t squares_seen[3];
+    Learned learned;
     Histogram histograms[3][HISTOGRAMS][HISTOGRAM_CONTEXTS];
     int32_t histogram_rates[SLOWEST + 1];
 } State;
@@ -161,24 +160,21 @@ INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase
                     .class = (int)(kind * ENERGY_CLASSES + energy),
                 };
                 Edge low, high;
-                Histogram *histograms[HISTOGRAMS];
                 int64_t symbol = pixels[place * 3 + channel];
                 if (decided) {
                     sources.widths = widths_at(phase->widths, canvas + 6 * x, colour, threshold);
                     look_at_nearest(&sources.expected, canvas + 6 * x, colour, (int)energy, &taps);
                     sources.expected.values[6] = threshold;
                     sources.expected.values[7] = clamp(shift_right(expected + 32, 6), 0, 255);
-                    for (int i = 0; i < HISTOGRAMS; i++) {
-                        histograms[i] = &state->histograms[colour][i][sources.expected.contexts[i]];
-                        sources.histograms[i] = histograms[i];
-                    }
+                    for (int i = 0; i < HISTOGRAMS; i++)
+                        sources.histograms[i] = &state->histograms[colour][i][sources.expected.contexts[i]];
                     symbol = code_decided(coder, symbol, &learned->mixing, colour, &sources, k, tables, &low, &high);
                 } else {
                     symbol = code_whole(coder, symbol, p.centre + shift, p.spread, &sources.corrected, k, map, tables->logistic, &low, &high);
                 }
                 if (coder->lane.size < 0) return;
                 for (int i = 0; decided && i < HISTOGRAMS; i++)
-                    learn_histogram(histograms[i], symbol - sources.expected.values[i], state->histogram_rates);
+                    learn_histogram(sources.histograms[i], symbol - sources.expected.values[i], state->histogram_rates);
                 pixels[place * 3 + channel] = (uint8_t)symbol;
                 differences[colour] = 4 * symbol - reference;
                 if (!adaptive) continue;

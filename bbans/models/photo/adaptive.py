@@ -20,7 +20,7 @@ logits, and their votes are mixed again. What is mixed::
                 or by errors around: means of nearest pixels, moved by the step of one known colour or of another, and the two
                 predictions
 
-Where colours were converted, or a picture was made brighter, some values come rarely or never: the fourth model's edges leave them
+Where colours were converted, or a picture was made brighter, some values come rarely or never: the third model's edges leave them
 less room. They take widths of values, for G as such, for R given G, and for B - G given R - G (`bbans._core.photo.find_widths`).
 
 A residual is the distance of a pixel from the mean of its network's mixture, in units of that mixture's spread: so pictures,
