@@ -17,7 +17,7 @@ from .posteriors import SampledKL
 from .training import Points
 
 COMPONENTS = 32
-TRAINING_CELLS, SETTLED_CELLS = 48, 400  # a side of the grid of the resampled prior
+TRAINING_CELLS, SETTLED_CELLS = 32, 400  # a side of the grids of the resampled prior
 
 
 def mixture(logits: Tensor, means: Tensor, deviations: Tensor) -> Conditional:
@@ -72,16 +72,19 @@ class VampPrior(SampledKL):
 
 
 class ResampledPrior(SampledKL):
-    """LARS: p(z) in proportion to N(z) a(z), where a in (0, 1) is the chance to accept a draw from the normal N. (The paper stops
-    after so many rejected draws; here there is no such limit.)
+    """LARS: draws from a normal N are accepted with probability a(z), and draw T is taken as it is::
 
-    In two dimensions the normaliser is a sum over a grid. For coding p(z_1) and p(z_2|z_1) are tables of a fine one, made after
-    training.
+        p(z) = N(z) (a(z) (1 - (1 - Z)^(T-1)) / Z + (1 - Z)^(T-1))      Z = E_N a(z)
+
+    In two dimensions Z is a mean over a grid: while training, at random places of cells that N gives equal masses. The last draw
+    keeps a(z) from becoming a few peaks that such a mean misses. For coding p(z_1) and p(z_2|z_1) are tables of a fine grid, made
+    after training.
     """
 
     warm_up = 0.3
     title = "resampled prior (LARS)"
     source = "Bauer and Mnih 2019"
+    draws = 100  # T, the paper's
     limit = 5.0
 
     def __init__(self) -> None:
@@ -91,24 +94,27 @@ class ResampledPrior(SampledKL):
         self.settled: Tensor
 
     def log_accepted(self, z: Tensor) -> Tensor:
-        """log N(z) a(z). (...)"""
-        log_normal = normal(torch.zeros(()), torch.ones(())).log_prob(z).sum(-1)
-        return log_normal + nn.functional.logsigmoid(self.acceptance(z)[..., 0])
+        """log a(z). (...)"""
+        return nn.functional.logsigmoid(self.acceptance(z)[..., 0])
 
-    def log_masses(self, cells: int, place: Tensor) -> Tensor:
-        """Of N(z) a(z), in the cells of a grid: (cells, cells). What is asked is at a `place` in (0, 1) of each, (..., 2)."""
-        step = 2 * self.limit / cells
-        corners = torch.stack(torch.meshgrid(*[torch.arange(cells) * step - self.limit] * 2, indexing="ij"), -1)
-        return self.log_accepted(corners + place * step) + 2 * math.log(step)
+    def log_density(self, z: Tensor, log_mean: Tensor) -> Tensor:
+        """log p(z), given log Z. (...)"""
+        log_left = (self.draws - 1) * torch.log1p(-log_mean.exp().clamp(max=1 - 1e-6))
+        log_taken = torch.log1p(-log_left.exp()) - log_mean
+        ratio = torch.logaddexp(self.log_accepted(z) + log_taken, log_left)
+        return normal(torch.zeros(()), torch.ones(())).log_prob(z).sum(-1) + ratio
 
     def log_prior(self, z: Tensor) -> Tensor:
-        """With a normaliser from other places each time: training would learn to put a(z) between those of a fixed coarse grid."""
-        log_masses = self.log_masses(TRAINING_CELLS, torch.rand(TRAINING_CELLS, TRAINING_CELLS, 2))
-        return self.log_accepted(z) - log_masses.logsumexp((0, 1))
+        places = (grid(TRAINING_CELLS) + torch.rand(TRAINING_CELLS, TRAINING_CELLS, 2)) / TRAINING_CELLS
+        draws = torch.special.ndtri(places.clamp(1e-6, 1 - 1e-6))
+        return self.log_density(z, self.log_accepted(draws).logsumexp((0, 1)) - 2 * math.log(TRAINING_CELLS))
 
     @torch.no_grad()
     def settle(self, points: Points) -> None:
-        log_masses = self.log_masses(SETTLED_CELLS, torch.tensor(0.5))
+        step = 2 * self.limit / SETTLED_CELLS
+        middles = (grid(SETTLED_CELLS) + 0.5) * step - self.limit
+        log_normal = normal(torch.zeros(()), torch.ones(())).log_prob(middles).sum(-1) + 2 * math.log(step)
+        log_masses = self.log_density(middles, (log_normal + self.log_accepted(middles)).logsumexp((0, 1)))
         self.settled.copy_(log_masses - log_masses.logsumexp((0, 1)))
 
     def prior(self) -> Conditional:
@@ -122,6 +128,11 @@ class ResampledPrior(SampledKL):
             return Table(joint[row] - first[row].unsqueeze(-1), self.limit)
 
         return conditional
+
+
+def grid(cells: int) -> Tensor:
+    """The corners of cells of side 1, (cells, cells, 2)."""
+    return torch.stack(torch.meshgrid(*[torch.arange(cells)] * 2, indexing="ij"), -1)
 
 
 class Table(Distribution):

@@ -181,12 +181,16 @@ def test_a_mixture_number_by_number_is_the_mixture() -> None:
 
 
 @pytest.mark.usefixtures("in_float64")
-def test_a_resampled_prior_is_the_accepted_share_of_a_normal() -> None:
+@pytest.mark.parametrize("draws", [3, 100])
+def test_a_resampled_prior_is_of_accepted_draws_and_the_last_one(draws: int) -> None:
     vae = priors.ResampledPrior().double().eval()
+    vae.draws = draws
     vae.settle(lambda n: torch.zeros(n, 2))
     z, area = latent_grid(4.9, 160)
-    weight = torch.exp(-z.square().sum(-1) / 2) * torch.sigmoid(vae.acceptance(z)[..., 0])
-    expected = (weight / (weight.sum() * area)).log()
+    normal = torch.exp(-z.square().sum(-1) / 2) / (2 * math.pi)
+    accepted = normal * torch.sigmoid(vae.acceptance(z)[..., 0])
+    rejected = 1 - float(accepted.sum()) * area
+    expected = (sum(rejected**before * accepted for before in range(draws - 1)) + rejected ** (draws - 1) * normal).log()
     near = z.norm(dim=-1) < 3
     assert (log_prob(vae.prior(), z) - expected)[near].abs().max().item() < 0.06  # a cell of 1/40 where the slope is 3
     assert (log_prob(vae.prior(), z) - expected)[near].mean().item() == pytest.approx(0, abs=0.002)
@@ -196,12 +200,12 @@ def test_a_resampled_prior_is_the_accepted_share_of_a_normal() -> None:
 @pytest.mark.usefixtures("in_float64")
 def test_a_resampled_prior_moves_both_latents() -> None:
     vae = priors.ResampledPrior().double()
-    z, step = torch.randn(20, 2), 1e-5
+    z, step, log_mean = torch.randn(20, 2), 1e-5, torch.tensor(-1.0)
     with torch.enable_grad():
-        gradient = torch.autograd.grad(vae.log_prior(z.requires_grad_()).sum(), z)[0]
+        gradient = torch.autograd.grad(vae.log_density(z.requires_grad_(), log_mean).sum(), z)[0]
     for d in range(2):
         moved = step * torch.eye(2)[d]
-        slope = (vae.log_accepted(z + moved) - vae.log_accepted(z - moved)) / (2 * step)
+        slope = (vae.log_density(z + moved, log_mean) - vae.log_density(z - moved, log_mean)) / (2 * step)
         assert gradient[:, d].tolist() == pytest.approx(slope.tolist(), abs=1e-6)
 
 
