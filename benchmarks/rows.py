@@ -184,7 +184,8 @@ def from_json(cls: type[T], value: Mapping[str, Any]) -> T:
     """Inverse of to_json. Raises: TypeError for fields that are missing or unknown."""
     types_of = typing.get_type_hints(cls)
     known = {name: field for name, field in value.items() if name not in getattr(cls, "DERIVED", ())}
-    return cls(**{name: _field(types_of.get(name), field) for name, field in known.items()})
+    left_out = {name: None for name, hint in types_of.items() if type(None) in typing.get_args(hint)}
+    return cls(**left_out | {name: _field(types_of.get(name), field) for name, field in known.items()})
 
 
 def _field(hint: Any, value: Any) -> Any:

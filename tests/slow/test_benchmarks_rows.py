@@ -23,7 +23,9 @@ OURS = replace(
 )
 
 
-@pytest.mark.parametrize("row", [ROW, OURS, replace(ROW, bytes=None, speed=None, error="E: no")])
+@pytest.mark.parametrize(
+    "row", [ROW, OURS, replace(ROW, bytes=None, speed=None, error="E: no"), replace(ROW, stamp=replace(STAMP, commit=None))]
+)
 def test_rows_come_back_from_json(row: Row) -> None:
     as_json = json.loads(json.dumps(rows.to_json(row)))
     assert rows.from_json(Row, as_json) == row
