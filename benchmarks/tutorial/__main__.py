@@ -5,7 +5,7 @@
     python -m benchmarks.tutorial CHAPTER           one chapter, in under five minutes; figures go to --page
     python -m benchmarks.tutorial --redraw          the page again from the results and weights that are there
     python -m benchmarks.tutorial                   what is not there yet: goes on where it was stopped
-    python -m benchmarks.tutorial --anew            everything: about three hours of a core, half of that on two
+    python -m benchmarks.tutorial --anew            everything: two and a half hours of a core, half of that on two
     python -m benchmarks.tutorial --share 0.02 --out T/tutorial.json --page T
                                                     elsewhere, with so little training that only the machinery is seen
 

@@ -35,7 +35,7 @@ itself, with less training than the figures here, in less than five minutes:
 ```
 python -m benchmarks.tutorial by-hand                    a chapter: its figures, and its tables in the terminal
 python -m benchmarks.tutorial vae --dataset 2spirals     with other data
-python -m benchmarks.tutorial                            all of this page: about three hours of a core
+python -m benchmarks.tutorial                            all of this page: two and a half hours of a core
 ```
 
 and each is a [notebook](notebooks). All rows with all columns are in [TABLES.md](TABLES.md), all figures in

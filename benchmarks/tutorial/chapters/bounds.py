@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from .. import figures
@@ -35,8 +36,9 @@ def _particles(results: Results) -> str:
     return (
         table(("data set", *(f"K = {count}" for count in counts), "-log2 p(x)"), lines)
         + f"\n\nThe typical VAE's own weights; code lengths of {points} points. In the figure bars are errors by the draw of "
-        "latents, and a line is the bound as coded. With 50 draws a point takes hundreds of pushes and pops, and each is rounded "
-        "on a head that may be but 31 bits long: that adds about 0.01 bits."
+        "latents, and a line is the bound as coded. Both vary by about 0.01 bits, so not every one is below the one before; a dot "
+        "within its error of 0 is drawn at that error, and a line has a gap where it is below 0. With 50 draws a point takes "
+        "hundreds of pushes and pops, and each is rounded on a head that may be but 31 bits long: that adds less than 0.01 bits."
     )
 
 
@@ -90,17 +92,19 @@ def _iwae_answer(results: Results) -> str:
     low, high = min(row["code_length_bits"] for row in one), max(row["code_length_bits"] for row in one)
     return (
         f"It takes {low:.1f} to {high:.1f} bits, where a uniform density takes 0. Its q(z|x) is broad, as the best of ten draws is "
-        f"all that "
-        "the bound needs, and with a single draw the z is mostly a bad one. (-ELBO is larger still: a density asks for hundreds of "
-        f"bits where the integer freqs of a code ask for {PRECISION} a digit at most.)"
+        "all that the bound needs, and a single z is a bad one now and then, which costs tens of bits. (-ELBO is larger still: a "
+        f"density asks for hundreds of bits where the integer freqs of a code ask for {PRECISION} a digit at most.)"
     )
 
 
 def _gain(results: Results) -> str:
     rows = by_dataset(rows_of(results, "particles"))
-    gains = {title_of(name): of_data[0]["code_length_bits"] - of_data[-1]["code_length_bits"] for name, of_data in rows.items()}
+    gains = []
+    for name, (one, *_, last) in rows.items():
+        error = math.hypot(one["beyond_error"], last["beyond_error"])
+        gains.append(f"{title_of(name)} {one['code_length_bits'] - last['code_length_bits']:.2f} ± {error:.2f}")
     most = next(iter(rows.values()))[-1]["particles"]
-    return f"With {most} draws: " + ", ".join(f"{name} {gain:.3f}" for name, gain in gains.items()) + " bits a point."
+    return f"With {most} draws: {', '.join(gains)} bits a point."
 
 
 def _flow(results: Results) -> str:
@@ -237,7 +241,7 @@ CHAPTERS = (
             plot("packing", "words that are heard wrongly", figures.packing),
         ),
         _channel,
-        "L_reg and d R agree in the mean, point by point they do not. When do they agree in the mean?",
+        "L_reg and d R of a VAE agree in the mean, point by point they do not. When do they agree in the mean?",
         lambda results: (
             "When sigma^2 + mu^2 is 1 in the mean over points and latents: so it is where the posteriors of all points together "
             "match the prior. A point with latents further out than most has a longer code than its noise says."

@@ -69,7 +69,7 @@ def _distances_answer(results: Results) -> str:
     return (
         f"Within {max(abs(bits) for bits in differences):.2f} bits of one Gaussian's: with beta = {BetaVAE.beta:g} a bit of z "
         f"costs four, "
-        "so latents say no more than their free bits, and what is decoded is one blurred spot."
+        "so latents say no more than their free bits, and what is drawn from p(x|z) is one blurred spot."
     )
 
 
