@@ -18,11 +18,12 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from bbans._core.rows import FILTERS as FILTERS
+from bbans._core.rows import LEAST_RESIDUALS
+from bbans._core.rows import filter_rows as filter_piece
+
 Bytes = npt.NDArray[np.uint8]
 Samples: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-
-FILTERS = 5
-"""None, sub, up, average and Paeth."""
 
 _PIECE_BYTES = 1 << 18
 
@@ -78,41 +79,10 @@ def filtered_pieces(rows: Bytes, step: int, filters: Bytes | int | None = None) 
         filters: of each row, or one for all; None takes for each row the one with the least sum of absolute residuals.
     """
     height, width = rows.shape
-    count = max(1, _PIECE_BYTES // width)
+    if filters is None or isinstance(filters, int):
+        filters = np.full(height, LEAST_RESIDUALS if filters is None else filters, np.uint8)
+    count, above = max(1, _PIECE_BYTES // width), np.zeros(width, np.uint8)
     for top in range(0, height, count):
-        piece = rows[top : top + count]
-        above = rows[top - 1 : top - 1 + len(piece)] if top else np.concatenate([np.zeros_like(rows[:1]), piece[:-1]])
-        if isinstance(filters, int):
-            chosen = np.full(len(piece), filters, np.uint8)
-        elif filters is not None:
-            chosen = filters[top : top + count]
-        else:
-            costs = [np.abs(_filtered(piece, above, step, kind).view(np.int8).astype(np.int16)).sum(1) for kind in range(FILTERS)]
-            chosen = np.argmin(costs, axis=0).astype(np.uint8)
-        out = np.empty((len(piece), 1 + width), np.uint8)
-        out[:, 0] = chosen
-        for kind in np.unique(chosen):
-            of_kind = chosen == kind
-            out[:, 1:][of_kind] = _filtered(piece[of_kind], above[of_kind], step, int(kind))
-        yield out
-
-
-def _filtered(rows: Bytes, above: Bytes, step: int, kind: int) -> Bytes:
-    """Rows (N, B) by one filter; `above` are the rows above each."""
-    if kind == 0:
-        return rows
-    if kind == 2:
-        return rows - above
-    a = np.zeros_like(rows)
-    a[:, step:] = rows[:, :-step]
-    if kind == 1:
-        return rows - a
-    if kind == 3:
-        return rows - ((a.astype(np.uint16) + above) >> 1).astype(np.uint8)
-    c = np.zeros_like(rows)
-    c[:, step:] = above[:, :-step]
-    left, up, corner = a.astype(np.int16), above.astype(np.int16), c.astype(np.int16)
-    far_left, far_up = np.abs(up - corner), np.abs(left - corner)
-    far_corner = np.abs(left + up - 2 * corner)
-    nearest = np.where((far_left <= far_up) & (far_left <= far_corner), a, np.where(far_up <= far_corner, above, c))
-    return rows - nearest
+        piece = np.ascontiguousarray(rows[top : top + count])
+        yield filter_piece(piece, step, above, filters[top : top + count])
+        above = piece[-1]

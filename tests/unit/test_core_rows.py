@@ -1,4 +1,4 @@
-"""The core: the filters of a PNG undone, against plain Python and against Pillow; what it refuses."""
+"""The core: the filters of a PNG and how they are undone, against plain Python and against Pillow; what it refuses."""
 
 from __future__ import annotations
 
@@ -10,22 +10,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bbans._core.rows import unfilter_rows
+from bbans._core.rows import FILTERS, LEAST_RESIDUALS, filter_rows, unfilter_rows
 from bbans.images import pngfile
 from bbans.images.picture import read_picture
 from tests.core import Array, refuses_other_arrays
 
 
-def unfilter_slowly(filtered: Array, step: int, above: Array) -> list[list[int]]:
+def predicted(kind: int, a: int, b: int, c: int) -> int:
     """Source: Portable Network Graphics (PNG) Specification (Third Edition), W3C, 9.2 and 9.4."""
+    p = a + b - c
+    nearest = min((abs(p - a), 0, a), (abs(p - b), 1, b), (abs(p - c), 2, c))[2]
+    return (0, a, b, (a + b) // 2, nearest)[kind]
+
+
+def filter_slowly(rows: Array, step: int, above: Array, filters: Array) -> list[list[int]]:
+    """Source: the same, 12.7, for which filter to take."""
+    filtered, prior = [], above.tolist()
+    for row, kind in zip(rows.tolist(), filters.tolist(), strict=True):
+        around = [(row[i - step], prior[i], prior[i - step]) if i >= step else (0, prior[i], 0) for i in range(len(row))]
+        by_kind = [[(x - predicted(each, *known)) % 256 for x, known in zip(row, around, strict=True)] for each in range(FILTERS)]
+        if kind == LEAST_RESIDUALS:
+            kind = min(range(FILTERS), key=lambda each: sum(min(x, 256 - x) for x in by_kind[each]))
+        filtered.append([kind, *by_kind[kind]])
+        prior = row
+    return filtered
+
+
+def unfilter_slowly(filtered: Array, step: int, above: Array) -> list[list[int]]:
     rows, prior = [], above.tolist()
     for kind, *values in filtered.tolist():
         row: list[int] = []
         for i, value in enumerate(values):
-            a, b, c = (row[i - step], prior[i], prior[i - step]) if i >= step else (0, prior[i], 0)
-            p = a + b - c
-            nearest = min((abs(p - a), 0, a), (abs(p - b), 1, b), (abs(p - c), 2, c))[2]
-            row.append((value + (0, a, b, (a + b) // 2, nearest)[kind]) % 256)
+            known = (row[i - step], prior[i], prior[i - step]) if i >= step else (0, prior[i], 0)
+            row.append((value + predicted(kind, *known)) % 256)
         rows.append(row)
         prior = row
     return rows
@@ -36,18 +53,31 @@ def unfilter_slowly(filtered: Array, step: int, above: Array) -> list[list[int]]
 def test_as_the_specification_says(height: int, size: int, step: int, ties: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     values = [0, 1, 255] if ties else range(256)
-    filtered, above = (rng.choice(values, shape).astype(np.uint8) for shape in ((height, 1 + size), (size,)))
-    filtered[:, 0] = rng.integers(0, 5, height)
+    rows, above = (rng.choice(values, shape).astype(np.uint8) for shape in ((height, size), (size,)))
+    filters = rng.choice([*range(FILTERS), LEAST_RESIDUALS], height).astype(np.uint8)
+    filtered = filter_rows(rows, step, above, filters)
+    assert filtered.tolist() == filter_slowly(rows, step, above, filters)
+    assert np.array_equal(unfilter_rows(filtered, step, above), rows)
+    filtered[:, 1:] = rng.choice(values, (height, size))
     assert unfilter_rows(filtered, step, above).tolist() == unfilter_slowly(filtered, step, above)
 
 
 def test_refusals() -> None:
-    filtered, above = np.zeros((3, 5), np.uint8), np.zeros(4, np.uint8)
+    rows, above, filters = np.zeros((3, 4), np.uint8), np.zeros(4, np.uint8), np.zeros(3, np.uint8)
+    filtered = filter_rows(rows, 1, above, filters)
+    refuses_other_arrays(filter_rows, (rows, 1, above, filters))
     refuses_other_arrays(unfilter_rows, (filtered, 1, above))
     for step, others in ((0, above), (1, above[:3]), (1, np.zeros((4, 1), np.uint8))):
         with pytest.raises(ValueError):
+            filter_rows(rows, step, others, filters)
+        with pytest.raises(ValueError):
             unfilter_rows(filtered, step, others)
-    filtered[1, 0] = 5
+    with pytest.raises(ValueError):
+        filter_rows(rows, 1, above, filters[:2])
+    for filters[1] in (FILTERS, LEAST_RESIDUALS + 1, 255):
+        with pytest.raises(ValueError):
+            filter_rows(rows, 1, above, filters)
+    filtered[1, 0] = FILTERS
     with pytest.raises(ValueError):
         unfilter_rows(filtered, 1, above)
 
