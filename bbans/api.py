@@ -128,14 +128,14 @@ class Model:
         """
         source, note = vaez.read_source(file, mode, pool)
         thin = mode == "auto" and is_thin(source.height, source.width)  # a pixel would cost many times as much
-        if source.picture is None or source.picture.plain is None or thin:
-            if source.picture is not None and source.picture.plain is not None:
+        if source.plain is None or thin:
+            if source.plain is not None:
                 note = f"a picture of {source.width} x {source.height} pixels is too thin for the model: stored without it"
             return _result(vaez.store(source, work, effort), note), None
-        fast_bytes = vaez.fast_bytes(source, source.picture) if mode == "auto" else None
-        if fast_bytes is not None and fast_bytes <= FLAT * source.picture.pixels.nbytes:
+        fast_bytes = vaez.fast_bytes(source, source.plain.samples) if mode == "auto" else None
+        if fast_bytes is not None and fast_bytes <= FLAT * source.plain.samples.nbytes:
             return _result(vaez.store(source, work, effort), note), None
-        prepared, source = vaez.prepare(source), replace(source, picture=None)  # the picture is large
+        prepared, source = vaez.prepare(source, effort), replace(source, picture=None)  # the picture is large
         codec = self._own_codec()
         ahead = vaez.restoring_units(source, codec) if verify else 0
         work.expect(ahead)
@@ -244,7 +244,7 @@ def compress(
 
     Args:
         source: a picture file as a path or as bytes; an array, which is a picture if it is uint8 of shape (H, W), (H, W, 1) or
-            (H, W, 3), and else stored; or a Pillow image in a mode that PNG keeps.
+            (H, W, 3 or 4), and else stored; or a Pillow image in a mode that PNG keeps.
         mode: `model` codes by the model, or raises; `stored` does not use it; `auto` takes the smaller of both, and stores what
             the model does not code or is too thin for it. A JPEG is coded by the model in mode `model` only: then its pixels come
             back, not its file.

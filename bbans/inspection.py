@@ -45,10 +45,9 @@ def describe(contents: Container, file_bytes: int) -> Info:
 
 
 def _conversion(contents: Container) -> str | None:
-    for body in contents.bodies(SectionKind.CONVERSION):
-        number = body[0] if body else 0
-        return ConversionNumber(number).name.lower() if number in list(ConversionNumber) else f"unknown ({number})"
-    return None
+    numbers = [body[0] if body else 0 for body in contents.bodies(SectionKind.CONVERSION)]
+    known = list(ConversionNumber)
+    return ", ".join(ConversionNumber(n).name.lower() if n in known else f"unknown ({n})" for n in numbers) or None
 
 
 def _restores(contents: Container) -> RestoresName:

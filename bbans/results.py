@@ -29,7 +29,7 @@ RestoresName = Literal["file", "picture"]
 
 @dataclass(frozen=True)
 class SectionInfo:
-    """A section of a file: `kind` is metadata, payload, message, packed_metadata or png_writing."""
+    """A section of a file: `kind` is metadata, payload, message, packed_metadata, png_writing or conversion."""
 
     kind: str
     size_bytes: int
@@ -63,7 +63,9 @@ class Info:
     restores: RestoresName
     """What comes back: the file, byte for byte (a PNG where zlib is the same), or the picture with its metadata in a new file."""
     conversion: str | None = None
-    """Of what RGB was made: `jfif`, `webp` or `photo_cd` if a model has coded luma and chroma."""
+    """What a model has coded in the place of the pixels: luma and chroma if it is `jfif`, `webp` or `photo_cd`; numbers of the
+    values that there are if it is `gaps`; a picture of fewer channels or bits if it is `channels`; the colours beside an alpha
+    if it is `alpha`; or several, as in `jfif, alpha`."""
 
     @property
     def bits_per_dim(self) -> float:

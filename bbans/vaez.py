@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -25,8 +25,9 @@ from bbans.formats import container, stored, wire
 from bbans.formats.container import Container, Mode, ModelHeader, Section, SectionKind, StoredMethod
 from bbans.formats.forms import Layout
 from bbans.formats.metadata import metadata_of, metadata_section
-from bbans.images import conversion, png, webp
+from bbans.images import plain, png, webp
 from bbans.images.picture import MAX_PIXELS, Picture, is_source, probe_picture, read_picture, write_picture
+from bbans.images.plain import Plain
 from bbans.models.photo.geometry import message_count
 from bbans.progress import Work
 from bbans.results import DEFAULT_EFFORT, Damage, ModeName, Recovered, Restored
@@ -81,6 +82,11 @@ class Source:
     bit_depth: int
     wait_for_writing: Callable[[], bytes] = bytes
 
+    @cached_property
+    def plain(self) -> Plain | None:
+        """What a model may code of the picture; None if there is no such thing."""
+        return None if self.picture is None else plain.find(self.picture)
+
     @property
     def writing(self) -> bytes:
         """How a PNG was written (`png.find_writing`), where that is known; waits until it is."""
@@ -110,9 +116,13 @@ def read_source(data: bytes, mode: ModeName, pool: Executor | None = None) -> tu
     Raises: UnsupportedImageError: not a picture, or not one that this mode takes.
     """
     try:
-        picture = read_picture(data, any_kind=mode != "model")
-        note = None if mode == "stored" or picture.plain is not None else f"{picture.kind}: stored without the model"
-        return picture_source(data, picture, find_writing=True, pool=pool), note
+        picture = read_picture(data, any_kind=True)
+        source = picture_source(data, picture, find_writing=True, pool=pool)
+        if mode == "stored" or source.plain is not None:
+            return source, None
+        if mode == "model":
+            read_picture(data)  # raises, and says what is lost
+        return source, f"{picture.kind}: stored without the model"
     except UnsupportedImageError:
         info = probe_picture(data)  # raises for what is not a picture at all
         if mode == "model":
@@ -140,18 +150,17 @@ def picture_source(data: bytes, picture: Picture, find_writing: bool = False, po
     return replace(source, wait_for_writing=lambda: found)
 
 
-def prepare(source: Source) -> Prepared:
-    """What a model codes of a source, whose picture is `plain`. The source is not needed any more.
+def prepare(source: Source, effort: int = DEFAULT_EFFORT) -> Prepared:
+    """What a model codes of a source with `plain` samples. The source is not needed any more.
 
-    Raises: ValueError: it has no such picture.
+    Raises: ValueError: it has none.
     """
-    if source.picture is None or source.picture.plain is None:
+    if source.picture is None or source.plain is None:
         raise ValueError(f"source: a picture of 8-bit gray or RGB for a model, not {source.picture and source.picture.kind}")
-    pixels = source.picture.plain
-    found = conversion.find(pixels)
-    sections = [] if found is None else [Section(SectionKind.CONVERSION, found.pack())]
+    samples, conversions = source.plain.convert(effort)
+    sections = [Section(SectionKind.CONVERSION, body) for body in conversions]
     all_else = _container(replace(source, wait_for_writing=bytes), Mode.MODEL, 0, source.picture, sections)
-    return Prepared(pixels if found is None else found.samples, all_else, replace(source, picture=None))
+    return Prepared(samples, all_else, replace(source, picture=None))
 
 
 def code(prepared: Prepared, codec: PictureCodec, effort: int = DEFAULT_EFFORT, work: Work | None = None) -> Container:
@@ -176,12 +185,11 @@ def decode(contents: Container, codec: PictureCodec) -> Picture:
 
     Raises: FormatError.
     """
-    if contents.channels not in (1, 3) or contents.bit_depth != 8:
-        raise CorruptDataError(f"header: no model codes {contents.channels} channels of {contents.bit_depth} bits")
-    pixels = codec.decode(contents.bodies(SectionKind.MESSAGE), *_shape(contents))
-    for body in contents.bodies(SectionKind.CONVERSION):
-        pixels = conversion.convert(pixels, body)
-    picture = Picture(pixels, contents.format, metadata_of(contents.sections))
+    conversions, (height, width, channels), depth = contents.bodies(SectionKind.CONVERSION), _shape(contents), contents.bit_depth
+    of_samples = plain.channels_of_samples(conversions, channels, depth)
+    samples = codec.decode(contents.bodies(SectionKind.MESSAGE), height, width, of_samples)
+    pixels = plain.restore(samples, conversions, channels, depth)
+    picture = Picture(pixels, contents.format, metadata_of(contents.sections), depth)
     if picture.palette is not None:
         raise CorruptDataError("metadata: a palette beside the samples of a model")
     return picture
@@ -316,15 +324,19 @@ def recover(contents: Container, bodies: Sequence[tuple[SectionKind, bytes | Non
     conversions = [body for kind, body in bodies if kind == SectionKind.CONVERSION]
     if None in conversions:
         raise CorruptDataError("nothing of it can be recovered: the section that says of what it was converted is damaged")
-    pixels, damage = codec.recover(messages, *_shape(contents))
-    for body in filter(None, conversions):
-        pixels = conversion.convert(pixels, body)
+    known, (height, width, channels), depth = (
+        [body for body in conversions if body is not None],
+        _shape(contents),
+        contents.bit_depth,
+    )
+    samples, damage = codec.recover(messages, height, width, plain.channels_of_samples(known, channels, depth))
+    pixels = plain.restore(samples, known, channels, depth)
     around = [(kind, body) for kind, body in bodies if kind.is_metadata]
     metadata = metadata_of([Section(kind, body) for kind, body in around if body is not None])
     lost = any(body is None for _, body in around)
     # The metadata of other formats is their header: without it the picture is a PNG.
     format = "PNG" if lost and contents.format not in ("PNG", "WEBP") else contents.format
-    picture = Picture(pixels, format, metadata)
+    picture = Picture(pixels, format, metadata, contents.bit_depth)
     altered = not damage and not lost and content_check(picture) != contents.content_check
     return Recovered(write_picture(picture), format, tuple(damage), lost, altered)
 
@@ -360,11 +372,11 @@ def _is(parts: Iterable[bytes | memoryview], file: bytes) -> bool:
     return not left
 
 
-def fast_bytes(source: Source, picture: Picture) -> int:
-    """About the size of the stored fallback, in a tenth of its time; 0 if that cannot be told."""
-    if max(picture.pixels.shape) > webp.MAX_SIDE_PX or picture.plain is None:
+def fast_bytes(source: Source, samples: npt.NDArray[np.uint8]) -> int:
+    """About the size of the stored fallback, for plain samples, in a tenth of its time; 0 if that cannot be told."""
+    if max(samples.shape) > webp.MAX_SIDE_PX:
         return 0
-    strips = (picture.plain[top:bottom] for top, bottom in stored.strips(source.height, source.width))
+    strips = (samples[top:bottom] for top, bottom in stored.strips(source.height, source.width))
     return min(sum(len(webp.encode(strip, quality=0, method=0)) for strip in strips), len(source.data))
 
 

@@ -113,16 +113,18 @@ def count_pixels(data: bytes, limit: int | None) -> int:
 
 
 def plain_picture(data: bytes) -> tuple[npt.NDArray[np.uint8], int]:
-    """The pixels (H, W, C) that the model codes of a picture file, also of a JPEG, and bytes of metadata beside them.
+    """The plain samples (H, W, C) of a picture file, also of a JPEG, and bytes of metadata beside them.
 
     Raises: UnsupportedImageError: there are none.
     """
+    from bbans.images import plain
     from bbans.images.picture import read_picture
 
-    picture = read_picture(data, decoded=True)
-    if picture.plain is None:
+    picture = read_picture(data, decoded=True, any_kind=True)
+    found = plain.find(picture)
+    if found is None:
         raise UnsupportedImageError(f"{picture.kind} is not coded by the model")
-    return picture.plain, len(picture.metadata)
+    return found.samples, len(picture.metadata)
 
 
 def picture_suffixes() -> set[str]:

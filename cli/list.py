@@ -136,7 +136,14 @@ def total(lines: list[Line]) -> Line:
     )
 
 
-_CONVERSIONS = {"jfif": "a decoded JPEG", "webp": "a decoded WebP", "photo_cd": "a Photo CD"}
+_CONVERSIONS = {
+    "jfif": "the luma and chroma of a decoded JPEG",
+    "webp": "the luma and chroma of a decoded WebP",
+    "photo_cd": "the luma and chroma of a Photo CD",
+    "gaps": "numbers of the values that there are",
+    "channels": "a picture of fewer channels or bits",
+    "alpha": "colours, beside an alpha channel",
+}
 _RESTORES = {"file": "the file, byte for byte", "picture": "the picture and its metadata, in a new file"}
 
 
@@ -145,21 +152,17 @@ def details(info: Info) -> str:
     counts = [f"header {info.header_bytes}", f"metadata {info.metadata_bytes}"]
     messages = sum(section.kind == "message" for section in info.sections)
     counts.append(f"{info.coded_bytes} in {messages} message{plural(messages)}" if messages else f"payload {info.coded_bytes}")
+    if converted := sum(section.size_bytes for section in info.sections if section.kind == "conversion"):
+        counts.append(f"conversion {converted}")
     lines = [
         f"  picture   {info.width} x {info.height}, {info.channels} x {info.bit_depth} bits, {info.format}",
         f"  how       {output.how(info)}" + (f", weights {info.weights_hash}" if info.weights_hash else ""),
-        *(
-            []
-            if info.conversion is None
-            else [f"  pixels    made of luma and chroma: {_CONVERSIONS.get(info.conversion, info.conversion)}"]
-        ),
+        *(f"  pixels    coded as {_CONVERSIONS.get(name, name)}" for name in (info.conversion or "").split(", ") if name),
         f"  sizes     {output.sizes(info, exact=True)}",
         f"  bytes     {', '.join(counts)}",
         f"  restores  {_RESTORES[info.restores]}",
         f"  checks    header and {len(info.sections)} section{plural(len(info.sections))}: whole",
     ]
-    if info.conversion is not None:
-        lines.append(f"  pixels    coded as the luma and chroma of {_CONVERSIONS.get(info.conversion, info.conversion)}")
     if info.accounting is not None:
         lines.append(output.indent(output.table(accounting_rows(info, info.accounting))))
     return "\n".join(lines)

@@ -101,7 +101,7 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
     assert (
         outer.left == 0
         and len(bodies[5]) <= 1
-        and len(bodies[6]) <= (mode == 1)
+        and len(bodies[6]) <= 3 * (mode == 1)
         and len(bodies[1] + bodies[4] + bodies[7]) <= 1
         and all(bodies[1])
     )
@@ -132,10 +132,14 @@ def decode(data: bytes, model: ModelDecoder) -> Decoded:
     else:
         assert height * width <= 2**30
         if mode == 1:
-            assert channels in (1, 3) and bit_depth == 8
-            samples = model(bodies[3], height, width, channels)
+            numbers = [body[0] for body in bodies[6]]
+            assert numbers == sorted(numbers) and len({max(number, 4) for number in numbers}) == len(numbers)
+            of_samples = bodies[6][numbers.index(5)][1] if 5 in numbers else channels - (6 in numbers)
+            assert of_samples in (1, 3)
+            samples = model(bodies[3], height, width, of_samples)
             for body in bodies[6]:
                 samples = converted(samples, Input(body))
+            assert samples.shape[2] == channels
         else:
             assert channels in (1, 2, 3, 4) and bit_depth in (1, 2, 4, 8, 16)
             samples = from_payload(method, bodies[2][0], height, width, channels, bit_depth, colours_of(format, channels, metadata))
@@ -168,10 +172,18 @@ def varint(number: int) -> bytes:
 
 
 def converted(samples: Samples, section: Input) -> Samples:
+    number = section.u8()
+    if number == 4:
+        return without_gaps(samples, section)
+    if number == 5:
+        return by_tables(samples, section)
+    if number == 6:
+        method = section.u8()
+        alpha = from_payload(method, section.take(section.left), *samples.shape[:2], 1, 8, [])
+        return np.concatenate([samples, alpha], axis=2)
     assert samples.shape[2] == 3
     y = samples[:, :, 1].astype(np.int64)
     cr, cb = samples[:, :, 0] - y, samples[:, :, 2] - y
-    number = section.u8()
     if number == 1:
         red, blue = y + (91881 * cr + 32768) // 65536, y + (116130 * cb + 32768) // 65536
         green = y + (-46802 * cr - 22554 * cb + 32768) // 65536
@@ -191,6 +203,38 @@ def converted(samples: Samples, section: Input) -> Samples:
             assert place < len(pixels)
             pixels[place] = colour
     return pixels.reshape(samples.shape)
+
+
+def without_gaps(samples: Samples, section: Input) -> Samples:
+    maps = []
+    while section.left:
+        bits = "".join(f"{byte:08b}" for byte in section.take(32))
+        maps.append([value for value in range(256) if bits[value] == "0"])
+    width, channels = samples.shape[1:]
+    assert len(maps) in (1, channels) and all(maps)
+    pixels = [[(row[x][c], maps[c % len(maps)]) for c in range(channels)] for row in samples.tolist() for x in range(width)]
+    return np.array([[there[min(number, len(there) - 1)] for number, there in pixel] for pixel in pixels]).reshape(samples.shape)
+
+
+def by_tables(samples: Samples, section: Input) -> Samples:
+    assert section.u8() == samples.shape[2]
+    bits, size, kept = section.u8(), section.varint(), section.varint()
+    assert bits in (8, 16) and size <= 3096
+    tables = Input(section.take(kept) if kept == size else inflated(section.take(kept), size))
+    made = []
+    while tables.left:
+        channel, count = tables.varint(), tables.varint()
+        assert count <= 256 and (count or bits == 8)
+        values, last = [], 0
+        for _ in range(count):
+            step = tables.varint()
+            last += -(step + 1) // 2 if step % 2 else step // 2
+            assert 0 <= last < 1 << bits
+            values.append(last)
+        whole = values + [last] * (256 - count) if count else list(range(256))
+        made.append(np.array(whole)[samples[:, :, channel]])
+    assert 0 < len(made) <= 4 and not section.left
+    return np.stack(made, axis=2)
 
 
 # Chapter 3

@@ -40,11 +40,11 @@ import bbans
 from bbans import models, sets, vaez
 from bbans.exact.network import IntConv
 from bbans.formats import container, stored
-from bbans.formats.container import StoredMethod
+from bbans.formats.container import ConversionNumber, StoredMethod
 from bbans.formats.forms import Form
 from bbans.formats.metadata import profiles
 from bbans.images import chunks, pngfile
-from bbans.images.conversion import CONVERSIONS, convert
+from bbans.images.conversion import convert
 from bbans.images.picture import Picture, read_picture, write_picture
 from bbans.images.rows import filter_rows
 from bbans.images.rows import pack as pack_rows
@@ -173,7 +173,15 @@ def kept_kinds() -> dict[str, tuple[Picture, StoredMethod, Form]]:
 
 
 def converted_picture(number: int) -> NDArray[np.uint8]:
-    """(24, 50, 3), of luma and chroma, but for a line across it; some pixels are clipped."""
+    """(24, 50, C), of luma and chroma, but for a line across it; some pixels are clipped. Or one with gaps, or with alpha."""
+    if number >= ConversionNumber.GAPS:
+        y, x, c = np.ogrid[:24, :50, :3]
+        pixels = (y * y // 9 + 2 * x + (x * y * (c + 3) >> 7) % 9 + 20 * c).astype(np.uint8)
+        if number == ConversionNumber.ALPHA:
+            return np.concatenate([pixels, (x * 5 + y * y // 8 + 0 * c[..., :1]).clip(0, 255).astype(np.uint8)], axis=2)
+        if number == ConversionNumber.CHANNELS:
+            return np.concatenate([pixels, np.full((24, 50, 1), 200, np.uint8)], axis=2)
+        return np.array([min(255, (20 * value + 7) // 13) for value in range(256)], np.uint8)[pixels]
     y, x = np.ogrid[:24, :50]
     luma = 10 * y + 3 * x % 90 + (x * y) % 7
     chroma = [np.clip(y + x // 2 - 20, -luma, 255 - luma), 30 - y - x // 3]
@@ -323,7 +331,7 @@ def write_photo() -> None:
         pictures[name] = {"shape": pixels.shape, "pixels": base64.b64encode(pixels.tobytes()).decode(), "messages": messages}
     for name, data in files(kept_picture(picture(*PICTURES["gray"][:3], kind=PICTURES["gray"][3])), coder).items():
         (FOLDER / f"{name}.vaez").write_bytes(data)
-    for number in CONVERSIONS:
+    for number in ConversionNumber:
         picture_ = kept_picture(converted_picture(number))
         source = vaez.picture_source(write_picture(picture_), picture_)
         (FOLDER / "converted" / f"{number}.vaez").write_bytes(container.pack(vaez.code(vaez.prepare(source), coder)))

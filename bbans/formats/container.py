@@ -89,11 +89,14 @@ class SectionKind(IntEnum):
 
 
 class ConversionNumber(IntEnum):
-    """How RGB was made of the samples of a model: the first byte of a section. `bbans.images.conversion` has the conversions."""
+    """How a picture is made of the samples of a model: the first byte of a section. See `bbans.images.conversion`."""
 
     JFIF = 1
     WEBP = 2
     PHOTO_CD = 3
+    GAPS = 4
+    CHANNELS = 5
+    ALPHA = 6
 
 
 @dataclass(frozen=True)
@@ -293,7 +296,7 @@ def _fault(container: Container) -> str | None:
         (sum(kind.is_metadata for kind in kinds) <= 1, "metadata twice"),
         (all(container.bodies(SectionKind.METADATA)), "metadata of no bytes"),
         (kinds.count(SectionKind.PNG_WRITING) <= 1, "two writings of a PNG"),
-        (kinds.count(SectionKind.CONVERSION) <= (container.mode == Mode.MODEL), "a conversion too many"),
+        (kinds.count(SectionKind.CONVERSION) <= 3 * (container.mode == Mode.MODEL), "a conversion too many"),
         (kinds.count(SectionKind.PAYLOAD) == (container.mode == Mode.STORED), "not exactly one payload"),
         ((SectionKind.MESSAGE in kinds) == (container.mode == Mode.MODEL), "messages and mode disagree"),
     ]

@@ -98,8 +98,13 @@ def encode(
     if len(data) <= SMALL_BYTES or (picture is None and len(lzma2.compress(data[:SMALL_BYTES])) < SMALL_BYTES * 31 // 32):
         streams.append((StoredMethod.FILE_LZMA, encode_file(StoredMethod.FILE_LZMA, data)))
     if picture is not None:
-        streams += _picture_candidates(picture, work or Work(), effort)
+        streams.append(encode_samples(picture, work, effort))
     return min(streams, key=lambda stream: (len(stream[1]) + (0 if stream[0].keeps_file else beside), stream[0]))
+
+
+def encode_samples(picture: Picture, work: Work | None = None, effort: int = 5) -> tuple[StoredMethod, bytes]:
+    """The method and payload of the smallest way to store samples. Arguments: as for `encode`. Inverse: `decode_picture`."""
+    return min(_picture_candidates(picture, work or Work(), effort), key=lambda stream: (len(stream[1]), stream[0]))
 
 
 def _picture_candidates(picture: Picture, work: Work, effort: int) -> Iterator[tuple[StoredMethod, bytes]]:

@@ -13,6 +13,9 @@ red and of blue, each less its middle. That looks like a paler picture, of which
 and clipping are those of the programs that everybody uses, to the bit. Pixels that come of nothing, as of something drawn over a
 photo, are exceptions, listed in the section. FORMAT.md, section 4.2, specifies it.
 
+Other things are coded in the place of pixels, too, and their sections converted here: see `bbans.images.gaps` and
+`bbans.images.channels`.
+
 Sources: JPEG File Interchange Format 1.02, with libjpeg's rounding; libwebp's conversion of BT.601 in video range; Kodak Photo CD's
 PhotoYCC with 8-bit output.
 """
@@ -32,6 +35,8 @@ from bbans._core.conversion import convert as convert_sources
 from bbans.errors import CorruptDataError
 from bbans.formats.container import ConversionNumber
 from bbans.formats.wire import ByteReader, newer, pack_varint
+from bbans.images import channels, gaps
+from bbans.images.rows import Samples
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -154,8 +159,13 @@ class Sources:
         return b"".join(packed)
 
 
-def find(pixels: Bytes) -> Sources | None:
-    """What pixels (H, W, C) were converted from, if they are RGB and that is known. Inverse: `convert`."""
+def find(pixels: Bytes) -> Sources | gaps.WithoutGaps | None:
+    """What pixels (H, W, C) were converted from, or are without gaps between their values. Inverse: `convert`."""
+    return _find_sources(pixels) or gaps.find(pixels)
+
+
+def _find_sources(pixels: Bytes) -> Sources | None:
+    """What pixels (H, W, C) were converted from, if they are RGB and that is known."""
     if pixels.shape[2] != 3:
         return None
     sample = _sample(pixels)
@@ -172,20 +182,25 @@ def find(pixels: Bytes) -> Sources | None:
 
 
 def samples_of(pixels: Bytes) -> Bytes:
-    """What a model codes of pixels (H, W, C): luma and chroma where they were converted from these."""
+    """What a model codes of pixels (H, W, C): what they were converted from, or are without gaps."""
     found = find(pixels)
     return pixels if found is None else found.samples
 
 
-def convert(samples: Bytes, body: bytes) -> Bytes:
-    """The pixels (H, W, 3) of luma and chroma (H, W, 3), by the body of their section. They are written over.
+def convert(samples: Bytes, body: bytes) -> Samples:
+    """The pixels (H, W, C) of samples, by the body of their section. They are written over where they can be.
 
     Inverse: `find`, `Sources.pack`.
 
-    Raises: UnsupportedVersionError: a conversion of a newer version. CorruptDataError: exceptions outside the picture, or no RGB.
+    Raises: UnsupportedVersionError: a conversion of a newer version. CorruptDataError: exceptions outside the picture, luma and
+    chroma of what is no RGB, or maps or tables that are none.
     """
     reader = ByteReader(body, "conversion")
     number = reader.byte()
+    if number == ConversionNumber.GAPS:
+        return gaps.restore(samples, body[1:])
+    if number == ConversionNumber.CHANNELS:
+        return channels.restore(samples, body)
     if number not in CONVERSIONS:
         raise newer("conversion", number)
     if samples.shape[2] != 3:

@@ -20,7 +20,7 @@ from bbans.errors import CorruptDataError, UnsupportedVersionError
 from bbans.formats import container
 from bbans.formats.container import Section, SectionKind
 from bbans.images import conversion
-from bbans.images.conversion import CONVERSIONS, JFIF, WEBP, Conversion
+from bbans.images.conversion import CONVERSIONS, JFIF, WEBP, Conversion, Sources
 from bbans.images.picture import Picture, read_picture, write_picture
 from tests.format_file_decoder import Input, converted
 from tests.models import codec, picture
@@ -67,7 +67,7 @@ def test_tables_are_as_specified(number: int) -> None:
 def test_what_libraries_decode_is_found(by: Conversion, format: str, options: dict[str, int], of: object) -> None:
     pixels = by_pillow(of(96, 120), format, **options)  # type: ignore[operator]
     found = conversion.find(pixels)
-    assert found is not None and found.conversion == by
+    assert isinstance(found, Sources) and found.conversion == by
     assert 40 * len(found.exceptions) <= 96 * 120
     assert of is picture or ((pixels == 0) | (pixels == 255)).any(axis=2).mean() > 0.05
     assert np.array_equal(conversion.convert(found.samples, found.pack()), pixels)
@@ -94,11 +94,11 @@ def test_exceptions_are_few_and_noted(number: int) -> None:
     pixels = conversion.convert(samples.copy(), bytes([number]))
     assert pixels.min() > 0 and pixels.max() < 255
     found = conversion.find(pixels)
-    assert found is not None and not len(found.exceptions) and np.array_equal(found.samples, samples)
+    assert isinstance(found, Sources) and not len(found.exceptions) and np.array_equal(found.samples, samples)
     other = next(colour for colour in ((9, 200, 33), (9, 201, 33), (9, 202, 33), (9, 203, 33)) if not made_by(number, colour))
     pixels[20, 10:50] = other
     found = conversion.find(pixels)
-    assert found is not None and found.conversion.number == number
+    assert isinstance(found, Sources) and found.conversion.number == number
     assert found.exceptions.tolist() == [[20 * 80 + column, *other] for column in range(10, 50)]
     assert len(found.pack()) == 1 + 3 + 1 + 2 + 39
     pixels[20:24] = other  # more than one of twenty, of all and of the sample
@@ -168,6 +168,9 @@ def test_members_of_archives_are_what_they_are_alone(tmp_path: Path) -> None:
         (b"\x01abc\xff\xff\xff\xff\x7f" + bytes(1201), CorruptDataError, "outside the picture"),
         (b"\x01abc\x02\x00", CorruptDataError, "conversion"),
         (b"\x01ab", CorruptDataError, "conversion"),
+        (b"\x04", CorruptDataError, "maps of 0 bytes"),
+        (b"\x04" + bytes(64), CorruptDataError, "maps of 64 bytes, for 3 channels"),
+        (b"\x04" + bytes(64) + b"\xff" * 32, CorruptDataError, "a channel without values"),
     ],
 )
 def test_bodies_that_are_wrong(body: bytes, error: type[Exception], words: str) -> None:

@@ -23,10 +23,9 @@ from bbans.errors import CorruptDataError
 from bbans.exact.backends import BACKENDS
 from bbans.formats import container
 from bbans.formats.archive import read_head
-from bbans.formats.container import SectionKind, StoredMethod, unpack
+from bbans.formats.container import ConversionNumber, SectionKind, StoredMethod, unpack
 from bbans.formats.forms import Form
 from bbans.formats.groups import Group, GroupMethod
-from bbans.images.conversion import CONVERSIONS
 from bbans.images.picture import read_picture, write_picture
 from bbans.models.photo import geometry
 from bbans.models.photo.codec import PhotoCodec
@@ -83,6 +82,9 @@ CONVERTED = {
     1: "9be8da6147ffda3d36653a4dfd6894f098cff91760fdda87e82e84309fc5fa93",
     2: "444e96d4a07bae34c6d73963f528c5ccf05b97e7536dba8e8e816d3361c2fbdc",
     3: "065cc80d80db5c46cd43d5c7d0fac9669c5810288a874b4112fbd8cf3fc55d95",
+    4: "2c64a70f6abfb818a5a3f02ad1ee89df155598cbc0dd2bd705fb3be781be336a",
+    5: "6d2be16f0742ea0053469a2c5ac122bc47a3b950cf8ae9bfb572cf4853eca927",
+    6: "d112e992470001253433a647fd75ef68d562d055a5bd074fc31f0e50516d70a5",
 }
 """Of the files in ``converted``."""
 
@@ -227,16 +229,18 @@ def test_a_png_comes_back_byte_for_byte_where_zlib_is_the_same() -> None:
     assert format_file_decoder.decode(data, no_model).file == (source if same else None)
 
 
-@pytest.mark.parametrize("number", CONVERSIONS)
+@pytest.mark.parametrize("number", ConversionNumber)
 def test_converted_pictures_decode_and_are_made_again(coder: PhotoCodec, number: int) -> None:
     data = (FOLDER / "converted" / f"{number}.vaez").read_bytes()
     assert hashlib.sha256(data).hexdigest() == CONVERTED[number]
     kept = kept_picture(converted_picture(number))
-    assert read_picture(bbans.decompress(data, model=str(FOLDER / "tiny.safetensors"), threads=1).data) == kept
-    assert container.pack(vaez.code(vaez.prepare(vaez.picture_source(write_picture(kept), kept)), coder)) == data
+    restored = bbans.decompress(data, model=str(FOLDER / "tiny.safetensors"), threads=1)
+    assert read_picture(restored.data, any_kind=True) == kept
+    if number != ConversionNumber.ALPHA:  # whose bytes are those of a library
+        assert container.pack(vaez.code(vaez.prepare(vaez.picture_source(write_picture(kept), kept)), coder)) == data
 
 
-@pytest.mark.parametrize("number", CONVERSIONS)
+@pytest.mark.parametrize("number", ConversionNumber)
 def test_a_decoder_made_from_the_specification_converts_pictures(number: int) -> None:
     data = (FOLDER / "converted" / f"{number}.vaez").read_bytes()
     decoded = format_file_decoder.decode(data, Decoder((FOLDER / "tiny.safetensors").read_bytes()).decode)

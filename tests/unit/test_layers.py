@@ -21,23 +21,24 @@ LAYERS = [
         "bbans.formats.wire",
         "bbans.formats.lzma2",
         "bbans.images.pillow",
-        "bbans.images.rows",
         "bbans.images.runs",
         "bbans.formats.manifest",
         "bbans.storage",
     },
+    {"bbans.images.rows"},
     {"bbans.ans"}
     | {f"bbans.formats.{name}" for name in ("blob", "container", "groups", "names")}
     | {f"bbans.images.{name}" for name in ("chunks", "frames", "pngfilters", "qoi", "raster", "tiles")},
     {"bbans.codecs", "bbans.formats.entries"}
     | {f"bbans.formats.{name}" for name in ("forms", "jxl", "metadata")}
-    | {f"bbans.images.{name}" for name in ("conversion", "gif", "headers", "npy", "pngfile", "tiff", "webp")},
+    | {f"bbans.images.{name}" for name in ("channels", "gaps", "gif", "headers", "npy", "pngfile", "tiff", "webp")},
     {
         "bbans.combinators",
         "bbans.meter",
         "bbans.formats.jpeg",
         "bbans.formats.archive",
         "bbans.images.apng",
+        "bbans.images.conversion",
         "bbans.images.strip",
         "bbans.images.tiffstrips",
         "bbans.images.pngstream",
@@ -45,7 +46,7 @@ LAYERS = [
     {"bbans.images.png", "bbans.formats.words"},
     {"bbans.images.picture"},
     {"bbans.bitsback", "bbans.craystack", "bbans.formats.stored", "bbans.images.objects"},
-    {"bbans.montecarlo", "bbans.results"},
+    {"bbans.montecarlo", "bbans.results", "bbans.images.plain"},
     {"bbans.inputs", "bbans.inspection"},
     {"bbans.exact"},
     {"bbans.models"},
