@@ -16,7 +16,7 @@
 #include <arm_neon.h>
 #endif
 
-enum { BLOCK = 16, RUN = 4, PART = 16, ACTIVATION_MAX = 127 };
+enum { BLOCK = 16, RUN = 4, PART = 24, ACTIVATION_MAX = 127 };
 
 /* A layer: weights packed as above, bias and exponents (blocks, 16) with zeros at the end. small (blocks, kernel rows, whole runs):
  * whether the sums of pairs of a run stay within int16, whatever the activations. */
@@ -156,6 +156,7 @@ ADD_UP(add_up_sse4_1, SSE4_TARGET, 1, 1, 4, __m128i, LOAD_128, STORE_128, _mm_se
 #define AVX2_TARGET __attribute__((target("avx2")))
 ADD_UP(add_up_avx2_1, AVX2_TARGET, 1, 1, 2, __m256i, LOAD_256, STORE_256, _mm256_set1_epi32, DOT_256, RUNS_256)
 ADD_UP(add_up_avx2_2, AVX2_TARGET, 2, 1, 2, __m256i, LOAD_256, STORE_256, _mm256_set1_epi32, DOT_256, RUNS_256)
+ADD_UP(add_up_avx2_3, AVX2_TARGET, 3, 1, 2, __m256i, LOAD_256, STORE_256, _mm256_set1_epi32, DOT_256, RUNS_256)
 
 /* Eight of finish_avx2, as int32. */
 AVX2_TARGET static inline __m256i finish_8(__m256i sum, __m256i skip, __m256i exponent) {
@@ -241,7 +242,7 @@ static const Variant VARIANT[VARIANTS] = {
     [PORTABLE] = {{1, 1, 1}, {add_up_portable, add_up_portable, add_up_portable}, 0, finish_portable},
 #if defined(X86)
     [SSE4] = {{1, 1, 1}, {add_up_sse4_1, add_up_sse4_1, add_up_sse4_1}, 0, finish_portable},
-    [AVX2] = {{2, 2, 1}, {add_up_avx2_2, add_up_avx2_2, add_up_avx2_1}, 0, finish_avx2},
+    [AVX2] = {{3, 2, 1}, {add_up_avx2_3, add_up_avx2_2, add_up_avx2_1}, 0, finish_avx2},
     [AVX_VNNI] = {{6, 4, 1}, {add_up_avx_vnni_6, add_up_avx_vnni_4, add_up_avx_vnni_1}, 0, finish_avx2},
     [AVX512_VNNI] = {{8, 4, 1}, {add_up_avx512_8, add_up_avx512_4, add_up_avx512_1}, add_up_avx512_8_2, finish_avx2},
 #endif

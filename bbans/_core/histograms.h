@@ -46,7 +46,7 @@ INLINE void learn_histogram(Histogram *histogram, int64_t distance, const int32_
     histogram->seen += histogram->seen < SLOWEST;
     const int32_t rate = rates[histogram->seen]; /* at most 2**17 / 11, so that products stay below 2**30 */
     int32_t *below = histogram->below;
-    for (int32_t i = 1; i < BARS; i++)
+    for (int32_t i = 1; i <= BARS; i++) /* the last stays, and fills up a vector */
         below[i] += shift_right32(((i > bar ? 1 << SHARE_BITS : 0) - below[i]) * rate + (1 << (SHARE_BITS - 1)), SHARE_BITS);
 }
 

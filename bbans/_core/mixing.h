@@ -38,9 +38,9 @@ typedef struct {
 
 /* One decision: its inputs, and where they came from. */
 typedef struct {
-    int64_t inputs[INPUTS];
+    int32_t inputs[INPUTS];
     int32_t *weights[VOTES], *seen[VOTES], *of_vote;
-    int64_t votes[VOTES]; /* logits of yes, one for each set of weights */
+    int32_t votes[VOTES]; /* logits of yes, one for each set of weights */
     int64_t vote_probability[VOTES], probability; /* of yes */
 } Decision;
 
@@ -59,9 +59,9 @@ INLINE int32_t logit_of(int64_t yes, int64_t no, const int64_t *log2) {
 INLINE int64_t squashed(int64_t sum, const int32_t *table) { return logistic_at(shift_right(sum, 7), table); }
 
 /* Inputs times their weights. */
-INLINE int64_t weighted_sum(const int32_t *weights, const int64_t *inputs, int count) {
+INLINE int64_t weighted_sum(const int32_t *weights, const int32_t *inputs, int count) {
     int64_t sum = 0;
-    for (int i = 0; i < count; i++) sum += weights[i] * inputs[i];
+    for (int i = 0; i < count; i++) sum += (int64_t)weights[i] * inputs[i];
     return sum;
 }
 
@@ -81,10 +81,10 @@ INLINE void mix(Decision *d, MixingWeights *w, int colour, int node, int class, 
 }
 
 /* A step of weights against the error of the probability that they gave. */
-INLINE void learn_weights(int32_t *restrict weights, const int64_t *restrict inputs, int count, int64_t error, int64_t rate) {
+INLINE void learn_weights(int32_t *restrict weights, const int32_t *restrict inputs, int count, int64_t error, int64_t rate) {
     const int32_t scaled = (int32_t)shift_right(error * rate, 16); /* below 2**19, so steps are below 2**18 */
     for (int i = 0; i < count; i++) {
-        const int32_t weight = weights[i] + (int32_t)shift_right((int64_t)scaled * (int32_t)inputs[i] + (1 << 15), 16);
+        const int32_t weight = weights[i] + (int32_t)shift_right((int64_t)scaled * inputs[i] + (1 << 15), 16);
         weights[i] = weight < -MIX_LIMIT ? -MIX_LIMIT : (weight > MIX_LIMIT ? MIX_LIMIT : weight);
     }
 }

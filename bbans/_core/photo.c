@@ -87,11 +87,11 @@ INLINE int64_t likelihood_slope(int64_t distance, int64_t step, const Tables *ta
 /* Move the map towards one under which the shares low .. high, those of the symbol that came, are all there is. */
 INLINE void learn_map(int32_t *restrict edges, int64_t low, int64_t high, int64_t seen) {
     const int32_t rate = (int32_t)falling(65536, seen + 50, 131), above = (int32_t)high;
-    int32_t targets[BINS];
-    for (int b = 0; b < BINS; b++) targets[b] = b << BIN_BITS >= above ? TOTAL : 0;
+    int32_t targets[BINS + 1]; /* the last edge stays, and fills up a vector */
+    for (int b = 0; b <= BINS; b++) targets[b] = b << BIN_BITS >= above ? TOTAL : 0;
     for (int64_t b = (low >> BIN_BITS) + 1; b << BIN_BITS < high; b++) /* few or none */
         targets[b] = (int32_t)((((b << BIN_BITS) - low) * (((int64_t)1 << 40) / (high - low))) >> 16);
-    for (int b = 1; b < BINS; b++) edges[b] += (int32_t)shift_right((int64_t)(targets[b] - edges[b]) * rate, 16);
+    for (int b = 1; b <= BINS; b++) edges[b] += (int32_t)shift_right((int64_t)(targets[b] - edges[b]) * rate, 16);
 }
 
 static void start_state(State *state, const Phase *phase, const Taps *taps) {
@@ -229,7 +229,7 @@ static void walk_portable(int decoding, State *state, Coder *coder, uint8_t *pix
 
 #if defined(X86)
 /* The same walks: the compiler makes vectors of their loops. */
-__attribute__((target("avx2,bmi2"))) static void walk_avx2(int decoding, State *state, Coder *coder, uint8_t *pixels,
+__attribute__((target("avx2,bmi2,lzcnt"))) static void walk_avx2(int decoding, State *state, Coder *coder, uint8_t *pixels,
                                                            const Phase *phase, int32_t *own, int32_t *errors,
                                                            const Tables *tables) {
     if (decoding)

@@ -20,7 +20,8 @@ static inline int has_variant(int variant) {
     if (!osxsave) return 0;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     if ((low & 6) != 6) return 0; /* the system keeps the upper halves of registers */
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b >> 5 & 1) || !(b >> 8 & 1)) return 0; /* AVX2, and BMI2, which is as old */
+    if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(c >> 5 & 1)) return 0; /* LZCNT: with BMI2, as old as AVX2 */
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b >> 5 & 1) || !(b >> 8 & 1)) return 0; /* AVX2, BMI2 */
     if (variant == AVX2) return 1;
     if (variant == AVX512_VNNI)
         return (low & 0xE0) == 0xE0 && (b >> 16 & 1) && (b >> 30 & 1) && (b >> 31 & 1) && (b >> 17 & 1) && (c >> 11 & 1);
