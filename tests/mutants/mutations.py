@@ -276,8 +276,8 @@ MUTATIONS = (
     _mutation(
         "photo: weights of decisions learn in the wrong direction",
         "bbans/_core/mixing.h",
-        "weights[i] + (int32_t)shift_right((int64_t)scaled * (int32_t)inputs[i]",
-        "weights[i] - (int32_t)shift_right((int64_t)scaled * (int32_t)inputs[i]",
+        "weights[i] + (int32_t)shift_right((int64_t)scaled * inputs[i]",
+        "weights[i] - (int32_t)shift_right((int64_t)scaled * inputs[i]",
         CORE_PHOTO,
     ),
     _mutation(
@@ -339,6 +339,20 @@ MUTATIONS = (
         EXPORT,
     ),
     # Files
+    _mutation(
+        "formats: long gaps between values are closed too",
+        "bbans/images/gaps.py",
+        "if above - below - 1 <= _LONGEST:",
+        "if above > below:",
+        f"{UNIT}gaps.py",
+    ),
+    _mutation(
+        "formats: a channel is by another where only most of it is",
+        "bbans/images/channels.py",
+        "if not np.array_equal(table[own], values):",
+        "if (table[own] != values).mean() > 0.01:",
+        f"{UNIT}channels.py",
+    ),
     _mutation(
         "formats: the check of a section is not looked at",
         "bbans/formats/container.py",
