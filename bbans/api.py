@@ -135,7 +135,7 @@ class Model:
         fast_bytes = vaez.fast_bytes(source, source.plain.samples) if mode == "auto" else None
         if fast_bytes is not None and fast_bytes <= FLAT * source.plain.samples.nbytes:
             return _result(vaez.store(source, work, effort), note), None
-        prepared, source = vaez.prepare(source, effort), replace(source, picture=None)  # the picture is large
+        prepared, source = vaez.prepare(source, effort, work), replace(source, picture=None)  # the picture is large
         codec = self._own_codec()
         ahead = vaez.restoring_units(source, codec) if verify else 0
         work.expect(ahead)
@@ -238,13 +238,14 @@ def compress(
     An array comes back with the same dtype, shape and elements, a Pillow image with the same mode and pixels, and a file with the
     same picture and metadata or, where that is how it is kept, the same bytes.
 
-    Memory: 200 MB, and about 8 bytes a pixel with the files: 4 bytes for each pixel that headers declare, three times the file.
-    Pixels are at most 2**30, counted before any is decoded; frames of animations come one at a time. libwebp takes 37 bytes a pixel
-    to write a WebP, libjxl 18 for a JPEG of up to 2**26 pixels. The model takes 150 MB more, and 20 MB for each thread.
+    Memory: 200 MB, and about 8 bytes a pixel with the files: 4 bytes for each pixel that headers declare, three times the file;
+    twice as much with alpha or 16 bits. Pixels are at most 2**30, counted before any is decoded; frames of animations come one at a
+    time. libwebp takes 37 bytes a pixel to write a WebP, libjxl 18 for a JPEG of up to 2**26 pixels. The model takes 150 MB more,
+    and 20 MB for each thread.
 
     Args:
-        source: a picture file as a path or as bytes; an array, which is a picture if it is uint8 of shape (H, W), (H, W, 1) or
-            (H, W, 3 or 4), and else stored; or a Pillow image in a mode that PNG keeps.
+        source: a picture file as a path or as bytes; an array, which is a picture if it is uint8 of shape (H, W) or
+            (H, W, 1 to 4), or uint16 with 256 values at most, and else stored; or a Pillow image in a mode that PNG keeps.
         mode: `model` codes by the model, or raises; `stored` does not use it; `auto` takes the smaller of both, and stores what
             the model does not code or is too thin for it. A JPEG is coded by the model in mode `model` only: then its pixels come
             back, not its file.

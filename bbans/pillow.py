@@ -131,6 +131,8 @@ def _tells_mode(contents: Container) -> bool:
     """Whether the mode of the image is known without its file."""
     if contents.mode == Mode.STORED and (contents.method not in list(StoredMethod) or StoredMethod(contents.method).keeps_file):
         return False
+    if contents.format == "WEBP" and any(section.kind.is_metadata for section in contents.sections):
+        return False  # its metadata has the size
     if contents.format in ("PNG", "WEBP", "QOI"):
         return True
     return contents.bit_depth == 8 and (contents.channels == 3 or (contents.channels == 1 and contents.format in ("PGM", "NPY")))

@@ -157,6 +157,8 @@ class Recovered:
     metadata_lost: bool
     altered: bool = False
     """No part of the file is damaged, and yet this is not the picture that was compressed: its content check fails."""
+    alpha_lost: bool = False
+    """The picture is opaque, as its alpha is damaged."""
 
 
 def _save(data: bytes, path: StrPath) -> None:

@@ -120,6 +120,9 @@ def read_source(data: bytes, mode: ModeName, pool: Executor | None = None) -> tu
         source = picture_source(data, picture, find_writing=True, pool=pool)
         if mode == "stored" or source.plain is not None:
             return source, None
+        if mode == "model" and picture.bit_depth == 16:
+            cause = "some bits of its samples would be lost: it has more than 256 values, or too few pixels for so many"
+            raise UnsupportedImageError(f"{picture.kind} is not supported ({cause})")
         if mode == "model":
             read_picture(data)  # raises, and says what is lost
         return source, f"{picture.kind}: stored without the model"
@@ -150,14 +153,14 @@ def picture_source(data: bytes, picture: Picture, find_writing: bool = False, po
     return replace(source, wait_for_writing=lambda: found)
 
 
-def prepare(source: Source, effort: int = DEFAULT_EFFORT) -> Prepared:
+def prepare(source: Source, effort: int = DEFAULT_EFFORT, work: Work | None = None) -> Prepared:
     """What a model codes of a source with `plain` samples. The source is not needed any more.
 
     Raises: ValueError: it has none.
     """
     if source.picture is None or source.plain is None:
         raise ValueError(f"source: a picture of 8-bit gray or RGB for a model, not {source.picture and source.picture.kind}")
-    samples, conversions = source.plain.convert(effort)
+    samples, conversions = source.plain.convert(effort, work)
     sections = [Section(SectionKind.CONVERSION, body) for body in conversions]
     all_else = _container(replace(source, wait_for_writing=bytes), Mode.MODEL, 0, source.picture, sections)
     return Prepared(samples, all_else, replace(source, picture=None))
@@ -188,7 +191,7 @@ def decode(contents: Container, codec: PictureCodec) -> Picture:
     conversions, (height, width, channels), depth = contents.bodies(SectionKind.CONVERSION), _shape(contents), contents.bit_depth
     of_samples = plain.channels_of_samples(conversions, channels, depth)
     samples = codec.decode(contents.bodies(SectionKind.MESSAGE), height, width, of_samples)
-    pixels = plain.restore(samples, conversions, channels, depth)
+    pixels = plain.restore(samples, conversions)
     picture = Picture(pixels, contents.format, metadata_of(contents.sections), depth)
     if picture.palette is not None:
         raise CorruptDataError("metadata: a palette beside the samples of a model")
@@ -322,23 +325,24 @@ def recover(contents: Container, bodies: Sequence[tuple[SectionKind, bytes | Non
     if not any(messages) or len(messages) != message_count(contents.height, contents.width):
         raise CorruptDataError("nothing of it can be recovered")
     conversions = [body for kind, body in bodies if kind == SectionKind.CONVERSION]
-    if None in conversions:
+    known, depth = [body for body in conversions if body is not None], contents.bit_depth
+    height, width, channels = _shape(contents)
+    alpha_lost = conversions[-1:] == [None] and channels in (2, 4)
+    if len(known) + alpha_lost < len(conversions):
         raise CorruptDataError("nothing of it can be recovered: the section that says of what it was converted is damaged")
-    known, (height, width, channels), depth = (
-        [body for body in conversions if body is not None],
-        _shape(contents),
-        contents.bit_depth,
-    )
-    samples, damage = codec.recover(messages, height, width, plain.channels_of_samples(known, channels, depth))
-    pixels = plain.restore(samples, known, channels, depth)
+    of_samples = plain.channels_of_samples(known, channels - alpha_lost, depth)
+    samples, damage = codec.recover(messages, height, width, of_samples)
+    pixels = plain.restore(samples, known)
+    if alpha_lost:
+        pixels = plain.opaque(pixels)
     around = [(kind, body) for kind, body in bodies if kind.is_metadata]
     metadata = metadata_of([Section(kind, body) for kind, body in around if body is not None])
     lost = any(body is None for _, body in around)
     # The metadata of other formats is their header: without it the picture is a PNG.
     format = "PNG" if lost and contents.format not in ("PNG", "WEBP") else contents.format
     picture = Picture(pixels, format, metadata, contents.bit_depth)
-    altered = not damage and not lost and content_check(picture) != contents.content_check
-    return Recovered(write_picture(picture), format, tuple(damage), lost, altered)
+    altered = not damage and not lost and not alpha_lost and content_check(picture) != contents.content_check
+    return Recovered(write_picture(picture), format, tuple(damage), lost, altered, alpha_lost)
 
 
 def verify(data: bytes, file: bytes, codec: PictureCodec | None, work: Work | None = None) -> None:

@@ -95,7 +95,8 @@ def _recovered(item: Item, data: bytes, codec: bbans.api.Model, job: jobs.Job) -
     altered = "no part of the file is damaged, but this is not the picture that was compressed: its content check failed"
     whole = altered if recovered.altered else "all pixels are there"
     lines = [str(damage) for damage in recovered.damage] or [whole]
-    notes = [f"damaged: {line}" for line in [*lines, *(["the metadata is lost"] if recovered.metadata_lost else [])]]
+    lost = ["the metadata is lost"] * recovered.metadata_lost + ["the alpha is lost: all is opaque"] * recovered.alpha_lost
+    notes = [f"damaged: {line}" for line in [*lines, *lost]]
     fields = {
         "target": target and str(target),
         "damage": [vars(damage) for damage in recovered.damage],

@@ -124,7 +124,7 @@ def checks(ways: Sequence[Way]) -> Iterator[Check]:
 
 def fault_of_picture(contents: container.Container, original: Path, way: Way) -> str | None:
     """What is wrong with coding a picture in this way; None if nothing is."""
-    header, pixels = contents.model, files.plain_picture(original.read_bytes())[0]
+    header, pixels = contents.model, files.plain_picture(original.read_bytes())[1].samples
     assert header is not None
     messages = contents.bodies(SectionKind.MESSAGE)
     with way.context():

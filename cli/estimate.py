@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -67,10 +67,12 @@ def command(
 
     def show(source: str) -> None:
         data = files.read(source)
-        pixels, metadata_bytes = files.plain_picture(data)
-        height, width, channels = pixels.shape
+        picture, plain = files.plain_picture(data)
+        height, width, channels = picture.pixels.shape
+        conversion_bytes = sum(map(len, replace(plain, samples=plain.samples[:1, :1]).convert()[1]))
         try:
-            estimate = estimate_of(data, pixels, metadata_bytes, codec, partial(line, f"{output.printable(source)}: squares coded"))
+            beside = len(picture.metadata) + conversion_bytes
+            estimate = estimate_of(data, plain.samples, beside, codec, partial(line, f"{output.printable(source)}: squares coded"))
         finally:
             line.clear()
         seconds = estimate.seconds / at_once

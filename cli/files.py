@@ -28,8 +28,8 @@ from bbans.storage import RemoteFile, is_url, split
 from .output import Refused
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from bbans.images.picture import Picture
+    from bbans.images.plain import Plain
 
 SUFFIX = ".vaez"
 ARCHIVE_SUFFIX = ".vaeza"
@@ -112,10 +112,10 @@ def count_pixels(data: bytes, limit: int | None) -> int:
     return pixels
 
 
-def plain_picture(data: bytes) -> tuple[npt.NDArray[np.uint8], int]:
-    """The plain samples (H, W, C) of a picture file, also of a JPEG, and bytes of metadata beside them.
+def plain_picture(data: bytes) -> tuple[Picture, Plain]:
+    """The picture in a file, also of a JPEG, and what the model codes of it.
 
-    Raises: UnsupportedImageError: there are none.
+    Raises: UnsupportedImageError: nothing.
     """
     from bbans.images import plain
     from bbans.images.picture import read_picture
@@ -124,7 +124,7 @@ def plain_picture(data: bytes) -> tuple[npt.NDArray[np.uint8], int]:
     found = plain.find(picture)
     if found is None:
         raise UnsupportedImageError(f"{picture.kind} is not coded by the model")
-    return found.samples, len(picture.metadata)
+    return picture, found
 
 
 def picture_suffixes() -> set[str]:

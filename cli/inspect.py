@@ -67,10 +67,10 @@ def command(
         codec, tell = api.Model(model, threads=threads), line.share_of(output.printable(source))
         if data.startswith((container.MAGIC, archive.MAGIC)):
             info = inspect(data, None)
-            pixels = None if place is None else files.plain_picture(codec.decompress(data, progress=tell).data)[0]
+            pixels = None if place is None else files.plain_picture(codec.decompress(data, progress=tell).data)[1].samples
         else:
             result = codec.compress(data, mode="model", verify=False, progress=tell)
-            info, pixels = result.info, files.plain_picture(data)[0]
+            info, pixels = result.info, files.plain_picture(data)[1].samples
         fields: dict[str, object] = {"status": "done", **report.info_object(info)}
         lines = [output.printable(source), details(info)]
         if place is not None and pixels is not None:

@@ -152,7 +152,7 @@ def details(info: Info) -> str:
     counts = [f"header {info.header_bytes}", f"metadata {info.metadata_bytes}"]
     messages = sum(section.kind == "message" for section in info.sections)
     counts.append(f"{info.coded_bytes} in {messages} message{plural(messages)}" if messages else f"payload {info.coded_bytes}")
-    if converted := sum(section.size_bytes for section in info.sections if section.kind == "conversion"):
+    if converted := _conversion_bytes(info):
         counts.append(f"conversion {converted}")
     lines = [
         f"  picture   {info.width} x {info.height}, {info.channels} x {info.bit_depth} bits, {info.format}",
@@ -171,4 +171,10 @@ def details(info: Info) -> str:
 def accounting_rows(info: Info, bits: Accounting) -> list[list[str]]:
     """A table of where the bits of a file of the model come from."""
     dims = info.height * info.width * info.channels
-    return output.accounting_rows(bits, info.coded_bytes, ("header, metadata", info.header_bytes + info.metadata_bytes), dims)
+    converted = _conversion_bytes(info)
+    rest = "header, metadata, conversion" if converted else "header, metadata"
+    return output.accounting_rows(bits, info.coded_bytes, (rest, info.header_bytes + info.metadata_bytes + converted), dims)
+
+
+def _conversion_bytes(info: Info) -> int:
+    return sum(section.size_bytes for section in info.sections if section.kind == "conversion")

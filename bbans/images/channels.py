@@ -73,24 +73,66 @@ def find(pixels: Samples) -> Channels | None:
     if counts[most] > _VALUES:
         return None
 
-    def numbers(channel: int) -> Bytes:
-        """Wide values by their rank."""
-        own = np.searchsorted(values[channel], pixels[..., channel]) if wide else pixels[..., channel]
-        return own.astype(np.uint8, copy=False)
+    def samples(*of: int) -> Bytes:
+        """Some channels, wide values by their rank."""
+        if not wide:
+            return np.ascontiguousarray(pixels[..., of], np.uint8)
+        own = np.empty((*pixels.shape[:2], len(of)), np.uint8)
+        for place, channel in enumerate(of):
+            _look_up(pixels[..., channel], np.searchsorted(values[channel], np.arange(1 << 16)).astype(np.uint8), own[..., place])
+        return own
 
     often = pixels.shape[0] * pixels.shape[1] >= _LEAST_PIXELS * counts[most]
-    own = numbers(most)
+    own = samples(most)[..., 0]
     tables = [_table(own, pixels[..., channel]) for channel in range(channels)] if often else [None]
     if all(table is not None for table in tables):
         if channels == 3 and not wide and all(np.array_equal(own, pixels[..., channel]) for channel in range(3)):
             return None  # models take it for gray themselves
         of_one = [(0, table) for table in tables if table is not None]
-        return Channels(np.ascontiguousarray(own[..., None]), of_one, 16 if wide else 8)
+        return Channels(own[..., None], of_one, 16 if wide else 8)
     if channels < 3 or (channels == 3 and not wide) or (wide and not often) or any(count > 1 for count in counts[3:]):
         return None
-    samples = np.stack([numbers(channel) for channel in range(3)], axis=2)
     colours = [(channel, values[channel] if wide else values[channel][:0]) for channel in range(3)]
-    return Channels(samples, [*colours, *((0, alpha) for alpha in values[3:])], 16 if wide else 8)
+    return Channels(samples(0, 1, 2), [*colours, *((0, alpha) for alpha in values[3:])], 16 if wide else 8)
+
+
+@dataclass(frozen=True)
+class Body:
+    """What the body of a section says: see `Channels`.
+
+    Attributes:
+        of_samples: how many channels they have.
+    """
+
+    of_samples: int
+    bit_depth: int
+    tables: Sequence[tuple[int, Table]]
+
+
+def unpack(body: bytes) -> Body:
+    """Inverse: `Channels.pack`. Raises: CorruptDataError: it is damaged."""
+    reader = ByteReader(body, "conversion")
+    number, of_samples, bit_depth = reader.byte(), reader.byte(), reader.byte()
+    packed = ByteReader(unpack_blob(reader, _MOST_BYTES), "conversion")
+    damaged = CorruptDataError("conversion: its channels are damaged")
+    if number != ConversionNumber.CHANNELS or of_samples not in (1, 3) or bit_depth not in (8, 16) or reader.position < len(body):
+        raise damaged
+    tables: list[tuple[int, Table]] = []
+    while packed.position < len(packed.data):
+        channel, count = packed.varint(), packed.varint()
+        if channel >= of_samples or count > _VALUES or (bit_depth == 16 and not count) or len(tables) == _MOST_CHANNELS:
+            raise damaged
+        value, table = 0, []
+        for _ in range(count):
+            step = packed.varint()
+            value += (step >> 1) ^ -(step & 1)
+            if not 0 <= value < 1 << bit_depth:
+                raise damaged
+            table.append(value)
+        tables.append((channel, np.array(table, _type(bit_depth))))
+    if not tables:
+        raise damaged
+    return Body(of_samples, bit_depth, tables)
 
 
 def restore(samples: Bytes, body: bytes) -> Samples:
@@ -98,28 +140,13 @@ def restore(samples: Bytes, body: bytes) -> Samples:
 
     Raises: CorruptDataError: the body is damaged, or of other samples.
     """
-    reader = ByteReader(body, "conversion")
-    number, of_samples, bit_depth = reader.byte(), reader.byte(), reader.byte()
-    packed = ByteReader(unpack_blob(reader, _MOST_BYTES), "conversion")
-    if number != ConversionNumber.CHANNELS or bit_depth not in (8, 16) or reader.position < len(body):
-        raise CorruptDataError("conversion: its channels are damaged")
-    if of_samples != samples.shape[2]:
-        raise CorruptDataError(f"conversion: of {of_samples} channels, not {samples.shape[2]}")
-    tables: list[tuple[int, Table]] = []
-    while packed.position < len(packed.data):
-        channel, count = packed.varint(), packed.varint()
-        steps = np.array([(n >> 1) ^ -(n & 1) for n in (packed.varint() for _ in range(min(count, _VALUES + 1)))], object)
-        table = np.cumsum(steps) if count else steps
-        fits = all(0 <= value < 1 << bit_depth for value in table)
-        if channel >= of_samples or count > _VALUES or not fits or (bit_depth == 16 and not count) or len(tables) == _MOST_CHANNELS:
-            raise CorruptDataError("conversion: its channels are damaged")
-        tables.append((channel, table.astype(_type(bit_depth))))
-    if not tables:
-        raise CorruptDataError("conversion: of no channels")
-    pixels = np.empty((*samples.shape[:2], len(tables)), _type(bit_depth))
-    for place, (channel, table) in enumerate(tables):
+    unpacked = unpack(body)
+    if unpacked.of_samples != samples.shape[2]:
+        raise CorruptDataError(f"conversion: of {unpacked.of_samples} channels, not {samples.shape[2]}")
+    pixels = np.empty((*samples.shape[:2], len(unpacked.tables)), _type(unpacked.bit_depth))
+    for place, (channel, table) in enumerate(unpacked.tables):
         whole = np.pad(table, (0, _VALUES - len(table)), mode="edge") if len(table) else np.arange(_VALUES, dtype=np.uint8)
-        pixels[..., place] = whole[samples[..., channel]]
+        _look_up(samples[..., channel], whole, pixels[..., place])
     return pixels
 
 
@@ -127,10 +154,17 @@ def _type(bit_depth: int) -> type[np.uint8] | type[np.uint16]:
     return np.uint16 if bit_depth == 16 else np.uint8
 
 
+def _look_up(numbers: Samples, table: Table, out: Samples) -> None:
+    """Write the entries of a table into out (H, W), piece by piece: NumPy makes 8 bytes of each number (H, W) on the way."""
+    for top in range(0, len(numbers), _PIECE_ROWS):
+        out[top : top + _PIECE_ROWS] = table[numbers[top : top + _PIECE_ROWS]]
+
+
 def _values(channel: Samples) -> Table:
     """The values that there are, in order, (n,)."""
     there = np.zeros(1 << 8 * channel.itemsize, bool)
-    there[channel] = True
+    for top in range(0, len(channel), _PIECE_ROWS):
+        there[channel[top : top + _PIECE_ROWS]] = True
     return np.flatnonzero(there).astype(channel.dtype)
 
 

@@ -25,6 +25,7 @@ from bbans.formats.wire import newer
 from bbans.images import channels, conversion
 from bbans.images.picture import Picture
 from bbans.images.rows import Samples
+from bbans.progress import Work
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -37,17 +38,19 @@ class Plain:
     conversion: bytes | None = None
     alpha: Bytes | None = None
 
-    def convert(self, effort: int) -> tuple[Bytes, list[bytes]]:
+    def convert(self, effort: int = 5, work: Work | None = None) -> tuple[Bytes, list[bytes]]:
         """The samples (H, W, C) that a model codes, and the bodies of all conversions. Inverse: `restore`.
 
-        effort: 1 to 9, of what is kept without a model.
+        Args:
+            effort: 1 to 9, of what is kept without a model.
+            work: told of it.
         """
         found = conversion.find(self.samples)
         bodies = [] if found is None else [found.pack()]
         if self.conversion is not None:
             bodies.append(self.conversion)
         if self.alpha is not None:
-            method, payload = stored.encode_samples(Picture(self.alpha, "PNG"), effort=effort)
+            method, payload = stored.encode_samples(Picture(self.alpha, "PNG"), work, effort)
             bodies.append(bytes([ConversionNumber.ALPHA, method]) + payload)
         return self.samples if found is None else found.samples, bodies
 
@@ -71,41 +74,49 @@ def find(picture: Picture) -> Plain | None:
 
 
 def channels_of_samples(conversions: Sequence[bytes], picture_channels: int, bit_depth: int) -> int:
-    """How many channels the samples have, of which conversions make a picture.
+    """How many channels the samples have, of which conversions make a picture: looked at before any is decoded.
 
     Raises: CorruptDataError: no model has coded it. UnsupportedVersionError: a conversion of a newer version.
     """
-    numbers = [body[0] if body else 0 for body in conversions]
-    for number in filter(None, numbers):
+    by_number = {body[0] if body else 0: body for body in conversions}
+    for number in filter(None, by_number):
         if number not in list(ConversionNumber):
             raise newer("conversion", number)
-    stages = [max(number, ConversionNumber.GAPS) for number in numbers]
+    stages = [max(body[0] if body else 0, ConversionNumber.GAPS) for body in conversions]
     if any(later <= before for before, later in pairwise(stages)):
         raise CorruptDataError("conversion: out of order")
-    if ConversionNumber.CHANNELS in numbers:
-        body = conversions[numbers.index(ConversionNumber.CHANNELS)]
-        count = body[1] if len(body) > 1 else 0
-    elif bit_depth != 8:
-        raise CorruptDataError(f"header: no model codes samples of {bit_depth} bits")
-    else:
-        count = picture_channels - (ConversionNumber.ALPHA in numbers)
-    if count not in (1, 3):
-        raise CorruptDataError(f"header: no model codes {count} channels")
+    has_alpha = ConversionNumber.ALPHA in by_number
+    if has_alpha and (picture_channels not in (2, 4) or bit_depth != 8):
+        raise CorruptDataError(f"conversion: alpha of {picture_channels} channels of {bit_depth} bits")
+    count = picture_channels - has_alpha
+    if ConversionNumber.CHANNELS in by_number:
+        body = channels.unpack(by_number[ConversionNumber.CHANNELS])
+        if (len(body.tables), body.bit_depth) != (count, bit_depth):
+            raise CorruptDataError(f"conversion: to {len(body.tables)} channels of {body.bit_depth} bits, which the header has not")
+        return body.of_samples
+    if count not in (1, 3) or bit_depth != 8:
+        raise CorruptDataError(f"header: no model codes {count} channels of {bit_depth} bits")
     return count
 
 
-def restore(samples: Bytes, conversions: Sequence[bytes], picture_channels: int, bit_depth: int) -> Samples:
+def restore(samples: Bytes, conversions: Sequence[bytes]) -> Samples:
     """The pixels (H, W, C) of plain samples, which are written over. Inverse: `find`, `Plain.convert`.
 
-    Raises: CorruptDataError: conversions that make another picture, or none. UnsupportedVersionError.
+    Raises: CorruptDataError: conversions of another picture, or one that no memory holds. UnsupportedVersionError.
     """
     pixels: Samples = samples
-    for body in conversions:
-        plain = pixels.astype(np.uint8, copy=False)
-        pixels = _with_alpha(plain, body) if body[:1] == bytes([ConversionNumber.ALPHA]) else conversion.convert(plain, body)
-    if (pixels.shape[2], 8 * pixels.itemsize) != (picture_channels, bit_depth):
-        raise CorruptDataError(f"conversion: to {pixels.shape[2]} channels of {8 * pixels.itemsize} bits, which the header has not")
+    try:
+        for body in conversions:
+            plain = pixels.astype(np.uint8, copy=False)  # only the last makes 16 bits
+            pixels = _with_alpha(plain, body) if body[:1] == bytes([ConversionNumber.ALPHA]) else conversion.convert(plain, body)
+    except MemoryError as error:
+        raise CorruptDataError("conversion: the picture needs more memory than there is") from error
     return pixels
+
+
+def opaque(colours: Samples) -> Bytes:
+    """Colours (H, W, C) of 8 bits with an alpha of 255."""
+    return np.concatenate([colours, np.full_like(colours[..., :1], 255)], axis=2).astype(np.uint8, copy=False)
 
 
 def _with_alpha(colours: Bytes, body: bytes) -> Bytes:

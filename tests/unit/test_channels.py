@@ -153,7 +153,8 @@ def test_a_decoded_jpeg_with_alpha_is_coded_by_its_luma_and_chroma() -> None:
     assert found is not None
     samples, conversions = found.convert(5)
     assert [body[0] for body in conversions] == [1, 5]
-    assert np.array_equal(plain.restore(samples, conversions, 4, 8), pixels)
+    assert plain.channels_of_samples(conversions, 4, 8) == 3
+    assert np.array_equal(plain.restore(samples, conversions), pixels)
 
 
 def test_commands_take_them_in_each_mode() -> None:
@@ -164,7 +165,7 @@ def test_commands_take_them_in_each_mode() -> None:
         assert read_picture(bbans.decompress(made.data, threads=1).data, any_kind=True).pixels.tolist() == with_alpha(RGB).tolist()
     other = imagecodecs.png_encode(WIDE_NOISE)
     assert bbans.inspect(bbans.compress(other, threads=1).data).mode == "stored"
-    with pytest.raises(UnsupportedImageError, match="8 bits per sample"):
+    with pytest.raises(UnsupportedImageError, match="256 values"):
         bbans.compress(other, mode="model", threads=1)
 
 
@@ -190,7 +191,27 @@ def test_alpha_stands_beside_colours(name: str) -> None:
 )
 def test_alpha_that_is_wrong(body: bytes, words: str) -> None:
     with pytest.raises(FormatError, match=words):
-        plain.restore(np.zeros((4, 5, 1), np.uint8), [body], 2, 8)
+        plain.restore(np.zeros((4, 5, 1), np.uint8), [body])
+
+
+def test_colours_are_recovered_without_their_alpha() -> None:
+    kept = Picture(np.concatenate([RGB, np.minimum(GRAY, 99)], axis=2), "PNG", b"")
+    source, coder = vaez.picture_source(write_picture(kept), kept), codec()
+    contents = vaez.code(vaez.prepare(source), coder)
+    bodies = [(section.kind, None if section.kind == SectionKind.CONVERSION else section.body) for section in contents.sections]
+    recovered = vaez.recover(contents, bodies, coder)
+    assert recovered.alpha_lost and not recovered.altered and not recovered.damage
+    assert np.array_equal(read_picture(recovered.data, any_kind=True).pixels, with_alpha(RGB))
+
+
+@pytest.mark.parametrize(("channels_", "bits"), [(0, 8), (5, 8), (3, 16), (2, 8), (4, 8), (1, 1)])
+def test_headers_that_no_model_codes(channels_: int, bits: int) -> None:
+    with pytest.raises(CorruptDataError, match="no model codes"):
+        plain.channels_of_samples([], channels_, bits)
+    for depth in (8, 16):
+        if (channels_, bits, depth) not in ((2, 8, 8), (4, 8, 8)):
+            with pytest.raises(CorruptDataError):
+                plain.channels_of_samples([b"\x06\x03"], channels_, max(bits, depth))
 
 
 def body_of(*numbers: int, samples: int = 1, bits: int = 8) -> bytes:
@@ -202,7 +223,8 @@ def body_of(*numbers: int, samples: int = 1, bits: int = 8) -> bytes:
     [
         (b"\x05", "cut short"),
         (b"\x05\x01\x08", "cut short"),
-        (body_of(), "no channels"),
+        (body_of(), "damaged"),
+        (body_of(0, 0, samples=2), "damaged"),
         (body_of(0, 0, samples=3), "of 3 channels, not 1"),
         (body_of(0, 0, bits=16), "damaged"),
         (body_of(0, 0, bits=4), "damaged"),
@@ -237,10 +259,11 @@ def test_containers_that_are_wrong() -> None:
     fewer = bytes([5, 3, 8]) + pack_blob(bytes([0, 0] * 3))
     for bodies, words in (
         ((), "no model codes 4 channels"),
-        ((b"\x05\x02\x08" + good[3:],), "no model codes 2 channels"),
+        ((b"\x05\x02\x08" + good[3:],), "damaged"),
         ((good, b"\x01"), "out of order"),
         ((wide,), "to 4 channels of 16 bits"),
         ((fewer,), "to 3 channels of 8 bits"),
+        ((good, b"\x06\x03"), "to 4 channels of 8 bits"),
     ):
         with pytest.raises(CorruptDataError, match=words):
             vaez.decode(with_conversions(*bodies), coder)
