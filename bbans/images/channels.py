@@ -50,7 +50,7 @@ class Channels:
     bit_depth: int
 
     def pack(self) -> bytes:
-        """The body of a section. Inverse: in `restore`."""
+        """The body of a section. Inverse: `unpack`."""
         packed = b""
         for channel, table in self.tables:
             steps = np.diff(table.astype(np.int64), prepend=0)
