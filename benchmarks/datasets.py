@@ -191,14 +191,17 @@ def _kodak(folder: Path) -> list[Pixels]:
 def _through_jpeg(pixels: Pixels) -> Pixels:
     """What comes of pixels (H, W, C) as a JPEG of quality 90 with chroma of half the resolution."""
     file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "JPEG", quality=90, subsampling=2)
+    _image(pixels).save(file, "JPEG", quality=90, subsampling=2)
     return _picture(file)
 
 
 def _stretched(pixels: Pixels) -> Pixels:
     """Pixels (H, W, C) with the levels of each channel stretched until a half percent is clipped at both ends."""
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    return np.asarray(ImageOps.autocontrast(image, cutoff=0.5)).reshape(pixels.shape)
+    return np.asarray(ImageOps.autocontrast(_image(pixels), cutoff=0.5)).reshape(pixels.shape)
+
+
+def _image(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _check(content: bytes, sha256: str, path: Path) -> None:

@@ -115,7 +115,7 @@ def count_pixels(data: bytes, limit: int | None) -> int:
 def plain_picture(data: bytes) -> tuple[Picture, Plain]:
     """The picture in a file, also of a JPEG, and what the model codes of it.
 
-    Raises: UnsupportedImageError: nothing.
+    Raises: UnsupportedImageError: the model codes nothing of it.
     """
     from bbans.images import plain
     from bbans.images.picture import read_picture
