@@ -281,7 +281,7 @@ SOURCES = {
         _GET_PHOTOS,
         models=("photo-*",),
         note="Pixels of JPEGs that were kept as PNG, as many screenshots, crops and downloads are. The JPEGs themselves, if they "
-        "are still there, are far smaller. JPEG XL at effort 10 was not run on them with -g 3 -E 3 -I 100.",
+        "are still there, are far smaller.",
     ),
     "photos-levels": Source(
         "photos, validation, with levels stretched",
@@ -289,7 +289,7 @@ SOURCES = {
         _GET_PHOTOS,
         models=("photo-*",),
         note="What Pillow's `ImageOps.autocontrast` makes of them with a cutoff of 0.5 percent. Where it stretches a channel, some "
-        "of its values never come: vaezip codes the others by their numbers. JPEG XL at effort 10 was not run on them.",
+        "of its values never come: vaezip codes the others by their numbers.",
     ),
     "samples": Source("sample pictures", _samples, "They ship with the command: install it again.", models=("photo-*",)),
 }
