@@ -135,7 +135,7 @@ def indent(text: str) -> str:
 
 
 def how(info: Info) -> str:
-    """Such as `model photo-5` or `stored webp`."""
+    """Such as `model photo-6` or `stored webp`."""
     return f"{info.mode} {info.model or info.method}"
 
 

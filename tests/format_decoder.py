@@ -35,16 +35,17 @@ EXP = np.array([round(2**16 * exp(-d, 16)) for d in range(256)])
 SPREAD = np.array([round(1024 * exp(i - 48, 16)) for i in range(128)])
 FACTOR = {i: round(2**16 * exp(-i, 16)) for i in range(-64, 65)}
 LOG2 = [round(2**32 * (1 + decimal.Decimal(i) / 1024).ln() / decimal.Decimal(2).ln()) for i in range(1024)]
-COUNTS = {"node": "nodes_seen", "class": "classes_seen", "variety": "varieties_seen"} | {
-    name: f"{name}_seen" for name in ("weights", "steps", "maps")
-}
+SETS = {"node": "nodes_seen", "class": "classes_seen", "variety": "varieties_seen", "position": "positions_seen"}
+COUNTS = SETS | {name: f"{name}_seen" for name in ("weights", "steps", "maps")}
+MIXED = [f"{name}_weights" for name in SETS]
+OWN_PHASE = [(0, -2), (-2, 0), (-2, -2), (-2, 2)]
 BARS = [0]  # below each bar of a histogram that falls by a fifth from bar to bar
 for bar in range(32):
     fallen = 2**20
     for _ in range(abs(bar - 16)):
         fallen = fallen * 210 >> 8
     BARS.append(BARS[-1] + fallen)
-FRESH = [(below << 16) // BARS[-1] for below in BARS]
+FRESH = [below * 32767 // BARS[-1] for below in BARS]
 EDGE = [round(256 * (decimal.Decimal(2) ** (decimal.Decimal(j - 10) / 4) - decimal.Decimal("0.02"))) for j in range(1, 16)]
 
 
@@ -98,14 +99,42 @@ def lg(v: int) -> int:
     return (e << 16) + (LOG2[v << 31 - e >> 21 & 1023] >> 16)
 
 
+LN = [lg(8 * i + 4) * 45426 >> 22 for i in range(4353)]
+
+
 def squash(d: int) -> int:
-    t = clamp((d >> 7) + 2**29, 0, 2**30)
+    t = clamp(32 * d + 2**29, 0, 2**30)
     j = t >> 20
     return int(L[j]) + (int(L[j + 1] - L[j]) * (t >> 4 & 65535) >> 16)
 
 
 def logit(f: Array, lo: int, x: int, hi: int) -> int:
-    return clamp((lg(int(f[hi] - f[x])) - lg(int(f[x] - f[lo]))) * 45426 >> 20, -32358, 32358)
+    return clamp((lg(int(f[hi] - f[x])) - lg(int(f[x] - f[lo]))) * 45426 >> 22, -8090, 8090)
+
+
+def sides(values: list[int], x: int) -> int:
+    """Three for each value, the first the highest: 0 below x, 1 at x, 2 above."""
+    number = 0
+    for v in values:
+        number = 3 * number + (v >= x) + (v > x)
+    return number
+
+
+def pack(*fields: tuple[int, int]) -> int:
+    """The lowest bits of numbers, one after another, the first the highest."""
+    packed = 0
+    for number, bits in fields:
+        packed = packed << bits | number % 2**bits
+    return packed
+
+
+def weighted(weights: list[int], inputs: list[int]) -> int:
+    return sum((w >> 10) * i for w, i in zip(weights, inputs, strict=True))
+
+
+def learn_weights(weights: list[int], inputs: list[int], error: int, rate: int) -> None:
+    step = error * rate >> 18
+    weights[:] = [clamp(w + (step * i + 2**11 >> 12), -(2**23), 2**23) for w, i in zip(weights, inputs, strict=True)]
 
 
 class Mixture:
@@ -225,6 +254,7 @@ class Adaptation:
             there = order[(self.corner[0] + dy) % 2, (self.corner[1] + dx) % 2]
             if there < phase or (there == phase and (dy, dx) < (0, 0)):
                 known.append((dy, dx))
+        self.nearest = [(-1, -1), (1, 1), (-1, 1), (1, -1)] if phase == 0 else [(0, -1), (0, 1), (-1, 0), (1, 0)]
         self.close = [(dy, dx) for dy, dx in known if abs(dy) + abs(dx) <= 2]
         self.far = [(dy, dx) for dy, dx in known if abs(dy) + abs(dx) > 2]
         count = len(known)
@@ -239,6 +269,8 @@ class Adaptation:
         self.seen: dict[Any, int] = {}
         self.histograms: dict[Any, list[int]] = {}
         self.taught: dict[Any, int] = {}
+        self.distances: dict[tuple[int, int, int], list[int]] = {}
+        self.chances: dict[Any, list[int]] = {}
         self.mixes: dict[Any, list[int]] = {}
         self.votes: dict[Any, list[int]] = {}
 
@@ -297,28 +329,60 @@ class Adaptation:
         """Of the canvas, at an offset."""
         return int(self.canvas[(1, 0, 2)[j], 2 * y + self.corner[0] + 2 + dy, 2 * x + self.corner[1] + 2 + dx])
 
+    def change(self, j: int, y: int, x: int, place: tuple[int, int]) -> int:
+        """Of a known colour, from a place to here."""
+        return self.pixel(j, y, x, 0, 0) - self.pixel(j, y, x, *place)
+
+    def over_green(self, j: int, y: int, x: int, place: tuple[int, int]) -> int:
+        """How far a colour is above G at a place."""
+        return self.pixel(j, y, x, *place) - self.pixel(0, y, x, *place)
+
     def expectations(self, c: int, y: int, x: int) -> tuple[list[tuple[int, int]], int]:
         """v_j and w_j for the first six j, and the variety."""
-        nearest = [(-1, -1), (1, 1), (-1, 1), (1, -1)] if self.phase == 0 else [(0, -1), (0, 1), (-1, 0), (1, 0)]
-        second = [(0, -2), (-2, 0), (-2, -2), (-2, 2)] if c == 0 else nearest
+        second = OWN_PHASE if c == 0 else self.nearest
         expected = []
-        for places, known in ((nearest, (None, 0, 1)[c]), (second, (None, None, 0)[c])):
+        for places, known in ((self.nearest, (None, 0, 1)[c]), (second, (None, None, 0)[c])):
             n = [self.pixel(c, y, x, *place) for place in places]
             if known is not None:
-                here = self.pixel(known, y, x, 0, 0)
-                n = [value + here - self.pixel(known, y, x, *place) for value, place in zip(n, places, strict=True)]
+                n = [value + self.change(known, y, x, place) for value, place in zip(n, places, strict=True)]
             apart = [min(abs(n[0] - n[1]), 15), min(abs(n[2] - n[3]), 15)]
             expected += [(n[0] + n[1] + 1 >> 1, apart[0]), (n[2] + n[3] + 1 >> 1, apart[1]), (sum(n) + 2 >> 2, self.energy)]
         return expected, 16 * expected[0][1] + expected[1][1]
+
+    def single(self, c: int, y: int, x: int) -> list[tuple[int, int]]:
+        """v_j and w_j for the last eight j, of single pixels."""
+        values = [self.pixel(c, y, x, *place) for place in self.nearest + OWN_PHASE]
+        if c:
+            values = [v + self.change(0, y, x, place) for v, place in zip(values, self.nearest + OWN_PHASE, strict=True)]
+        w, n, nw, ne = (self.distances.get((c, y + dy, x + dx), 8 * [6]) for dy, dx in ((0, -1), (-1, 0), (-1, -1), (-1, 1)))
+        return [(v, min(3 * w[j] + 3 * n[j] + nw[j] + ne[j] >> 2, 15)) for j, v in enumerate(values)]
+
+    def alike(self, c: int, y: int, x: int) -> list[bool]:
+        """Whether the first six single pixels are alike this one in what is known."""
+        places = self.nearest + OWN_PHASE[:2]
+        if c == 1:
+            return [self.change(0, y, x, place) == 0 for place in places]
+        here = self.over_green(1, y, x, (0, 0) if c == 2 else (0, -2))
+        return [self.over_green(1, y, x, place) == here for place in places]
+
+    def colours(self, c: int, y: int, x: int, v5: int) -> list[int]:
+        """The base and anchor, the two pairs, first and second."""
+        green = self.pixel(0, y, x, 0, 0)
+        means = [sum(self.over_green(j, y, x, place) for place in self.nearest) + 2 >> 2 for j in range(3)]
+        if c == 0:
+            mean = sum(self.pixel(0, y, x, *place) for place in self.nearest) + 2 >> 2
+            return [0, self.pixel(0, y, x, 0, -2), mean, means[1], v5, means[2]]
+        pair = means[2] if c == 1 else self.over_green(1, y, x, (0, 0))
+        return [green, green, pair, pair, means[c], green]
 
     def expect(self, c: int, y: int, x: int) -> int:
         """E, and the samples for it."""
         close = [self.pixel(c, y, x, *place) for place in self.close]
         self.mean = (16 * sum(close) + len(close)) // (2 * len(close))
-        around = close + [self.pixel(c, y, x, *place) for place in self.far]
-        for j in range(c):
-            around += [self.pixel(j, y, x, *place) for place in [*self.close, (0, 0)]]
-        self.around = [8 * p - self.mean for p in around]
+        less = [8 * self.pixel(0, y, x, *place) if c else self.mean for place in self.far]
+        far = [8 * self.pixel(c, y, x, *place) - what for place, what in zip(self.far, less, strict=True)]
+        before = [self.pixel(j, y, x, *place) for j in range(c) for place in [*self.close, (0, 0)]]
+        self.around = [8 * p - self.mean for p in close] + far + [8 * p - self.mean for p in before]
         if self.count("squares", c) % 64 == 0:
             self.squares[c].solve()
         self.expected = 8 * self.mean + (sum(a * f for a, f in zip(self.squares[c].a, self.around, strict=True)) + 2**12 >> 13)
@@ -345,53 +409,90 @@ class Adaptation:
         )
         far = max((m.spread * FACTOR[-self.step] >> 16) >> 10, 1)
         expected, variety = self.expectations(c, y, x)
-        expected += [(threshold, self.energy), (clamp(self.expected + 32 >> 6, 0, 255), self.energy)]
+        expected += [(threshold, self.energy), (clamp(self.expected + 32 >> 6, 0, 255), self.energy), *self.single(c, y, x)]
         values = [v for v, _ in expected]
         names = [(c, j, w) for j, (_, w) in enumerate(expected)]
         histograms = [self.histograms.setdefault(name, list(FRESH)) for name in names]
-        lo, hi, at, node, answers = 0, 256, threshold, 0, []
-        for i in range(1, 5):
+        alike, colours = self.alike(c, y, x), self.colours(c, y, x, values[5])
+        lo, hi, at, node, outward, up = 0, 256, threshold, 0, 0, False
+        while True:
             inputs = [logit(f, lo, at, hi) for f in functions]
             for h, v in zip(histograms, values, strict=True):
                 low, middle, high = (h[clamp(edge - v + 16, 0, 32)] for edge in (lo, at, hi))
-                inputs.append(clamp((lg(high - middle + 4096) - lg(middle - low + 4096)) * 45426 >> 20, -32358, 32358))
-            yes = self.decide(stack, c, node, 16 * m.k + self.energy, variety, inputs)
+                inputs.append(LN[high - middle + 2048 >> 3] - LN[middle - low + 2048 >> 3])
+            contexts, position = self.contexts(at, m.centre + self.shift, values, alike, colours)
+            chances = [self.chances.setdefault((c, j, context), [2**15, 0]) for j, context in enumerate(contexts)]
+            inputs += [LN[yes + 256 >> 4] - LN[2**16 + 256 - yes >> 4] for yes, _ in chances]
+            sets = [("node", c, node), ("class", c, 16 * m.k + self.energy), ("variety", c, variety), ("position", c, position)]
+            yes = self.decide(stack, sets, inputs)
+            self.learn_chances(chances, yes)
             lo, hi = (at, hi) if yes else (lo, at)
-            answers.append(yes)
-            at = lo + (far << i - 1) if yes else hi - (far << i - 1)
-            node = 3 * yes + i
-            if len(set(answers)) > 1 or i > 3 or not lo < at < hi:
+            up = up if outward else yes
+            further = lo + (far << outward) if up else hi - (far << outward)
+            if outward < 3 and yes == up and lo < further < hi:
+                at, node, outward = further, 3 * up + outward + 1, outward + 1
+            elif 1 < hi - lo <= 4:
+                at, node, outward = lo + hi >> 1, 7, 3
+            else:
                 break
-        if hi - lo == 1:
-            self.learn_histograms(names, values, lo)
-            return lo
-        each = (2**24 - (hi - lo) << 24) // int(cf[hi] - cf[lo])
-        starts = [(int(cf[v] - cf[lo]) * each >> 24) + v - lo for v in range(lo, hi)]
-        symbol = lo + stack.pop(24, np.array([*starts, 2**24]))
+        symbol = lo
+        if hi - lo > 1:
+            each = (2**24 - (hi - lo) << 24) // int(cf[hi] - cf[lo])
+            starts = [(int(cf[v] - cf[lo]) * each >> 24) + v - lo for v in range(lo, hi)]
+            symbol += stack.pop(24, np.array([*starts, 2**24]))
         self.learn_histograms(names, values, symbol)
+        self.distances[c, y, x] = [min(abs(symbol - v), 60) for v in values[8:]]
         return symbol
+
+    def contexts(self, x: int, mean: int, v: list[int], alike: list[bool], colours: list[int]) -> tuple[list[int], int]:
+        """The contexts of a decision at x, and its position."""
+        base, anchor, pair, other_pair, first, second = colours
+        quarter = clamp((mean - 64 * x + 32 >> 4) + 12, 0, 23)
+        nearest, before, own = sides(v[8:12], x), sides(v[12:], x), x - base
+        both = pack((own, 7), (pair, 7))
+        contexts = [
+            81 * nearest + before,
+            81 * quarter + nearest,
+            81 * quarter + before,
+            sides([*v[:6], v[7]], x),
+            sum(same << 6 + j | (v[8 + j] >= x) << j for j, same in enumerate(alike)),
+            24 * x + quarter,
+            24 * (x - anchor + 255) + quarter,
+            3 * both + quarter // 8,
+            both,
+            pack((own, 6), (pair, 6), (first, 4)),
+            pack((own, 6), (other_pair, 6), (second, 4)),
+            pack((x - v[12], 5), (x - v[8], 5), (x - v[10], 5)),
+            pack((x - v[12], 5), (x - v[13], 5), (own, 5)),
+        ]
+        return contexts, 3 * nearest + quarter // 8
+
+    def learn_chances(self, chances: list[list[int]], yes: bool) -> None:
+        for chance in chances:
+            chance[1] = min(chance[1] + 1, 255)
+            chance[0] += ((2**16 - 1 if yes else 0) - chance[0]) * (65536 // (2 * chance[1] + 3)) + 2**14 >> 15
 
     def learn_histograms(self, names: list[Any], values: list[int], symbol: int) -> None:
         for name, v in zip(names, values, strict=True):
             self.taught[name] = min(self.taught.get(name, 3) + 1, 255)
-            h, bar, rate = self.histograms[name], clamp(symbol - v + 16, 0, 31), 131072 // (2 * self.taught[name] + 3)
+            h, bar, rate = self.histograms[name], clamp(symbol - v + 16, 0, 31), 65536 // (2 * self.taught[name] + 3)
             for b in range(1, 32):
-                h[b] += ((2**16 if b > bar else 0) - h[b]) * rate + 2**15 >> 16
+                h[b] += (((32767 if b > bar else 0) - h[b]) * rate >> 14) + 1 >> 1
 
-    def decide(self, stack: Stack, c: int, node: int, of_errors: int, variety: int, inputs: list[int]) -> bool:
-        sets = [("node", c, node), ("class", c, of_errors), ("variety", c, variety)]
-        mixes = [self.mixes.setdefault(name, self.begun(f"{name[0]}_weights", [2**18] + 10 * [2**16], *name[1:])) for name in sets]
-        d = [sum(w * i for w, i in zip(weights, inputs, strict=True)) for weights in mixes]
-        u = self.votes.setdefault((c, node), self.begun("vote_weights", 3 * [349525], c, node))
-        votes = [clamp(sum_ >> 20, -32358, 32358) for sum_ in d]
-        p = clamp(squash(sum(a * b for a, b in zip(u, votes, strict=True))), 168, 2**24 - 168)
+    def decide(self, stack: Stack, sets: list[tuple[str, int, int]], inputs: list[int]) -> bool:
+        mixes = []
+        for name in sets:
+            plain = [2**18] + 18 * [2**15] + 13 * [0]
+            mixes.append(self.mixes.setdefault(name, self.begun(f"{name[0]}_weights", plain, *name[1:])))
+        d = [weighted(weights, inputs) for weights in mixes]
+        u = self.votes.setdefault(sets[0], self.begun("vote_weights", 4 * [2**18], *sets[0][1:]))
+        votes = [clamp(sum_ >> 10, -8090, 8090) for sum_ in d]
+        p = clamp(squash(weighted(u, votes)), 168, 2**24 - 168)
         yes = stack.pop(24, np.array([0, p, 2**24])) == 0
         target = 2**24 if yes else 0
         for name, weights, sum_ in zip(sets, mixes, d, strict=True):
-            step = (target - squash(sum_)) * max(98, 393200 // (200 + self.count(*name))) >> 16
-            weights[:] = [clamp(w + (step * i + 2**15 >> 16), -(2**24), 2**24) for w, i in zip(weights, inputs, strict=True)]
-        step = (target - p) * 40 >> 16
-        u[:] = [clamp(a + (step * vote + 2**15 >> 16), -(2**24), 2**24) for a, vote in zip(u, votes, strict=True)]
+            learn_weights(weights, inputs, target - squash(sum_), max(98, 393200 // (200 + self.count(*name))))
+        learn_weights(u, votes, target - p, 40)
         return yes
 
     def begun(self, name: str, plain: Any, *index: int) -> Any:
@@ -452,9 +553,11 @@ class Decoder:
         self.tensors = {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
-            values = np.frombuffer(weight_file[end + start : end + stop], {"I8": "i1", "I32": "<i4", "U8": "u1"}[entry["dtype"]])
+            kind = {"I8": "i1", "I16": "<i2", "I32": "<i4", "U8": "u1"}[entry["dtype"]]
+            values = np.frombuffer(weight_file[end + start : end + stop], kind)
             self.tensors[name] = values.reshape(entry["shape"]).astype(np.int64)
-        self.start = {name[8:]: array for name, array in self.tensors.items() if name.startswith("learned.")}
+        learned = {name[8:]: array for name, array in self.tensors.items() if name.startswith("learned.")}
+        self.start = {name: array << 10 if name in MIXED else array for name, array in learned.items()}
 
     # 5.4
 

@@ -10,7 +10,7 @@ hold the gray one of the pictures, as a PNG with a text, by the model and by eac
 stored: a ``.vaez`` file of each of ``kept_kinds``, PNGs of other kinds, by the method and in the form of its name; and files of a
 JPEG and of ``written_png``.
 
-default: ``photo-5.png.vaez``, the picture beside it by the default model, and what `vaezip doctor` checks, in ``cli/golden``.
+default: ``photo-6.png.vaez``, the picture beside it by the default model, and what `vaezip doctor` checks, in ``cli/golden``.
 
 sets: an archive for every scheme, and those without a model, of what ``archived`` gives; and the models, with random weights.
 """
@@ -357,15 +357,15 @@ def write_stored() -> None:
         (FOLDER / "kinds" / f"{name}.vaez").write_bytes(container.pack(made))
     (FOLDER / "writing.png.vaez").write_bytes(bbans.compress(written_png(), mode="stored").data)
     file = io.BytesIO()
-    with Image.open(FOLDER / "photo-5.png") as photo:
+    with Image.open(FOLDER / "photo-6.png") as photo:
         photo.crop((0, 0, 120, 90)).save(file, "JPEG", quality=95, comment=b"kept")
     (FOLDER / "jpeg.jpg.vaez").write_bytes(bbans.compress(file.getvalue(), mode="stored").data)
 
 
 def write_default() -> None:
-    data = bbans.compress((FOLDER / "photo-5.png").read_bytes(), mode="model").data
+    data = bbans.compress((FOLDER / "photo-6.png").read_bytes(), mode="model").data
     for folder in (FOLDER, doctor.FOLDER):
-        (folder / "photo-5.png.vaez").write_bytes(data)
+        (folder / "photo-6.png.vaez").write_bytes(data)
     sets = [id for id, path in models.installed().items() if path.parent == SHIPPED and not family_of(models.read(id)).any_size]
     digests = {id: doctor.golden_digest(id) for id in sets}
     (doctor.FOLDER / doctor.SETS).write_text(json.dumps(digests, indent=1) + "\n")

@@ -3,14 +3,14 @@
 #define BBANS_CODING_H
 
 #include "mixing.h"
-#include "phase.h"
 #include "rans.h"
 #include "widths.h"
 
 enum {
     BINS = 16, /* of the maps of shares */
     BIN_BITS = PRECISION - 4,
-    MOST_INTERVALS = 2 + OUTWARD /* of a pixel's colour */
+    FEW = 4,                     /* values of an interval inside of which decisions go on */
+    MOST_INTERVALS = 3 + OUTWARD /* of a pixel's colour */
 };
 
 /* The edge of a pixel: the share of the corrected mixture below it, and the start of its interval. */
@@ -104,6 +104,8 @@ typedef struct {
     Widths widths;
     Expected expected;
     Histogram *histograms[HISTOGRAMS];
+    ContextMaps *context_maps;
+    int64_t mean;            /* of the corrected mixture, in 1/64 */
     int64_t threshold, step; /* the first, and how far it is to the next */
     int class;               /* of the spread and of errors around */
 } Sources;
@@ -115,12 +117,16 @@ typedef struct {
     int32_t shares[HISTOGRAMS];
 } Cut;
 
+INLINE void shares_at(int64_t x, const Sources *s, int32_t *shares) {
+    for (int i = 0; i < HISTOGRAMS; i++) shares[i] = share_below(s->histograms[i], (int32_t)x - s->expected.values[i]);
+}
+
 INLINE Cut cut_at(int64_t x, const Sources *s, int k, const Tables *tables) {
     Cut cut;
     cut.edge = edge_at(x, &s->corrected, k, s->map, tables->logistic);
     cut.raw = start_of(x, mixture_below(edge_of(x), &s->raw, k, tables->logistic) >> WEIGHT_BITS);
     cut.uneven = edge_there(x, uneven_edge(x, &s->widths), &s->corrected, k, s->map, tables->logistic).start;
-    for (int i = 0; i < HISTOGRAMS; i++) cut.shares[i] = share_below(s->histograms[i], x - s->expected.values[i]);
+    shares_at(x, s, cut.shares);
     return cut;
 }
 
@@ -128,39 +134,49 @@ INLINE Cut cut_at(int64_t x, const Sources *s, int k, const Tables *tables) {
 INLINE Cut cut_at_end(int64_t x, const Sources *s) {
     const int64_t start = x ? TOTAL : 0;
     Cut cut = {{x, start, start}, start, start, {0}};
-    for (int i = 0; i < HISTOGRAMS; i++) cut.shares[i] = share_below(s->histograms[i], x - s->expected.values[i]);
+    shares_at(x, s, cut.shares);
     return cut;
 }
 
-/* The symbol by decisions, the first at the threshold, the next outward in steps that double, until it lies between two thresholds;
- * what is left by the corrected mixture. low and high are its edges. */
+/* The symbol by decisions, the first at the threshold, the next outward in steps that double, until it lies between two thresholds; then
+ * inside, if these are a few values apart. What is left by the corrected mixture. low and high are its edges. */
 INLINE int64_t code_decided(Coder *coder, int64_t symbol, MixingWeights *weights, int colour, const Sources *s, int k,
-                            const Tables *tables, Edge *low, Edge *high) {
+                            const Tables *tables, const int16_t *rates, Edge *low, Edge *high) {
     Cut below = cut_at_end(0, s), above = cut_at_end(256, s);
     int64_t x = s->threshold;
-    for (int outward = 0, up = 0, node = 0;; outward++) {
-        const Cut cut = cut_at(x, s, k, tables);
+    for (int outward = 0, up = 0, node = 0;;) {
         Decision decision;
+        const int position = find_contexts(decision.chances, s->context_maps, &s->expected, (int32_t)x, s->mean);
+        const Cut cut = cut_at(x, s, k, tables); /* while chances come from memory */
         decision.inputs[0] = logit_of(above.edge.start - cut.edge.start, cut.edge.start - below.edge.start, tables->log2);
         decision.inputs[1] = logit_of(above.raw - cut.raw, cut.raw - below.raw, tables->log2);
         decision.inputs[2] = logit_of(above.uneven - cut.uneven, cut.uneven - below.uneven, tables->log2);
         for (int i = 0; i < HISTOGRAMS; i++)
-            decision.inputs[MODELS + i] = logit_of(above.shares[i] - cut.shares[i] + LEAST_SHARE,
-                                                   cut.shares[i] - below.shares[i] + LEAST_SHARE, tables->log2);
-        mix(&decision, weights, colour, node, s->class, s->expected.variety, tables);
+            decision.inputs[MODELS + i] = logit_of_shares(above.shares[i] - cut.shares[i] + LEAST_SHARE,
+                                                          cut.shares[i] - below.shares[i] + LEAST_SHARE, tables->logarithms);
+        for (int i = 0; i < CONTEXT_MAPS; i++)
+            decision.inputs[MODELS + HISTOGRAMS + i] = logit_of_chance(decision.chances[i], tables->logarithms);
+        mix(&decision, weights, colour, node, s->class, s->expected.variety, position, tables);
         const int64_t share = decision.probability;
         const int yes = coder->decoding ? peek_symbol(&coder->lane, PRECISION) < share : symbol >= x;
         code_interval(coder, yes ? 0 : share, yes ? share : TOTAL - share);
-        learn_decision(&decision, yes);
+        learn_decision(&decision, yes, rates);
         if (yes)
             below = cut;
         else
             above = cut;
         if (outward == 0) up = yes;
-        if (yes != up || outward == OUTWARD) break;
-        x = up ? below.edge.x + (s->step << outward) : above.edge.x - (s->step << outward);
-        if (x <= below.edge.x || x >= above.edge.x) break;
-        node = 1 + OUTWARD * up + outward;
+        if (node != INSIDE && yes == up && outward < OUTWARD) {
+            x = up ? below.edge.x + (s->step << outward) : above.edge.x - (s->step << outward);
+            if (x > below.edge.x && x < above.edge.x) {
+                node = 1 + OUTWARD * up + outward++;
+                continue;
+            }
+        }
+        if (above.edge.x - below.edge.x == 1 || above.edge.x - below.edge.x > FEW) break;
+        x = (below.edge.x + above.edge.x) >> 1;
+        outward = OUTWARD;
+        node = INSIDE;
     }
     *low = below.edge;
     *high = above.edge;

@@ -19,6 +19,7 @@ typedef struct {
     const int32_t *spreads;        /* SCALES */
     const int32_t *energies;       /* 1537 */
     const int32_t *factors;        /* 129 */
+    const int16_t *logarithms;     /* 4353 */
 } Tables;
 
 /* The k logistics of one symbol; means are in 1/64 of a symbol. */

@@ -16,6 +16,13 @@
 #define INLINE static inline
 #endif
 
+/* Ask for memory that is needed soon. */
+#if defined(__GNUC__)
+#define FETCH(address) __builtin_prefetch(address)
+#else
+#define FETCH(address) ((void)(address))
+#endif
+
 /* What a function returns in the place of a message's size. */
 enum { RAN_DRY = -1, NO_ROOM = -2, BAD_ARGUMENT = -3 };
 

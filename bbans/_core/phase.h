@@ -3,7 +3,6 @@
 #define BBANS_PHASE_H
 
 #include "distributions.h"
-#include "histograms.h"
 #include "least_squares.h"
 
 enum { MAX_COMPONENTS = 8, NEAREST = 4 };
@@ -33,7 +32,7 @@ typedef struct {
 
 /* Whether what a phase says of itself keeps every look-up inside its arrays. */
 static int is_sound(const Phase *p, const Tables *tables) {
-    if (!tables->spreads || !tables->energies || !tables->factors) return 0;
+    if (!tables->spreads || !tables->energies || !tables->factors || !tables->logarithms) return 0;
     if (p->height < 1 || p->width < 1 || p->height > 1 << 20 || p->width > 1 << 20) return 0;
     if ((p->colours != 1 && p->colours != 3) || p->components < 1 || p->components > MAX_COMPONENTS) return 0;
     if (p->nears < 0 || p->nears > 2 || p->count_places < 0 || p->count_places > 10) return 0;
@@ -89,49 +88,19 @@ static void find_taps(Taps *taps, const Phase *phase) {
     taps->own_phase[2] = -2 * row - 2 * column, taps->own_phase[3] = -2 * row + 2 * column;
 }
 
-/* What pixels around make expect of a pixel's value, in ways that histograms learn; the last two are left to predictions. variety: of
- * the nearest pixels. */
-typedef struct {
-    int64_t values[HISTOGRAMS];
-    int contexts[HISTOGRAMS], variety;
-} Expected;
-
-/* How far two values are from each other. */
-INLINE int apart(int64_t first, int64_t second) { return (int)smaller(magnitude(first - second), HISTOGRAM_CONTEXTS - 1); }
-
-/* Two looks at four pixels, each of which gives the means of two pairs and of all. A pixel stands for its own value, moved by the step
- * of a known colour from there to here: of the colour before, of G for B's second look, of none for R's. G's second look is at pixels
- * of its own phase. energy is the context of means of all, and of predictions. */
-INLINE void look_at_nearest(Expected *expected, const uint8_t *at, int colour, int energy, const Taps *taps) {
-    static const int known[3][2] = {{-1, -1}, {1, -1}, {0, 1}}; /* channels */
-    const int own = CHANNELS[colour];
-    for (int look = 0; look < 2; look++) {
-        const int64_t *offsets = !colour && look ? taps->own_phase : taps->nearest;
-        const int step = known[colour][look];
-        int64_t x[NEAREST];
-        for (int i = 0; i < NEAREST; i++) {
-            const uint8_t *other = at + offsets[i];
-            x[i] = step < 0 ? other[own] : other[own] + at[step] - other[step];
-        }
-        int64_t *values = expected->values + 3 * look;
-        int *contexts = expected->contexts + 3 * look;
-        values[0] = shift_right(x[0] + x[1] + 1, 1), contexts[0] = apart(x[0], x[1]);
-        values[1] = shift_right(x[2] + x[3] + 1, 1), contexts[1] = apart(x[2], x[3]);
-        values[2] = shift_right(x[0] + x[1] + x[2] + x[3] + 2, 2), contexts[2] = energy;
-        if (!look) expected->variety = HISTOGRAM_CONTEXTS * contexts[0] + contexts[1];
-    }
-    expected->contexts[6] = expected->contexts[7] = energy;
-}
-
-/* Fill in the differences of the pixels around from a local mean, with 3 fractional bits, and return how many. at points at the
- * pixel's place in the canvas. */
+/* Fill in the differences of the pixels around from a local mean, with 3 fractional bits, and return how many; for R and B those of the
+ * pixels further off are their differences from G. at points at the pixel's place in the canvas. */
 INLINE int look_around(int32_t *features, int64_t *mean, const uint8_t *at, int colour, const Taps *taps) {
     const uint8_t *own = at + CHANNELS[colour];
     int64_t sum = 0;
     int count = 0;
     for (int i = 0; i < taps->close; i++) sum += own[taps->offsets[i]];
     *mean = (16 * sum + taps->close) / (2 * taps->close);
-    for (int i = 0; i < taps->count; i++) features[count++] = (int32_t)(8 * own[taps->offsets[i]] - *mean);
+    for (int i = 0; i < taps->close; i++) features[count++] = (int32_t)(8 * own[taps->offsets[i]] - *mean);
+    for (int i = taps->close; i < taps->count; i++) {
+        const int64_t offset = taps->offsets[i];
+        features[count++] = (int32_t)(8 * own[offset] - (colour ? 8 * at[offset + CHANNELS[0]] : *mean));
+    }
     for (int before = 0; before < colour; before++) {
         const uint8_t *other = at + CHANNELS[before];
         for (int i = 0; i < taps->close; i++) features[count++] = (int32_t)(8 * other[taps->offsets[i]] - *mean);

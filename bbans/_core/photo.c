@@ -41,7 +41,8 @@ typedef struct {
     int64_t squares_seen[3];
     Learned learned;
     Histogram histograms[3][HISTOGRAMS][HISTOGRAM_CONTEXTS];
-    int32_t histogram_rates[SLOWEST + 1];
+    ContextMaps context_maps[3];
+    int16_t rates[SLOWEST + 1]; /* of both */
 } State;
 
 enum { STATE_ROOM = (sizeof(State) + 7) / 8 }; /* in int64 */
@@ -103,10 +104,16 @@ static void start_state(State *state, const Phase *phase, const Taps *taps) {
     }
 }
 
-/* Go through a phase in reading order: pop its pixels, or note their intervals. own ((height + 2) rows of (width + 4) 3) and errors
- * ((height + 1) of (width + 2) 3) are room for residuals and their sizes, the former 0 and the latter 256 to begin with. */
-INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors,
-                 const Tables *tables, int colours, int k, int adaptive, int decided) {
+/* What a walk notes of pixels, with room around: residuals ((height + 2) rows of (width + 4) 3), zeros to begin with; their sizes
+ * ((height + 1) of (width + 2) 3), 256; how far single pixels were, for two rows ((width + 2) 3 AROUND each), 6. */
+typedef struct {
+    int32_t *own, *errors;
+    uint8_t *distances;
+} Room;
+
+/* Go through a phase in reading order: pop its pixels, or note their intervals. */
+INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase, Room room, const Tables *tables, int colours, int k,
+                 int adaptive, int decided) {
     Learned *const learned = &state->learned;
     Taps taps;
     if (adaptive) {
@@ -115,8 +122,12 @@ INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase
     } else {
         for (int b = 0; b < 3 * SPREAD_CLASSES * (BINS + 1); b++) (&learned->maps[0][0][0])[b] = (b % (BINS + 1)) << BIN_BITS;
     }
-    if (decided) start_histograms(&state->histograms[0][0][0], colours * HISTOGRAMS * HISTOGRAM_CONTEXTS, state->histogram_rates);
-    const int64_t stride = (phase->width + 4) * 3, error_stride = (phase->width + 2) * 3;
+    if (decided) {
+        start_histograms(&state->histograms[0][0][0], colours * HISTOGRAMS * HISTOGRAM_CONTEXTS);
+        start_context_maps(state->context_maps, colours);
+        find_rates(state->rates);
+    }
+    const int64_t stride = (phase->width + 4) * 3, error_stride = (phase->width + 2) * 3, far_stride = error_stride * AROUND;
     int32_t features[FEATURES] = {0}, around[MAX_TAPS + 1];
     int64_t differences[3] = {0, 0, 0};
     for (int64_t y = 0; y < phase->height; y++) {
@@ -124,7 +135,9 @@ INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase
         for (int64_t x = 0; x < phase->width; x++) {
             const int64_t place = y * phase->width + x;
             const int16_t *row = phase->params + place * 12 * k;
-            int32_t *here = own + (y + 2) * stride + (x + MARGIN_LEFT) * 3, *error = errors + (y + 1) * error_stride + (x + 1) * 3;
+            uint8_t *far = room.distances + (y & 1) * far_stride + (x + 1) * 3 * AROUND;
+            int32_t *here = room.own + (y + 2) * stride + (x + MARGIN_LEFT) * 3;
+            int32_t *error = room.errors + (y + 1) * error_stride + (x + 1) * 3;
             for (int colour = 0; colour < colours; colour++) {
                 const int channel = CHANNELS[colour];
                 const int64_t reference = phase->references[place * 3 + channel];
@@ -155,6 +168,8 @@ INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase
                     .corrected = {corrected_mean, scale, p.weight},
                     .raw = {p.mean, raw_scale, p.weight},
                     .map = map,
+                    .context_maps = &state->context_maps[colour],
+                    .mean = p.centre + shift,
                     .threshold = threshold,
                     .step = larger((p.spread * tables->factors[STEP_LIMIT - step] >> 16) >> 10, 1),
                     .class = (int)(kind * ENERGY_CLASSES + energy),
@@ -163,18 +178,25 @@ INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase
                 int64_t symbol = pixels[place * 3 + channel];
                 if (decided) {
                     sources.widths = widths_at(phase->widths, canvas + 6 * x, colour, threshold);
-                    look_at_nearest(&sources.expected, canvas + 6 * x, colour, (int)energy, &taps);
-                    sources.expected.values[6] = threshold;
-                    sources.expected.values[7] = clamp(shift_right(expected + 32, 6), 0, 255);
+                    const uint8_t *above = room.distances + ((y + 1) & 1) * far_stride + (x + 1) * 3 * AROUND;
+                    expect_means(&sources.expected, canvas + 6 * x, colour, (int)energy, &taps);
+                    expect_single(&sources.expected, canvas + 6 * x, colour, far - 3 * AROUND, above, &taps);
+                    expect_colours(&sources.expected, canvas + 6 * x, colour, &taps);
+                    sources.expected.values[BY_THRESHOLD] = (int32_t)threshold;
+                    sources.expected.values[BY_LEAST_SQUARES] = (int32_t)clamp(shift_right(expected + 32, 6), 0, 255);
+                    sources.expected.contexts[BY_THRESHOLD] = sources.expected.contexts[BY_LEAST_SQUARES] = (int)energy;
                     for (int i = 0; i < HISTOGRAMS; i++)
                         sources.histograms[i] = &state->histograms[colour][i][sources.expected.contexts[i]];
-                    symbol = code_decided(coder, symbol, &learned->mixing, colour, &sources, k, tables, &low, &high);
+                    symbol = code_decided(coder, symbol, &learned->mixing, colour, &sources, k, tables, state->rates, &low, &high);
                 } else {
                     symbol = code_whole(coder, symbol, p.centre + shift, p.spread, &sources.corrected, k, map, tables->logistic, &low, &high);
                 }
                 if (coder->lane.size < 0) return;
-                for (int i = 0; decided && i < HISTOGRAMS; i++)
-                    learn_histogram(sources.histograms[i], symbol - sources.expected.values[i], state->histogram_rates);
+                if (decided) {
+                    for (int i = 0; i < HISTOGRAMS; i++)
+                        learn_histogram(sources.histograms[i], (int32_t)symbol - sources.expected.values[i], state->rates);
+                    note_distances(far + colour * AROUND, &sources.expected, (int32_t)symbol);
+                }
                 pixels[place * 3 + channel] = (uint8_t)symbol;
                 differences[colour] = 4 * symbol - reference;
                 if (!adaptive) continue;
@@ -203,39 +225,36 @@ INLINE void walk(State *state, Coder *coder, uint8_t *pixels, const Phase *phase
 }
 
 /* The walk with what rarely varies as constants, so that the compiler unrolls its loops. */
-INLINE void walk_as(int decoding, State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors,
-                    const Tables *tables) {
+INLINE void walk_as(int decoding, State *state, Coder *coder, uint8_t *pixels, const Phase *phase, Room room, const Tables *tables) {
     const int colours = (int)phase->colours, k = (int)phase->components, adaptive = phase->adaptive != 0;
     const int decided = adaptive && phase->decided;
     coder->decoding = decoding;
     if (colours == 3 && k == 3 && decided)
-        walk(state, coder, pixels, phase, own, errors, tables, 3, 3, 1, 1);
+        walk(state, coder, pixels, phase, room, tables, 3, 3, 1, 1);
     else if (colours == 3 && k == 3 && adaptive)
-        walk(state, coder, pixels, phase, own, errors, tables, 3, 3, 1, 0);
+        walk(state, coder, pixels, phase, room, tables, 3, 3, 1, 0);
     else
-        walk(state, coder, pixels, phase, own, errors, tables, colours, k, adaptive, decided);
+        walk(state, coder, pixels, phase, room, tables, colours, k, adaptive, decided);
 }
 
-typedef void Walk(int decoding, State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors,
-                  const Tables *tables);
+typedef void Walk(int decoding, State *state, Coder *coder, uint8_t *pixels, const Phase *phase, Room room, const Tables *tables);
 
-static void walk_portable(int decoding, State *state, Coder *coder, uint8_t *pixels, const Phase *phase, int32_t *own,
-                          int32_t *errors, const Tables *tables) {
+static void walk_portable(int decoding, State *state, Coder *coder, uint8_t *pixels, const Phase *phase, Room room,
+                          const Tables *tables) {
     if (decoding)
-        walk_as(1, state, coder, pixels, phase, own, errors, tables);
+        walk_as(1, state, coder, pixels, phase, room, tables);
     else
-        walk_as(0, state, coder, pixels, phase, own, errors, tables);
+        walk_as(0, state, coder, pixels, phase, room, tables);
 }
 
 #if defined(X86)
 /* The same walks: the compiler makes vectors of their loops. */
 __attribute__((target("avx2,bmi2,lzcnt"))) static void walk_avx2(int decoding, State *state, Coder *coder, uint8_t *pixels,
-                                                           const Phase *phase, int32_t *own, int32_t *errors,
-                                                           const Tables *tables) {
+                                                           const Phase *phase, Room room, const Tables *tables) {
     if (decoding)
-        walk_as(1, state, coder, pixels, phase, own, errors, tables);
+        walk_as(1, state, coder, pixels, phase, room, tables);
     else
-        walk_as(0, state, coder, pixels, phase, own, errors, tables);
+        walk_as(0, state, coder, pixels, phase, room, tables);
 }
 #endif
 
@@ -250,12 +269,12 @@ static Walk *best_walk(const Phase *phase) {
 /* How many intervals the pixels (height, width, 3) of a phase are: in the order of popping, in starts and freqs, which have room for
  * MOST_INTERVALS of each of height * width * colours. state has room for a State; what the adaptive stage has learned is left in
  * learned and sums. */
-EXPORT int64_t note_pixels(uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, int32_t *starts,
+EXPORT int64_t note_pixels(uint8_t *pixels, const Phase *phase, int32_t *own, int32_t *errors, uint8_t *distances, int32_t *starts,
                            int32_t *freqs, const Tables *tables, int64_t *state, int32_t *learned, int64_t *sums) {
     if (!is_sound(phase, tables)) return BAD_ARGUMENT;
     State *end = (State *)state;
     Coder coder = {0, {0, 0, 0}, starts, freqs, 0};
-    best_walk(phase)(0, end, &coder, pixels, phase, own, errors, tables);
+    best_walk(phase)(0, end, &coder, pixels, phase, (Room){own, errors, distances}, tables);
     if (phase->adaptive) {
         memcpy(learned, &end->learned, sizeof end->learned);
         for (int colour = 0; colour < (int)phase->colours; colour++)
@@ -291,10 +310,10 @@ EXPORT int64_t push_noted(uint64_t *head, uint32_t *words, int64_t room, int64_t
 
 /* The size after popping a phase's pixels. Inverse: note_pixels, push_noted. */
 EXPORT int64_t pop_pixels(uint64_t *head, uint32_t *words, int64_t room, int64_t size, uint8_t *pixels, const Phase *phase,
-                          int32_t *own, int32_t *errors, const Tables *tables, int64_t *state) {
+                          int32_t *own, int32_t *errors, uint8_t *distances, const Tables *tables, int64_t *state) {
     if (!is_sound(phase, tables) || size < 0 || room < size) return BAD_ARGUMENT;
     Coder coder = {1, {*head, words, size}, 0, 0, 0};
-    best_walk(phase)(1, (State *)state, &coder, pixels, phase, own, errors, tables);
+    best_walk(phase)(1, (State *)state, &coder, pixels, phase, (Room){own, errors, distances}, tables);
     memset(state, 0, STATE_ROOM * sizeof *state);
     *head = coder.lane.head;
     return coder.lane.size;

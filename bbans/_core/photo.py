@@ -47,13 +47,15 @@ LEARNED = np.dtype(
             ("steps_seen", (3, 8, 16)),
             ("maps", (3, 8, 17)),
             ("maps_seen", (3, 8)),
-            ("node_weights", (3, 7, 11)),
-            ("class_weights", (3, 128, 11)),
-            ("variety_weights", (3, 256, 11)),
-            ("nodes_seen", (3, 7)),
+            ("node_weights", (3, 8, 32)),
+            ("class_weights", (3, 128, 32)),
+            ("variety_weights", (3, 256, 32)),
+            ("position_weights", (3, 243, 32)),
+            ("nodes_seen", (3, 8)),
             ("classes_seen", (3, 128)),
             ("varieties_seen", (3, 256)),
-            ("vote_weights", (3, 7, 3)),
+            ("positions_seen", (3, 243)),
+            ("vote_weights", (3, 8, 4)),
         )
     ]
 )
@@ -81,9 +83,9 @@ _STATE = (U64, U32, Integer, Integer)  # head, words, how many there is room for
 _TABLES = ctypes.POINTER(Tables)
 _most_intervals = function("most_intervals")
 _learned_size, _count_sums, _state_room = function("learned_size"), function("count_sums"), function("state_room")
-_note = function("note_pixels", U8, ctypes.POINTER(Phase), I32, I32, I32, I32, _TABLES, I64, I32, I64)
+_note = function("note_pixels", U8, ctypes.POINTER(Phase), I32, I32, U8, I32, I32, _TABLES, I64, I32, I64)
 _push = function("push_noted", *_STATE, I32, I32, Integer)
-_pop = function("pop_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, _TABLES, I64)
+_pop = function("pop_pixels", *_STATE, U8, ctypes.POINTER(Phase), I32, I32, U8, _TABLES, I64)
 _count_counts, _count_widths = function("count_counts"), function("count_widths")
 _find_widths = function("find_widths", U8, Integer, I32, U16)
 _residuals = function("phase_residuals", U8, ctypes.POINTER(Phase), I16, _TABLES)
@@ -244,7 +246,8 @@ def _check_head(head: npt.NDArray[np.uint64]) -> None:
         raise ValueError(f"a phase goes on a message of one lane, not of {head.size}")
 
 
-def _room(strip: Phase) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Where the walk notes residuals, with zeros around, and how large errors are."""
+def _room(strip: Phase) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Bytes]:
+    """Where the walk notes residuals, with zeros around, how large errors are, and how far single pixels were in two rows."""
     own = np.zeros(((strip.height + 2) * (strip.width + 4), 3), np.int32)
-    return own, np.full(((strip.height + 1) * (strip.width + 2), 3), 256, np.int32)
+    errors = np.full(((strip.height + 1) * (strip.width + 2), 3), 256, np.int32)
+    return own, errors, np.full((2, strip.width + 2, 3, 8), 6, np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bbans import tables
-from bbans._core.library import I32, I64, Structure, fields
+from bbans._core.library import I16, I32, I64, Structure, fields
 
 
 class Tables(Structure):
@@ -18,6 +18,7 @@ class Tables(Structure):
         **dict.fromkeys(("logistic", "exponentials", "inverse_scales"), I32),
         "log2": I64,
         **dict.fromkeys(("spreads", "energies", "factors"), I32),
+        "logarithms": I16,
     }
     _fields_ = fields(FIELDS)
 
@@ -29,6 +30,6 @@ def core_tables(*adaptive: npt.NDArray[np.int64]) -> Tables:
         "exponentials": tables.exp_table(),
         "inverse_scales": tables.inverse_scales(),
         "log2": tables.log2_table(),
-        **dict(zip(("spreads", "energies", "factors"), adaptive, strict=False)),
+        **dict(zip(("spreads", "energies", "factors", "logarithms"), adaptive, strict=False)),
     }
     return Tables(**{name: np.ascontiguousarray(table, Tables.FIELDS[name].dtype) for name, table in made.items()})

@@ -28,6 +28,7 @@ Tensors = dict[str, NDArray[np.generic]]
 _TYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
     "I8": np.dtype("i1"),
     "U8": np.dtype("u1"),
 }
@@ -39,7 +40,7 @@ def pack_tensors(tensors: Mapping[str, NDArray[np.generic]], metadata: Mapping[s
     names = {dtype: name for name, dtype in _TYPES.items()}
     for name, array in tensors.items():
         if array.dtype.newbyteorder("<") not in names:
-            raise ValueError(f"{name} is of {array.dtype}, not of float32, int32, int8 or uint8")
+            raise ValueError(f"{name} is of {array.dtype}, not of float32, int32, int16, int8 or uint8")
     order = list(_TYPES.values())
     ordered = sorted(tensors.items(), key=lambda item: (order.index(item[1].dtype.newbyteorder("<")), item[0]))
     header: dict[str, Any] = {"__metadata__": dict(metadata)}

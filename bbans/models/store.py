@@ -18,7 +18,7 @@ from pathlib import Path
 from bbans.errors import ModelError, ModelMismatchError, ModelMissingError
 from bbans.models.weights import SUFFIX, Weights, unpack
 
-DEFAULT_MODEL = "photo-5"
+DEFAULT_MODEL = "photo-6"
 SHIPPED = Path(__file__).parent / "weights"
 VARIABLE = "BBANS_MODELS"
 

@@ -276,8 +276,8 @@ MUTATIONS = (
     _mutation(
         "photo: weights of decisions learn in the wrong direction",
         "bbans/_core/mixing.h",
-        "weights[i] + (int32_t)shift_right((int64_t)scaled * inputs[i]",
-        "weights[i] - (int32_t)shift_right((int64_t)scaled * inputs[i]",
+        "limited(weights[i] + shift_right32(scaled * inputs[i]",
+        "limited(weights[i] - shift_right32(scaled * inputs[i]",
         CORE_PHOTO,
     ),
     _mutation(
@@ -290,8 +290,29 @@ MUTATIONS = (
     _mutation(
         "photo: histograms learn distances of one value less",
         "bbans/_core/histograms.h",
-        "clamp(distance + BARS / 2, 0, BARS - 1)",
-        "clamp(distance + BARS / 2 - 1, 0, BARS - 1)",
+        "const int32_t place = distance + BARS / 2;",
+        "const int32_t place = distance + BARS / 2 - 1;",
+        CORE_PHOTO,
+    ),
+    _mutation(
+        "photo: context maps learn the answer that did not come",
+        "bbans/_core/context_maps.h",
+        "(yes ? (1 << CHANCE_BITS) - 1 : 0)",
+        "(yes ? 0 : (1 << CHANCE_BITS) - 1)",
+        CORE_PHOTO,
+    ),
+    _mutation(
+        "photo: blue goes with green alone, not with red too",
+        "bbans/_core/expected.h",
+        "colour == 2 ? at[0] - at[1] : blue;",
+        "colour == 2 ? at[1] : blue;",
+        CORE_PHOTO,
+    ),
+    _mutation(
+        "photo: no decisions inside of an interval of four values",
+        "bbans/_core/coding.h",
+        "above.edge.x - below.edge.x > FEW",
+        "above.edge.x - below.edge.x >= FEW",
         CORE_PHOTO,
     ),
     _mutation(

@@ -143,10 +143,17 @@ def look_around(canvas, y, x, colour, taps):
     close, every = taps
     own = [int(canvas[y + dy, x + dx, _channel(colour)]) for dy, dx in every]
     mean = (16 * sum(own[: len(close)]) + len(close)) // (2 * len(close))
-    pixels = own
+    features = [8 * pixel - mean for pixel in own]
+    if colour:
+        features[len(close) :] = [8 * green_step(canvas, (y + dy, x + dx), colour) for dy, dx in every[len(close) :]]
     for before in range(colour):
-        pixels = pixels + [int(canvas[y + dy, x + dx, _channel(before)]) for dy, dx in [*close, (0, 0)]]
-    return mean, [8 * pixel - mean for pixel in pixels]
+        features += [8 * int(canvas[y + dy, x + dx, _channel(before)]) - mean for dy, dx in [*close, (0, 0)]]
+    return mean, features
+
+
+def green_step(canvas, at, colour):
+    """A colour less G."""
+    return int(canvas[(*at, _channel(colour))]) - int(canvas[(*at, _GREEN)])
 
 
 def sample_weight(error, spread):
@@ -293,25 +300,63 @@ def uneven_edge(x, first, widths):
     return 64 * first - 32 + (sum(widths[: x - first]) * ratio >> 16)
 
 
-def expectations(canvas, y, x, colour, corner, energy):
-    """([(value, context)], variety): what two looks at pixels around make expect, and how far the nearest are from each other."""
+def expectations(canvas, y, x, colour, corner, energy, far):
+    """([(value, context)], variety, what context maps know).
+
+    The values are what two looks at pixels around make expect, then, after room for the predictions, single pixels; variety is how
+    far the nearest are from each other. far: distances of single pixels, as `Distances` has them.
+    """
     nearest = [(-1, -1), (1, 1), (-1, 1), (1, -1)] if corner == (1, 1) else [(0, -1), (0, 1), (-1, 0), (1, 0)]
     own_phase = [(0, -2), (-2, 0), (-2, -2), (-2, 2)]
     looks = [(nearest, None), (own_phase, None)], [(nearest, 0), (nearest, None)], [(nearest, 1), (nearest, 0)]
     expected, here = [], canvas[y, x].tolist()
+
+    def moved(dy, dx, known):
+        other = canvas[y + dy, x + dx].tolist()
+        return other[_channel(colour)] + (0 if known is None else here[_channel(known)] - other[_channel(known)])
+
     for places, known in looks[colour]:
-        values = []
-        for dy, dx in places:
-            other = canvas[y + dy, x + dx].tolist()
-            step = 0 if known is None else here[_channel(known)] - other[_channel(known)]
-            values.append(other[_channel(colour)] + step)
-        a, b, c, d = values
+        a, b, c, d = (moved(*place, known) for place in places)
         expected += [((a + b + 1) >> 1, apart(a, b)), ((c + d + 1) >> 1, apart(c, d)), ((a + b + c + d + 2) >> 2, energy)]
-    return expected, 16 * expected[0][1] + expected[1][1]
+    single = [moved(*place, 0 if colour else None) for place in nearest + own_phase]
+
+    around = [canvas[y + dy, x + dx].tolist() for dy, dx in nearest + own_phase[:2]]
+    red = [r - g for r, g, _ in around]
+    if colour == 0:
+        alike = [step == red[4] for step in red]  # the fifth is the pixel to the left, of the own phase
+    elif colour == 1:
+        alike = [g == here[_GREEN] for _, g, _ in around]
+    else:
+        alike = [step == here[_RED] - here[_GREEN] for step in red]
+    greens, reds, blues = (sum(pixel[i] for pixel in around[:4]) for i in (_GREEN, _RED, _BLUE))
+    if colour == 0:
+        other = [0, single[4], greens + 2 >> 2, reds - greens + 2 >> 2, expected[5][0], blues - greens + 2 >> 2]
+    else:
+        own, green = (reds, blues)[colour - 1], here[_GREEN]
+        pair = blues - greens + 2 >> 2 if colour == 1 else here[_RED] - green
+        other = [green, green, pair, pair, own - greens + 2 >> 2, green]
+    variety = 16 * expected[0][1] + expected[1][1]
+    return expected, list(zip(single, far.contexts(colour), strict=True)), variety, (alike, other)
 
 
 def apart(first, second):
     return min(abs(first - second), 15)
+
+
+class Distances:
+    """How far single pixels were from the pixel that came, for those before (y, x) in the strip; 6 elsewhere."""
+
+    def __init__(self):
+        self.noted, self.at = {}, (0, 0)
+
+    def contexts(self, colour):
+        y, x = self.at
+        places = (3, y, x - 1), (3, y - 1, x), (1, y - 1, x - 1), (1, y - 1, x + 1)
+        around = [[weight * far for far in self.noted.get((row, column, colour), [6] * 8)] for weight, row, column in places]
+        return [min(sum(four) >> 2, 15) for four in zip(*around, strict=True)]
+
+    def note(self, colour, symbol, singles):
+        self.noted[(*self.at, colour)] = [min(abs(symbol - value), 60) for value in singles]
 
 
 class Histograms:
@@ -322,7 +367,7 @@ class Histograms:
         while len(falls) < 17:
             falls.append(falls[-1] * 210 >> 8)
         ends = np.cumsum([0, *(falls[abs(i - 16)] for i in range(32))]).tolist()
-        self.fresh = [(end << 16) // ends[-1] for end in ends]
+        self.fresh = [end * 32767 // ends[-1] for end in ends]
         self.shares, self.seen = {}, {}
 
     def below(self, key, distance):
@@ -332,28 +377,80 @@ class Histograms:
         count = self.seen[key] = min(self.seen.get(key, 3) + 1, 255)
         bar, shares = min(max(distance + 16, 0), 31), self.shares[key]
         for i in range(1, 32):
-            target = 1 << 16 if i > bar else 0
-            shares[i] += (target - shares[i]) * (131072 // (2 * count + 3)) + (1 << 15) >> 16
+            target = 32767 if i > bar else 0
+            shares[i] += ((target - shares[i]) * (65536 // (2 * count + 3)) >> 14) + 1 >> 1
+
+
+class ContextMaps:
+    """The probability of yes, and how many decisions taught it, in each context."""
+
+    def __init__(self):
+        self.chances = {}
+
+    def input(self, key, logarithms):
+        yes = self.chances.setdefault(key, [32768, 0])[0]
+        return int(logarithms[(yes + 256 >> 1) >> 3]) - int(logarithms[(65536 + 256 - yes >> 1) >> 3])
+
+    def learn(self, keys, yes):
+        for key in keys:
+            chance = self.chances[key]
+            chance[1] = min(chance[1] + 1, 255)
+            chance[0] += ((65535 if yes else 0) - chance[0]) * (65536 // (2 * chance[1] + 3)) + (1 << 14) >> 15
+
+
+def contexts_of(x, mean, values, known):
+    """(contexts of x in the 13 maps, the position of x). values: the 16 expected ones; mean: the corrected one, in 1/64."""
+    single, (alike, (base, anchor, pair, other_pair, first, second)) = values[8:], known
+    quarter = min(max((int(mean) - 64 * x + 32 >> 4) + 12, 0), 23)
+    nearest, before = sides(single[:4], x), sides(single[4:], x)
+    own, w, n = x - base, x - single[4], x - single[5]
+    both = (own % 128, pair % 128)
+    contexts = [
+        (nearest, before),
+        (quarter, nearest),
+        (quarter, before),
+        sides([*values[:6], values[7]], x),
+        (*alike, *(value >= x for value in single[:6])),
+        (x, quarter),
+        (x - anchor, quarter),
+        (*both, quarter // 8),
+        both,
+        (own % 64, pair % 64, first % 16),
+        (own % 64, other_pair % 64, second % 16),
+        (w % 32, (x - single[0]) % 32, (x - single[2]) % 32),
+        (w % 32, n % 32, own % 32),
+    ]
+    return contexts, 3 * nearest + quarter // 8
+
+
+def sides(values, x):
+    """A digit to the base of 3 for each value, the first the highest: 0 below x, 1 at x, 2 above."""
+    number = 0
+    for value in values:
+        number = 3 * number + (value >= x) + (value > x)
+    return number
 
 
 class Mixer:
-    """Decisions with probabilities mixed from three models and eight histograms."""
+    """Decisions with probabilities mixed from three models, sixteen histograms and thirteen context maps."""
 
     def __init__(self, table, learned):
-        names = ("node_weights", "class_weights", "variety_weights", "vote_weights")
+        sets = {"node": "nodes", "class": "classes", "variety": "varieties", "position": "positions"}
         self.table = table
-        self.nodes, self.classes, self.varieties, self.votes = (learned[name].tolist() for name in names)
-        counts = ("node", "nodes_seen"), ("class", "classes_seen"), ("variety", "varieties_seen")
+        self.weights = {kind: learned[f"{kind}_weights"].tolist() for kind in sets}
+        self.votes = learned["vote_weights"].tolist()
+        counts = [(kind, f"{several}_seen") for kind, several in sets.items()]
         self.seen = {(kind, *at): int(n) for kind, name in counts for at, n in np.ndenumerate(learned[name])}
 
-    def mix(self, inputs, colour, node, of_errors, variety):
-        """(probability of yes, what `learn` needs)."""
-        sets = ("node", colour, node), ("class", colour, of_errors), ("variety", colour, variety)
-        weights = self.nodes[colour][node], self.classes[colour][of_errors], self.varieties[colour][variety]
-        sums = [dot(w, inputs, 11) for w in weights]
+    def mix(self, inputs, colour, *places):
+        """(probability of yes, what `learn` needs). places: node, class, variety, position."""
+        sets = [(kind, colour, place) for kind, place in zip(self.weights, places, strict=True)]
+        weights = [self.weights[kind][colour][place] for kind, _, place in sets]
+        sums = [weighted(w, inputs) for w in weights]
         probabilities = [squashed(total, self.table) for total in sums]
-        votes, of_vote = [min(max(total >> 20, -32358), 32358) for total in sums], self.votes[colour][node]
-        p = min(max(squashed(dot(of_vote, votes, 3), self.table), 168), _TOTAL - 168)
+        votes, of_vote = [min(max(total >> 10, -8090), 8090) for total in sums], self.votes[colour][places[0]]
+        mixed = squashed(weighted(of_vote, votes), self.table)
+        p = min(max(mixed, 168), _TOTAL - 168)
         return p, (inputs, sets, weights, probabilities, votes, of_vote, p)
 
     def learn(self, yes, decision):
@@ -361,16 +458,24 @@ class Mixer:
         target = _TOTAL if yes else 0
         for key, w, p in zip(sets, weights, probabilities, strict=True):
             self.seen[key] += 1
-            scaled = (target - p) * max(98, 1966 * 200 // (200 + self.seen[key])) >> 16
-            for i in range(11):
-                w[i] = min(max(w[i] + (scaled * inputs[i] + (1 << 15) >> 16), -(1 << 24)), 1 << 24)
-        scaled = (target - mixed) * 40 >> 16
-        for i in range(3):
-            of_vote[i] = min(max(of_vote[i] + (scaled * votes[i] + (1 << 15) >> 16), -(1 << 24)), 1 << 24)
+            learn_weights(w, inputs, target - p, max(98, 1966 * 200 // (200 + self.seen[key])))
+        learn_weights(of_vote, votes, target - mixed, 40)
+
+
+def weighted(weights, inputs):
+    total = sum((w >> 10) * value for w, value in zip(weights, inputs, strict=True))
+    assert abs(total) < 1 << 31
+    return total
+
+
+def learn_weights(weights, inputs, error, rate):
+    scaled = error * rate >> 18
+    for i, value in enumerate(inputs):
+        weights[i] = min(max(weights[i] + (scaled * value + (1 << 11) >> 12), -(1 << 23)), 1 << 23)
 
 
 def squashed(total, table):
-    place = min(max((total >> 7) + (512 << 20), 0), 1024 << 20)
+    place = min(max(32 * total + (512 << 20), 0), 1024 << 20)
     entry, fraction = place >> 20, place >> 4 & 0xFFFF
     return int(table[entry]) + ((int(table[entry + 1]) - int(table[entry])) * fraction >> 16)
 
@@ -382,20 +487,36 @@ def coarse_log2(x, logs):
 
 
 def logit_of(yes, no, logs):
-    difference = (coarse_log2(yes, logs) - coarse_log2(no, logs)) * 45426 >> 20
-    return int(min(max(difference, -32358), 32358))
+    difference = (coarse_log2(yes, logs) - coarse_log2(no, logs)) * 45426 >> 22
+    return int(min(max(difference, -8090), 8090))
 
 
 def code_decided(
-    coder, symbol, mixer, histograms, colour, models, edges, uneven, threshold, step, of_errors, expected, variety, tables
+    coder,
+    symbol,
+    mixer,
+    learners,
+    colour,
+    models,
+    edges,
+    uneven,
+    threshold,
+    step,
+    of_errors,
+    mean,
+    expected,
+    variety,
+    known,
+    tables,
 ):
     """(symbol, low, high): its value and the shares below and above. coder: a function that codes (start, freq), or decodes.
 
     models: means, scales and weights of the corrected mixture and of the networks'.
     uneven: the first value near the threshold and the widths from there on; the corrected mixture once more, with these.
-    of_errors: the class of the spread and of errors around; expected, variety: as `expectations` gives them, and the predictions.
+    of_errors: the class of the spread and of errors around; expected, variety, known: as `expectations` gives them, and the
+    predictions. mean: that of the corrected mixture. learners: histograms and context maps.
     """
-    table, logs = tables[0], tables[6]
+    (histograms, maps), table, logs, logarithms = learners, tables[0], tables[7], tables[6]
     keys = [(colour, i, context) for i, (_, context) in enumerate(expected)]
     flat = np.arange(BINS + 1) << _BIN_BITS
 
@@ -413,27 +534,34 @@ def code_decided(
         return symbol
 
     (below, bars_below), (above, bars_above) = ((0,) * 5, bars(0)), ((256, *[_TOTAL] * 4), bars(256))
-    x, node = threshold, 0
-    for outward in range(4):
+    x, node, outward = threshold, 0, 0
+    while True:
         here, bars_here = cut(x)
         inputs = [logit_of(above[i] - here[i], here[i] - below[i], logs) for i in (2, 3, 4)]
         for high, middle, low in zip(bars_above, bars_here, bars_below, strict=True):
-            inputs.append(logit_of(high - middle + 4096, middle - low + 4096, logs))
-        p, decision = mixer.mix(inputs, colour, node, of_errors, variety)
+            inputs.append(int(logarithms[high - middle + 2048 >> 3]) - int(logarithms[middle - low + 2048 >> 3]))
+        contexts, position = contexts_of(x, mean, [value for value, _ in expected], known)
+        contexts = [(colour, i, context) for i, context in enumerate(contexts)]
+        inputs += [maps.input(context, logarithms) for context in contexts]
+        p, decision = mixer.mix(inputs, colour, node, of_errors, variety, position)
         yes = coder.decide(p, None if symbol is None else symbol >= x)
         mixer.learn(yes, decision)
+        maps.learn(contexts, yes)
         if yes:
             below, bars_below = here, bars_here
         else:
             above, bars_above = here, bars_here
         if outward == 0:
             up = yes
-        if yes != up or outward == 3:
+        if node != 7 and yes == up and outward < 3:
+            x = below[0] + (step << outward) if up else above[0] - (step << outward)
+            node = 1 + 3 * up + outward
+            outward += 1
+            if below[0] < x < above[0]:
+                continue
+        if not 1 < above[0] - below[0] <= 4:
             break
-        x = below[0] + (step << outward) if up else above[0] - (step << outward)
-        if x <= below[0] or x >= above[0]:
-            break
-        node = 1 + 3 * up + outward
+        x, node = (below[0] + above[0]) >> 1, 7
     first, last, base = below[0], above[0], below[2]
     if last - first == 1:
         return learned(first), below[1], above[1]
@@ -548,7 +676,7 @@ def _walk(coder, pixels, references, near, params, colours, earlier, top, places
     """Go through a phase in reading order: pop its pixels, or note their intervals. Raises: RanDry."""
     decoding = isinstance(coder, Decoder)
     table, exponentials, inverse_scales, spreads, energies, factors = tables[:6]
-    mixer, histograms, widths = Mixer(table, learned), Histograms(), Widths(known)
+    mixer, learners, far, widths = Mixer(table, learned), (Histograms(), ContextMaps()), Distances(), Widths(known)
     k = params.shape[2] // 12
     logits, means, indices = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
     scales, weights = np.empty(k, np.int64), np.empty(k, np.int64)
@@ -599,15 +727,17 @@ def _walk(coder, pixels, references, near, params, colours, earlier, top, places
                 if adaptive and decided:
                     threshold = min(max(int(centre + shift + 32) >> 6, 1), 255)
                     of_errors = int(kind * ENERGY_CLASSES + energy)
-                    around_it, variety = expectations(canvas, *at, colour, corner, int(energy))
+                    far.at = y, x
+                    means_of, singles, variety, of_colours = expectations(canvas, *at, colour, corner, int(energy), far)
                     predictions = (threshold, int(energy)), (min(max(expected + 32 >> 6, 0), 255), int(energy))
                     uneven = widths.around(canvas[at], colour, threshold)
                     models = (means, scales, weights), raw
                     distance = max((int(spread) * int(factors[_STEP_LIMIT - step]) >> 16) >> 10, 1)
                     symbol, low, high = code_decided(
-                        coder, symbol, mixer, histograms, colour, models, edges, uneven, threshold, distance, of_errors,
-                        [*around_it, *predictions], variety, tables,
+                        coder, symbol, mixer, learners, colour, models, edges, uneven, threshold, distance, of_errors,
+                        centre + shift, [*means_of, *predictions, *singles], variety, of_colours, tables,
                     )  # fmt: skip
+                    far.note(colour, symbol, [value for value, _ in singles])
                 elif decoding:
                     cf = peek_one(coder.head, PRECISION)
                     symbol, low, high, start, stop = mapped_search(cf, centre + shift, spread, means, scales, weights, edges, table)

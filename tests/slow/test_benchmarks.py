@@ -331,7 +331,7 @@ def test_the_report_counts_pictures_and_has_tables_and_plots(tmp_path: Path) -> 
     scatter = Scatter("mnist", "m-1", "bb-ans", 784, (9, 10), (9, 11))
     run.write(run.Results([row(), OURS], [scatter]), tmp_path)
     pictures = {"dataset": "kodak", "title": "Kodak", "layout": EACH}
-    ours = row(**pictures, codec="vaezip", model="photo-5", files=(10, 20, 30), bytes=60, accounting=Accounting(400, 10, 5, 0))
+    ours = row(**pictures, codec="vaezip", model="photo-6", files=(10, 20, 30), bytes=60, accounting=Accounting(400, 10, 5, 0))
     others = [
         row(**pictures, codec="JPEG XL, effort 7", files=(9, 19, 29), bytes=57),
         row(**pictures, codec="JPEG XL, effort 9", files=(11, 19, 30), bytes=60),

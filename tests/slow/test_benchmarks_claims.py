@@ -12,7 +12,7 @@ from benchmarks.report import BEGIN, END
 from benchmarks.tutorial.__main__ import main as tutorial
 
 ROOT = claims.ROOT
-PHOTO_CARD = f"{report.CARDS}/photo-5.md"
+PHOTO_CARD = f"{report.CARDS}/photo-6.md"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_a_number_without_a_source_is_found(text: str, what: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "`vaezip --level 9.25`, [a page](page-1.25.html), photo-5, crops of 256 x 256, 8-bit",
+        "`vaezip --level 9.25`, [a page](page-1.25.html), photo-6, crops of 256 x 256, 8-bit",
         "```sh\nvaezip 1.25\n```",
         "<!-- figures: latents-kodak.json -->\nOf 24 pictures, 2.828 and 2.83.",
     ],

@@ -16,17 +16,17 @@ SAMPLE = Path(__file__).parents[2] / "cli" / "samples" / "valley.png"
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_its_files_are_read_and_written_as_ever(threads: int) -> None:
-    source, packed = (FOLDER / "photo-5.png").read_bytes(), (FOLDER / "photo-5.png.vaez").read_bytes()
-    assert bbans.inspect(packed).model == "photo-5"
+    source, packed = (FOLDER / "photo-6.png").read_bytes(), (FOLDER / "photo-6.png.vaez").read_bytes()
+    assert bbans.inspect(packed).model == "photo-6"
     assert read_picture(bbans.decompress(packed, threads=threads).data) == read_picture(source)
     assert bbans.compress(source, mode="model", threads=threads).data == packed
 
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)
 def test_every_arithmetic_writes_the_same_bytes(arithmetic: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels = read_picture((FOLDER / "photo-5.png").read_bytes()).pixels
-    packed = bbans.compress((FOLDER / "photo-5.png").read_bytes(), mode="model").data
-    codec = models.load("photo-5", threads=1, backend=use(arithmetic, monkeypatch))
+    pixels = read_picture((FOLDER / "photo-6.png").read_bytes()).pixels
+    packed = bbans.compress((FOLDER / "photo-6.png").read_bytes(), mode="model").data
+    codec = models.load("photo-6", threads=1, backend=use(arithmetic, monkeypatch))
     encoded = codec.encode(pixels)
     assert all(message in packed for message in encoded.messages)
     assert np.array_equal(codec.decode(encoded.messages, *pixels.shape), pixels)

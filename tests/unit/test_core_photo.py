@@ -19,7 +19,7 @@ from bbans.ans import HEAD_MIN, Message
 from bbans.errors import CorruptDataError
 from bbans.models.photo.adaptive import EARLIER, adaptive_tables
 from bbans.models.photo.config import PHASES
-from bbans.models.photo.start import LIMITS, from_arrays, plain_starts, to_arrays
+from bbans.models.photo.start import LIMITS, MIXED, from_arrays, plain_starts, to_arrays
 from bbans.tables import exp_table, inverse_scales, log2_table, logistic_table
 from tests.core import MESSAGES, Array, State, assert_equal, refuses_other_arrays, state
 from tests.reference import photo as slow_photo
@@ -114,7 +114,9 @@ def some_start(rng: np.random.Generator, phase: int) -> photo.Start:
     }
     arrays["maps"].sort(-1)
     arrays["maps"][..., 0], arrays["maps"][..., -1] = 0, 1 << 24
-    return from_arrays({f"learned.{name}": array.astype(np.int32) for name, array in arrays.items()})[phase]
+    return from_arrays(
+        {f"learned.{name}": array.astype(np.int16 if name in MIXED else np.int32) for name, array in arrays.items()}
+    )[phase]
 
 
 def push_pixels(heads: Array, words: Array, size: int, pixels: Array, phase: photo.Phase, tables: Any) -> int:

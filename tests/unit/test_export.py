@@ -26,7 +26,7 @@ def assert_equal_layers(mine: dict[str, IntConv], theirs: dict[str, IntConv]) ->
         assert layer.relu == theirs[name].relu
 
 
-@pytest.mark.parametrize("model", [None, "photo-5"])
+@pytest.mark.parametrize("model", [None, "photo-6"])
 def test_import_and_export_give_equal_integers(model: str | None) -> None:
     given = weights() if model is None else models.read(model)
     imported = PHOTOS.import_(given)

@@ -53,9 +53,9 @@ from tests.make_golden import (
 from tests.models import TINY, WITHOUT_LATENTS, codec, picture, weight_file
 
 FILES = {
-    "tiny.safetensors": "127de44b72c05ad674497bcdb324abf9a7168888afdde96dddf44860c92f21e7",
-    "messages.json": "de5fdbaaf746bcb263952ea6f7ac4c0f7f92bb26e21bf9927fe68b497915c70a",
-    "model.vaez": "a2da6bf66a1b1e197402c57b79d4c8ca89d2ee1cb10c735ddf2ed1671b1568c8",
+    "tiny.safetensors": "e28e43915288be8bb934e8ca2d33890a3a90c25d6eea5c30951c9fd6d0cc425a",
+    "messages.json": "4b1a41907c63f238964119bb6cbe16f03cee47644a170f1ceb0c8063f849e1a4",
+    "model.vaez": "adae18c0203d85c8bc2ca550beef04bb37bb744e48c5dd6e0d9a2b029840df76",
     "file.vaez": "90bfe988c44cb2e49d4161c373f43667506ac25594ad8e3a659c5002d045ff20",
     "file_lzma.vaez": "c5c6ca178b9a64bbd4e9874c47c0b9dc9820d31d686b300728a20270eb6c46fc",
     "webp.vaez": "ab8dfe7ad10b23db49fc2209b7a9224cd077ed764afad3cef25dbd0f3a88b6c7",
@@ -79,12 +79,12 @@ KINDS = "15ba68e06796508b3bf8a7030b424a9aa70bf362d800112d5567dc77229ad088"
 """Of the files of `kept_kinds`, one after another, in the order of their names."""
 
 CONVERTED = {
-    1: "9be8da6147ffda3d36653a4dfd6894f098cff91760fdda87e82e84309fc5fa93",
-    2: "444e96d4a07bae34c6d73963f528c5ccf05b97e7536dba8e8e816d3361c2fbdc",
-    3: "065cc80d80db5c46cd43d5c7d0fac9669c5810288a874b4112fbd8cf3fc55d95",
-    4: "2c64a70f6abfb818a5a3f02ad1ee89df155598cbc0dd2bd705fb3be781be336a",
-    5: "6d2be16f0742ea0053469a2c5ac122bc47a3b950cf8ae9bfb572cf4853eca927",
-    6: "d112e992470001253433a647fd75ef68d562d055a5bd074fc31f0e50516d70a5",
+    1: "ebf3663c5bfd310162950b55ddce8439221767da31dc04ac5a7a9d2aa990c2ae",
+    2: "b77dc2cab4715b885e025e559abb56ea05acbbb2af0c45468610bdef4ea14b2d",
+    3: "f5289af6dccdb38198ee8b8790fd576916e5198a5de0627fc91dc98f6a85eb57",
+    4: "a827ec8930eed1e0f18fd80959d1da0f70edb707b6e90a76870af2e25ed71348",
+    5: "3dd384f37155db8672c60d9aed4697dc19307a6f6acb7c6dd8a1fc801a32c758",
+    6: "1487bf5dcfd291aac0a89998943e76ac7c08278c5a113a551e9f301003cf463e",
 }
 """Of the files in ``converted``."""
 

@@ -197,11 +197,11 @@ HEAVY = ("torch", "numba", "safetensors", "matplotlib", "scipy", "imagecodecs")
     ("arguments", "shown"),
     [
         (["--help"], "Commands:"),
-        (["--version"], "model photo-5"),
+        (["--version"], "model photo-6"),
         (["completion", "bash"], "_vaezip_completion"),
         (["models"], "mnist-bits-1"),
         *((command.split(), "--help") for command in ("compress -h", "decompress -h", "test -h", "estimate -h", "demo -h")),
-        (["list", "photo-5.png.vaez", "jpeg.jpg.vaez"], "model photo-5"),
+        (["list", "photo-6.png.vaez", "jpeg.jpg.vaez"], "model photo-6"),
         (["list", "-v", "model.vaez", "files.vaeza", "top-down.vaeza"], "where the bits go"),
     ],
 )
@@ -234,4 +234,4 @@ def test_coding_needs_numpy_and_pillow_alone(tmp_path: Path) -> None:
         vaezip("unpack", "digits.npy.vaeza", "-f", "-o", "again.npy")
         assert np.array_equal(np.load(tmp_path / "again.npy"), digits)
         assert model in vaezip("list", "-v", "digits.npy.vaeza")
-    assert "photo-5" in vaezip("list", "photo.vaez")
+    assert "photo-6" in vaezip("list", "photo.vaez")

@@ -105,7 +105,7 @@ def test_least_mean_squares_finds_the_weights() -> None:
     rng = np.random.default_rng(3)
     true, weights = np.array([0.5, -0.3, 0.2, 0.0]), np.zeros(MOST_FEATURES, np.int32)
     features = np.zeros(MOST_FEATURES, np.int32)
-    _, _, factors = adaptive_tables()
+    factors = adaptive_tables()[2]
     for times in range(1, 20_000):
         features[:4] = np.clip(rng.normal(0, 256, 4), -1536, 1536)
         target = int(features[:4] @ true + rng.logistic(0, 64))
@@ -117,7 +117,7 @@ def test_least_mean_squares_finds_the_weights() -> None:
 
 @pytest.mark.parametrize(("deviation", "sign"), [(2000, 1), (-2000, -1), (0, 0)])
 def test_likelihood_slope_is_that_of_the_logistic(deviation: int, sign: int) -> None:
-    _, _, factors = adaptive_tables()
+    factors = adaptive_tables()[2]
     for step in (-64, -10, 0, 10, 64):
         gradient, stretch = photo.likelihood_slope(deviation, step, logistic_table(), factors)
         z = float(np.clip(deviation / 256 * np.exp(-step / 16), -4088 / 256, 4088 / 256))
@@ -137,46 +137,48 @@ def test_classes_are_octaves_of_the_spread() -> None:
 
 
 def test_tables_are_close_to_what_they_stand_for() -> None:
-    spreads, classes, factors = adaptive_tables()
+    spreads, classes, factors, logarithms = adaptive_tables()
     assert np.allclose(spreads, 1024 * np.exp(np.arange(128) / 16 - 3), rtol=0.01)
     assert np.allclose(factors, 65536 * np.exp((64 - np.arange(129)) / 16), rtol=0.001)
     assert classes[0] == 0 and classes[-1] == 15 and np.all(np.diff(classes) >= 0) and np.all(np.diff(classes) <= 1)
+    assert np.allclose(logarithms / 1024, np.log(8 * np.arange(4353) + 4), atol=0.002)
 
 
-NOTHING = [0] * 11  # what all inputs say
+NOTHING = [0] * 32  # what all inputs say
 
 
 def decisions(mixer: photo.Mixer, probability: float, inputs: list[int], variety: int = 0) -> float:
     """Have a mixer learn decisions of that probability; what it gives at last."""
     rng = np.random.default_rng(2)
     for _ in range(3000):
-        _, decision = mixer.mix(list(inputs), 0, 0, 0, variety)
+        _, decision = mixer.mix(list(inputs), 0, 0, 0, variety, 0)
         mixer.learn(bool(rng.random() < probability), decision)
-    return mixer.mix(list(inputs), 0, 0, 0, variety)[0] / TOTAL
+    return mixer.mix(list(inputs), 0, 0, 0, variety, 0)[0] / TOTAL
 
 
 @pytest.mark.parametrize("probability", [0.02, 0.3, 0.5, 0.97])
 def test_decisions_learn_how_often_the_answer_is_yes(probability: float) -> None:
-    assert decisions(mixer_at_start(), probability, [4096, *NOTHING[1:]]) == pytest.approx(probability, abs=0.04)
+    assert decisions(mixer_at_start(), probability, [1024, *NOTHING[1:]]) == pytest.approx(probability, abs=0.04)
 
 
 def test_decisions_learn_whom_to_trust_by_variety() -> None:
-    mixer, agreed = mixer_at_start(), [0, 0, 0, 4096, *NOTHING[4:]]
+    mixer, agreed = mixer_at_start(), [0, 0, 0, 1024, *NOTHING[4:]]
     for _ in range(3000):
         for variety, yes in ((7, True), (8, False)):
-            mixer.learn(yes, mixer.mix(list(agreed), 0, 0, 0, variety)[1])
-    assert mixer.varieties[0][7][3] > 1 << 20 and mixer.varieties[0][8][3] < -(1 << 20)
-    p, other = (mixer.mix(list(agreed), 0, 0, 0, variety)[0] / TOTAL for variety in (7, 8))
+            mixer.learn(yes, mixer.mix(list(agreed), 0, 0, 0, variety, 0)[1])
+    varieties = mixer.weights["variety"][0]
+    assert varieties[7][3] > 1 << 20 and varieties[8][3] < -(1 << 20)
+    p, other = (mixer.mix(list(agreed), 0, 0, 0, variety, 0)[0] / TOTAL for variety in (7, 8))
     assert p > 0.9 and other < 0.1
 
 
 def test_the_corrected_mixture_counts_most_at_the_start() -> None:
     mixer = mixer_at_start()
-    for logit in (-20000, 0, 7000):
-        p, _ = mixer.mix([logit] * 11, 1, 2, 3, 4)
-        assert p / TOTAL == pytest.approx(1 / (1 + np.exp(-7 / 8 * logit / 4096)), abs=0.001)  # weights of 4 and ten of 1 in 16
-    alone = [abs(mixer.mix([0] * i + [4096] + [0] * (10 - i), 1, 2, 3, 4)[0] - TOTAL // 2) for i in range(11)]
-    assert alone[0] > 3 * max(alone[1:]) and min(alone[1:]) > 0
+    for logit in (-5000, 0, 1750):
+        p, _ = mixer.mix([logit] * 32, 1, 2, 3, 4, 5)
+        assert p / TOTAL == pytest.approx(1 / (1 + np.exp(-26 / 32 * logit / 1024)), abs=0.001)  # weights of 8 and 18 of 1 in 32
+    alone = [abs(mixer.mix([0] * i + [1024] + [0] * (31 - i), 1, 2, 3, 4, 5)[0] - TOTAL // 2) for i in range(32)]
+    assert alone[0] > 6 * max(alone[1:]) and min(alone[1:19]) > 0 and not any(alone[19:])  # maps know nothing yet
 
 
 def test_varieties_tell_apart_how_far_the_nearest_pixels_are() -> None:
@@ -184,7 +186,7 @@ def test_varieties_tell_apart_how_far_the_nearest_pixels_are() -> None:
     for first in range(17):
         for second in range(17):
             canvas[1, 1], canvas[3, 3], canvas[1, 3], canvas[3, 1] = 100, 100 + first, 100 - second, 100
-            found.add(photo.expectations(canvas, 2, 2, 0, (1, 1), 0)[1])
+            found.add(photo.expectations(canvas, 2, 2, 0, (1, 1), 0, photo.Distances())[2])
     assert found == set(range(256))
 
 
@@ -192,17 +194,53 @@ def test_varieties_tell_apart_how_far_the_nearest_pixels_are() -> None:
 def test_nearest_pixels_are_moved_by_the_step_of_the_colour_before(colour: int, expected: int) -> None:
     canvas = np.full((5, 5, 3), 60)
     canvas[2, 2] = 60 + 9, 60 + 7, 0  # R, G
-    values = [value for value, _ in photo.expectations(canvas, 2, 2, colour, (0, 1), 3)[0]]
-    assert values == 3 * [expected] + 3 * [(60, 60, 67)[colour]]
+    means, single, *_ = photo.expectations(canvas, 2, 2, colour, (0, 1), 3, photo.Distances())
+    assert [value for value, _ in means] == 3 * [expected] + 3 * [(60, 60, 67)[colour]]
+    assert [value for value, _ in single] == 8 * [(60, 67, 67)[colour]]
+
+
+def test_single_pixels_are_taken_by_how_far_they_were() -> None:
+    far = photo.Distances()
+    for y, x, off in ((0, 0, 1), (0, 1, 5), (0, 2, 90), (1, 0, 3)):
+        far.at = y, x
+        far.note(2, 100, [100 + off] * 8)
+    far.at = 1, 1
+    assert far.contexts(2) == [15] * 8 and far.contexts(0) == [12] * 8  # (3 * 3 + 3 * 5 + 1 + 60) >> 2; nothing noted
+    far.noted[0, 2, 2] = [2] * 8
+    assert far.contexts(2) == [(3 * 3 + 3 * 5 + 1 + 2) >> 2] * 8
+
+
+@pytest.mark.parametrize("colour", [0, 1, 2])
+def test_contexts_tell_apart_where_a_threshold_lies(colour: int) -> None:
+    canvas = np.random.default_rng(colour).integers(0, 256, (5, 5, 3))
+    means, single, _, known = photo.expectations(canvas, 2, 2, colour, (0, 1), 3, photo.Distances())
+    values = [value for value, _ in [*means, (90, 0), (91, 0), *single]]
+    found = [photo.contexts_of(x, 64 * 90, values, known) for x in range(1, 256)]
+    assert all(len({contexts[i] for contexts, _ in found}) > 1 for i in range(13))
+    assert {position for _, position in found} <= set(range(243))
+    assert len({contexts[5] for contexts, _ in found}) == 255
+
+
+def test_chances_learn_how_often_the_answer_is_yes() -> None:
+    maps, logarithms, key = photo.ContextMaps(), adaptive_tables()[3], (0, 0, (1, 2))
+    assert maps.input(key, logarithms) == 0
+    for _ in range(2000):
+        maps.learn([key], True)
+    yes = maps.chances[key][0]
+    assert yes > 0.995 * 65536 and maps.input(key, logarithms) / 1024 == pytest.approx(
+        np.log((yes + 256) / (65792 - yes)), abs=0.05
+    )
+    maps.learn([key], False)
+    assert maps.chances[key] == [yes - (yes * 127 + (1 << 14) - 1 >> 15), 255]
 
 
 def test_histograms_learn_how_often_distances_come() -> None:
     histograms, key = photo.Histograms(), (0, 0, 0)
     rng = np.random.default_rng(1)
-    assert [histograms.below(key, distance) for distance in (-300, -16, 16, 300)] == [0, 0, 1 << 16, 1 << 16]
+    assert [histograms.below(key, distance) for distance in (-300, -16, 16, 300)] == [0, 0, 32767, 32767]
     for distance in rng.choice([-40, -2, 5, 90], 5000, p=[0.1, 0.2, 0.3, 0.4]):
         histograms.learn(key, int(distance))
-    shares = np.diff([histograms.below(key, distance) for distance in range(-16, 17)]) / (1 << 16)
+    shares = np.diff([histograms.below(key, distance) for distance in range(-16, 17)]) / 32767
     assert shares[[0, 14, 21, 31]] == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.1)
     assert shares[[0, 14, 21, 31]].sum() > 0.99 and (shares >= 0).all()
 
@@ -215,7 +253,7 @@ def test_shares_of_histograms_ascend(distances: list[int]) -> None:
     for distance in distances * 5:
         histograms.learn(key, distance)
     shares = histograms.shares[key]
-    assert shares == sorted(shares) and shares[0] == 0 and shares[32] == 1 << 16
+    assert shares == sorted(shares) and shares[0] == 0 and shares[32] == 32767
 
 
 @given(st.integers(0, 1 << 32), st.integers(1, 255), st.sampled_from([0, 1, 2]))
@@ -240,7 +278,7 @@ def test_values_that_often_come_are_wide() -> None:
 @given(st.integers(1, TOTAL - 1))
 def test_a_logit_is_that_of_two_shares(yes: int) -> None:
     expected = np.clip(np.log(yes / (TOTAL - yes)), -7.9, 7.9)
-    assert photo.logit_of(yes, TOTAL - yes, log2_table()) / 4096 == pytest.approx(expected, abs=0.002)
+    assert photo.logit_of(yes, TOTAL - yes, log2_table()) / 1024 == pytest.approx(expected, abs=0.003)
 
 
 @pytest.mark.parametrize("taps", [1, 5, 42])

@@ -14,7 +14,7 @@ from bbans import models
 from bbans._core.photo import NAMES, SUMS
 from bbans.errors import ModelError
 from bbans.models.photo.codec import PhotoCodec
-from bbans.models.photo.start import factors_of, from_arrays, plain_starts, to_arrays
+from bbans.models.photo.start import MIXED, factors_of, from_arrays, plain_starts, to_arrays
 from bbans.models.registry import FAMILIES
 from bbans.models.weights import PHOTO, Weights, unpack
 from tests.models import TINY, codec, picture, weight_file, weights
@@ -87,13 +87,14 @@ def test_factors_give_the_sums_again(seed: int) -> None:
 
 def changed(name: str, place: tuple[int, ...], value: int) -> Arrays:
     """The learned arrays, but for one value."""
-    arrays = {key: array.astype(np.int32) for key, array in learned().arrays.items()}
+    arrays = {key: array.copy() for key, array in learned().arrays.items()}
     arrays[f"learned.{name}"][place] = value
     return arrays
 
 
 WRONG = [
-    *((name, (0, 0, 0), value) for name in NAMES if name != "maps" for value in (1 << 27, -(1 << 27))),
+    *((name, (0, 0, 0), value) for name in NAMES if name not in ("maps", *MIXED) for value in (1 << 27, -(1 << 27))),
+    *((name, (0, 0, 0), value) for name in MIXED for value in ((1 << 13) + 1, -(1 << 13) - 1)),
     *((name, (1, 2, 3), -1) for name in NAMES if name.endswith("_seen")),
     ("factors", (0, 0, 5), (1 << 20) + 1),
     ("maps", (0, 0, 0, 0), 1),
@@ -117,6 +118,7 @@ def test_other_arrays_are_refused() -> None:
         {**arrays, "learned.more": biases},
         {**arrays, "learned.biases": biases[:2]},
         {**arrays, "learned.biases": biases.astype(np.int64)},
+        {**arrays, "learned.node_weights": arrays["learned.node_weights"].astype(np.int32)},
     ]
     for other in others:
         with pytest.raises(ModelError, match="start values"):

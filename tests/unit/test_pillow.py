@@ -35,8 +35,8 @@ def photo(sample_png: bytes) -> Image.Image:
 
 def test_a_file_of_the_command_opens_under_its_name(tmp_path: Path) -> None:
     path = tmp_path / "a.png.vaez"
-    path.write_bytes((GOLDEN / "photo-5.png.vaez").read_bytes())
-    with Image.open(path) as image, Image.open(GOLDEN / "photo-5.png") as original:
+    path.write_bytes((GOLDEN / "photo-6.png.vaez").read_bytes())
+    with Image.open(path) as image, Image.open(GOLDEN / "photo-6.png") as original:
         assert (image.format, image.get_format_mimetype()) == ("VAEZ", "image/x-vaez")
         assert (image.mode, image.size, image.info) == (original.mode, original.size, original.info)
         assert image.tobytes() == original.tobytes()
@@ -147,7 +147,7 @@ def test_modes_that_it_does_not_hold_are_refused_by_name(mode: str, tmp_path: Pa
 
 
 def test_damage_is_an_oserror_that_says_what() -> None:
-    data = bytearray((GOLDEN / "photo-5.png.vaez").read_bytes())
+    data = bytearray((GOLDEN / "photo-6.png.vaez").read_bytes())
     data[-1] ^= 1
     with pytest.raises(OSError, match="check failed") as caught:
         Image.open(io.BytesIO(bytes(data)))

@@ -69,8 +69,8 @@ def test_which_take_pictures_of_any_size() -> None:
     assert {name for name, family in FAMILIES.items() if family.any_size} == {"photo"}
     with pytest.raises(ModelError, match="'mnist-paper-1' is not for pictures of any size"):
         models.load("mnist-paper-1")
-    with pytest.raises(ModelError, match="'photo-5' is not for sets of images"):
-        models.load_set("photo-5")
+    with pytest.raises(ModelError, match="'photo-6' is not for sets of images"):
+        models.load_set("photo-6")
 
 
 def test_models_that_keep_their_sizes() -> None:

@@ -54,7 +54,7 @@ def assert_same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> No
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=5).filter(lambda name: name != "__metadata__")
-ARRAYS = st.sampled_from([np.int8, np.uint8, np.int32, np.float32]).flatmap(
+ARRAYS = st.sampled_from([np.int8, np.uint8, np.int16, np.int32, np.float32]).flatmap(
     lambda dtype: arrays.arrays(dtype, arrays.array_shapes(min_dims=0, min_side=0, max_side=4))
 )
 
@@ -81,7 +81,7 @@ def test_views_and_other_byte_orders() -> None:
 
 @pytest.mark.parametrize("dtype", [np.int64, np.float64, np.uint32, bool, object])
 def test_other_types(dtype: type) -> None:
-    with pytest.raises(ValueError, match="odd is of .*, not of float32, int32, int8 or uint8"):
+    with pytest.raises(ValueError, match="odd is of .*, not of float32, int32, int16, int8 or uint8"):
         pack_tensors({"fine": np.zeros(1, np.int8), "odd": np.zeros(1, dtype)}, {})
 
 

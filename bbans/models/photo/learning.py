@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ COUNTED = {
     "node_weights": "nodes_seen",
     "class_weights": "classes_seen",
     "variety_weights": "varieties_seen",
+    "position_weights": "positions_seen",
     "weights": "weights_seen",
     "steps": "steps_seen",
     "maps": "maps_seen",
@@ -38,6 +40,7 @@ WORTH = {
     "nodes_seen": 100,
     "classes_seen": 100,
     "varieties_seen": 100,
+    "positions_seen": 100,
     "weights_seen": 30,
     "steps_seen": 20,
     "maps_seen": 20,
@@ -50,7 +53,7 @@ MOST = 4000  # symbols of one strip that count
 SUMS_SHIFT = 6  # least squares start with so much less than a strip has at its end
 
 
-def learn_starts(network: PhotoNetwork, weights: Weights, pictures: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.int32]]:
+def learn_starts(network: PhotoNetwork, weights: Weights, pictures: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:
     """The arrays of start values for a weight file; none for a model without the stage. Shapes: pictures (H, W, 3) uint8."""
     if not network.config.adaptive:
         return {}

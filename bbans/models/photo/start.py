@@ -1,7 +1,8 @@
 """What the adaptive stage of each strip starts from: start values that a model has learned from training pictures, or plain ones.
 
 A weight file keeps them as arrays of int32 named `learned.` and a field of `bbans._core.photo.LEARNED`, each with the three phases
-in front, and `learned.factors` (3, 3, 946): the matrix of sums that least squares begin with, Q = G G^T, by its triangle G, row by
+in front, but for those that mix inputs: they are int16, as the lowest `MIXED_BITS` of such weights tell nothing. And it has
+`learned.factors` (3, 3, 946): the matrix of sums that least squares begin with, Q = G G^T, by its triangle G, row by
 row. So Q is positive semidefinite whatever a file holds, and that is what keeps the arithmetic inside 64 bits.
 """
 
@@ -20,19 +21,19 @@ from bbans.models.photo.adaptive import EARLIER
 from bbans.models.weights import LEARNED as PREFIX
 
 TOTAL = 1 << 24  # of a share
+MIXED = ("node_weights", "class_weights", "variety_weights", "position_weights")
+MIXED_BITS = 10  # that a file leaves out of these
 LIMITS = {
     "weights": (-(1 << 26), 1 << 26),
     "biases": (-(1 << 21), 1 << 21),
     "steps": (-(1 << 22), 1 << 22),
     "maps": (0, TOTAL),
-    "node_weights": (-(1 << 24), 1 << 24),
-    "class_weights": (-(1 << 24), 1 << 24),
-    "variety_weights": (-(1 << 24), 1 << 24),
-    "vote_weights": (-(1 << 24), 1 << 24),
+    **dict.fromkeys(MIXED, (-(1 << 13), 1 << 13)),
+    "vote_weights": (-(1 << 23), 1 << 23),
     "factors": (-(1 << 20), 1 << 20),
 }
-"""The least and the largest values: those that photo.c and mixing.h keep while learning, and of factors such that 43 products stay
-below 2**46. Counts, whose names end in `_seen`, are 0 .. 2**20."""
+"""The least and the largest values in a file: those that photo.c and mixing.h keep while learning, and of factors such that 43
+products stay below 2**46. Counts, whose names end in `_seen`, are 0 .. 2**20."""
 
 TRIANGLE = np.tril_indices(TAPS + 1)
 
@@ -50,10 +51,10 @@ def plain_starts() -> tuple[Start, ...]:
         for colour in range(3):
             learned["weights"][colour, :, 11 + 2 * colour + len(places) + (2 if phase else 0)] = 1 << 22
         learned["maps"][...] = np.linspace(0, TOTAL, 17).astype(np.int32)
-        learned["vote_weights"][...] = (1 << 20) // 3
-        for name in ("node_weights", "class_weights", "variety_weights"):
+        learned["vote_weights"][...] = 1 << 18
+        for name in MIXED:
             learned[name][..., 0] = 1 << 18
-            learned[name][..., 1:] = 1 << 16
+            learned[name][..., 1:19] = 1 << 15
         for array in start:
             array.flags.writeable = False
         starts.append(start)
@@ -69,7 +70,7 @@ def from_arrays(arrays: Arrays) -> tuple[Start, ...]:
         return plain_starts()
     shapes = {PREFIX + name: (3, *(LEARNED[name].shape)) for name in NAMES} | {f"{PREFIX}factors": (3, *SUMS)}
     if {name: (array.dtype, array.shape) for name, array in arrays.items()} != {
-        name: (np.dtype(np.int32), shape) for name, shape in shapes.items()
+        name: (np.dtype(np.int16 if name.removeprefix(PREFIX) in MIXED else np.int32), shape) for name, shape in shapes.items()
     }:
         raise ModelError("the start values of the model are not those of the photo model")
     for name, array in arrays.items():
@@ -83,16 +84,19 @@ def from_arrays(arrays: Arrays) -> tuple[Start, ...]:
     for phase in range(3):
         start = empty_start()
         for name in NAMES:
-            start.learned[0][name] = arrays[PREFIX + name][phase]
+            start.learned[0][name] = arrays[PREFIX + name][phase].astype(np.int32) << (MIXED_BITS if name in MIXED else 0)
         for colour in range(3):
             start.sums[colour] = _sums(arrays[f"{PREFIX}factors"][phase, colour])
         starts.append(start)
     return tuple(starts)
 
 
-def to_arrays(starts: Sequence[Start], factors: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
+def to_arrays(starts: Sequence[Start], factors: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
     """The arrays of a weight file. factors (3, 3, 946) stand for the sums. Inverse: from_arrays."""
     arrays = {PREFIX + name: np.stack([start.learned[0][name] for start in starts]) for name in NAMES}
+    for name in MIXED:
+        rounded = (arrays[PREFIX + name] + (1 << (MIXED_BITS - 1))) >> MIXED_BITS
+        arrays[PREFIX + name] = rounded.astype(np.int16)
     return arrays | {f"{PREFIX}factors": factors}
 
 

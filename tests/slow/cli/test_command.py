@@ -196,7 +196,7 @@ def test_bad_input(png: Path, packed: Path, tmp_path: Path, tiny_png: bytes) -> 
         ["compress", "-o", "", "a"],
         ["compress", "--output-dir", "", "a"],
         ["compress", "--output-dir", "y", "-"],
-        ["compress", "--mode", "stored", "--model", "photo-5", "a"],
+        ["compress", "--mode", "stored", "--model", "photo-6", "a"],
     ],
 )
 def test_wrong_usage(arguments: list[str]) -> None:

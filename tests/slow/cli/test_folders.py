@@ -226,8 +226,8 @@ def test_results_do_not_depend_on_how_many_work(photos: Path, tmp_path: Path) ->
 
 def test_auto_says_when_it_did_not_use_the_model_that_was_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (64, 64), (1, 2, 3)).save(tmp_path / "flat.png")
-    assert run("compress", "--model", "photo-5", tmp_path / "flat.png") == 0
-    assert "flat.png: the model photo-5 was not used: " in capfd.readouterr().err
+    assert run("compress", "--model", "photo-6", tmp_path / "flat.png") == 0
+    assert "flat.png: the model photo-6 was not used: " in capfd.readouterr().err
     assert run("compress", "-f", tmp_path / "flat.png") == 0
     assert "was not used" not in capfd.readouterr().err
 

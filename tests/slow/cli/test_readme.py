@@ -24,7 +24,7 @@ def blocks(language: str, chapter: str) -> list[str]:
 
 def test_the_chapter_use_runs_as_it_stands(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes((FOLDER / "photo-5.png").read_bytes())
+        (tmp_path / name).write_bytes((FOLDER / "photo-6.png").read_bytes())
     (tmp_path / "photos" / "sub").mkdir(parents=True)
     for number, name in enumerate(["one.ppm", "sub/two two.jpg"]):
         Image.fromarray(np.random.default_rng(number).integers(0, 256, (9, 8, 3), np.uint8)).save(tmp_path / "photos" / name)

@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "in" / "sub").mkdir(parents=True)
     for number in range(40):
         (tmp_path / "in" / ("sub" if number % 2 else "") / f"{number:02}.txt").write_text(f"text {number}")
-    (tmp_path / "in" / "valley.png").write_bytes((ROOT / "tests" / "data" / "golden" / "photo-5.png").read_bytes())
+    (tmp_path / "in" / "valley.png").write_bytes((ROOT / "tests" / "data" / "golden" / "photo-6.png").read_bytes())
     return tmp_path / "in"
 
 

@@ -32,8 +32,8 @@ def run(*arguments: object) -> int:
 def photo(tmp_path: Path) -> Path:
     """The golden picture, and its file by the model beside it."""
     path = tmp_path / "photo.png"
-    path.write_bytes((FOLDER / "photo-5.png").read_bytes())
-    path.with_name("photo.png.vaez").write_bytes((FOLDER / "photo-5.png.vaez").read_bytes())
+    path.write_bytes((FOLDER / "photo-6.png").read_bytes())
+    path.with_name("photo.png.vaez").write_bytes((FOLDER / "photo-6.png.vaez").read_bytes())
     return path
 
 
@@ -181,7 +181,7 @@ def test_doctor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.C
     monkeypatch.setattr(doctor, "ways", lambda devices: [best])
     assert run("doctor") == 0
     assert capfd.readouterr().out.endswith("this machine reproduces format v1 bit for bit: yes\n")
-    for name in ("photo-5.png", "photo-5.png.vaez"):
+    for name in ("photo-6.png", "photo-6.png.vaez"):
         (tmp_path / name).write_bytes((doctor.FOLDER / name).read_bytes())
     digests = json.loads((doctor.FOLDER / doctor.SETS).read_text())
     (tmp_path / doctor.SETS).write_text(json.dumps({"mnist-bits-1": digests["mnist-1"], "none": ""}))
@@ -193,7 +193,7 @@ def test_doctor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.C
 
 
 def test_the_golden_files_of_the_doctor_are_the_golden_files() -> None:
-    for name in ("photo-5.png", "photo-5.png.vaez"):
+    for name in ("photo-6.png", "photo-6.png.vaez"):
         assert (doctor.FOLDER / name).read_bytes() == (FOLDER / name).read_bytes()
     shipped = {id for id in models.installed() if not family_of(models.read(id)).any_size}
     assert json.loads((doctor.FOLDER / doctor.SETS).read_text()).keys() == shipped
@@ -209,10 +209,10 @@ def test_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.C
     assert "broken.safetensors: it is not a weight file" in err and err.count("\n") == 1
     weights = models.read(GRAY)
     assert objects["gray"]["weights_hash"] == weights.hash.hex() and objects["gray"]["takes"] == "images of 4x3x1"
-    assert objects["photo-5"]["default"] and objects["photo-5"]["takes"] == "pictures"
+    assert objects["photo-6"]["default"] and objects["photo-6"]["takes"] == "pictures"
     assert objects["mnist-bits-1"]["takes"] == "images of 28x28x1, binary"
     monkeypatch.setenv("BBANS_MODELS", str(tmp_path / "none"))
-    assert run("models") == 0 and "photo-5" in capfd.readouterr().out
+    assert run("models") == 0 and "photo-6" in capfd.readouterr().out
 
 
 def test_completion() -> None:

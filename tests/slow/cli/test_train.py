@@ -239,7 +239,7 @@ def test_disk_full(photos: Path, tmp_path: Path) -> None:
         (["photos", "--out", "a.safetensors", "--side", "48"], 2, "--side is a power of two, not 48"),
         (["photos", "--out", "a.safetensors", "--size", "depth=3"], 2, "'depth=3' is not NAME=NUMBER"),
         (["photos", "--out", "a.safetensors", "--size", "width=x"], 2, "'width=x' is not NAME=NUMBER"),
-        (["photos", "--out", "a.safetensors", "--size", "width=8", "--from", "photo-5"], 2, "no --size with it"),
+        (["photos", "--out", "a.safetensors", "--size", "width=8", "--from", "photo-6"], 2, "no --size with it"),
         (["photos", "--out", "a.safetensors", "--optimiser", "sgd"], 2, "--optimiser"),
         (
             ["photos", "--out", "a.safetensors", "--model", "markov", "--side", "32"],
