@@ -14,12 +14,23 @@ enum {
     LEAST_CHANCE = 1 << 8 /* beside each side */
 };
 
-/* How many contexts each map has, in the order of find_contexts. */
-static const int CONTEXTS[CONTEXT_MAPS] = {
-    SIDES_OF_FOUR * SIDES_OF_FOUR, MEAN_SIDES * SIDES_OF_FOUR, MEAN_SIDES * SIDES_OF_FOUR, 2187, 1 << 2 * ALIKE, 256 * MEAN_SIDES,
-    511 * MEAN_SIDES, 3 << 14, 1 << 14, 1 << 16, 1 << 16, 1 << 15, 1 << 15};
-
-enum { ALL_CONTEXTS = 6561 + 2 * 1944 + 2187 + 4096 + 6144 + 12264 + (7 << 14) + (5 << 15) };
+/* Where each map begins among the contexts of all, in the order of find_contexts. */
+enum {
+    MAP_1 = 0,
+    MAP_2 = MAP_1 + SIDES_OF_FOUR * SIDES_OF_FOUR,
+    MAP_3 = MAP_2 + MEAN_SIDES * SIDES_OF_FOUR,
+    MAP_4 = MAP_3 + MEAN_SIDES * SIDES_OF_FOUR,
+    MAP_5 = MAP_4 + 3 * 3 * 3 * SIDES_OF_FOUR,
+    MAP_6 = MAP_5 + (1 << 2 * ALIKE),
+    MAP_7 = MAP_6 + 256 * MEAN_SIDES,
+    MAP_8 = MAP_7 + 511 * MEAN_SIDES,
+    MAP_9 = MAP_8 + (3 << 14),
+    MAP_10 = MAP_9 + (1 << 14),
+    MAP_11 = MAP_10 + (1 << 16),
+    MAP_12 = MAP_11 + (1 << 16),
+    MAP_13 = MAP_12 + (1 << 15),
+    ALL_CONTEXTS = MAP_13 + (1 << 15)
+};
 
 /* The probability of yes, and how many decisions have taught it, up to SLOWEST. */
 typedef struct {
@@ -60,26 +71,25 @@ INLINE int find_contexts(Chance **chances, ContextMaps *maps, const Expected *ex
     const Colours *colours = &expected->colours;
     const int32_t own = x - colours->base;
     const int pair = lowest(own, 7) << 7 | lowest(colours->pair, 7);
-    int below = 0;
-    for (int i = 0; i < ALIKE; i++) below |= (single[i] >= x) << i;
+    int above = 0;
+    for (int i = 0; i < ALIKE; i++) above |= (single[i] >= x) << i;
     const int contexts[CONTEXT_MAPS] = {
-        SIDES_OF_FOUR * nearest + before,
-        SIDES_OF_FOUR * quarter + nearest,
-        SIDES_OF_FOUR * quarter + before,
-        3 * sides_of(values, 6, x) + sides_of(values + BY_LEAST_SQUARES, 1, x),
-        expected->alike << ALIKE | below,
-        MEAN_SIDES * x + quarter,
-        MEAN_SIDES * (x - colours->anchor + 255) + quarter,
-        3 * pair + third,
-        pair,
-        lowest(own, 6) << 10 | lowest(colours->pair, 6) << 4 | lowest(colours->first, 4),
-        lowest(own, 6) << 10 | lowest(colours->other_pair, 6) << 4 | lowest(colours->second, 4),
-        lowest(x - own_phase[0], 5) << 10 | lowest(x - single[0], 5) << 5 | lowest(x - single[2], 5),
-        lowest(x - own_phase[0], 5) << 10 | lowest(x - own_phase[1], 5) << 5 | lowest(own, 5),
+        MAP_1 + SIDES_OF_FOUR * nearest + before,
+        MAP_2 + SIDES_OF_FOUR * quarter + nearest,
+        MAP_3 + SIDES_OF_FOUR * quarter + before,
+        MAP_4 + 3 * sides_of(values, 6, x) + sides_of(values + BY_LEAST_SQUARES, 1, x),
+        MAP_5 + (expected->alike << ALIKE | above),
+        MAP_6 + MEAN_SIDES * x + quarter,
+        MAP_7 + MEAN_SIDES * (x - colours->anchor + 255) + quarter,
+        MAP_8 + 3 * pair + third,
+        MAP_9 + pair,
+        MAP_10 + (lowest(own, 6) << 10 | lowest(colours->pair, 6) << 4 | lowest(colours->first, 4)),
+        MAP_11 + (lowest(own, 6) << 10 | lowest(colours->other_pair, 6) << 4 | lowest(colours->second, 4)),
+        MAP_12 + (lowest(x - own_phase[0], 5) << 10 | lowest(x - single[0], 5) << 5 | lowest(x - single[2], 5)),
+        MAP_13 + (lowest(x - own_phase[0], 5) << 10 | lowest(x - own_phase[1], 5) << 5 | lowest(own, 5)),
     };
-    Chance *map = maps->chances;
-    for (int i = 0; i < CONTEXT_MAPS; map += CONTEXTS[i++]) {
-        chances[i] = map + contexts[i];
+    for (int i = 0; i < CONTEXT_MAPS; i++) {
+        chances[i] = maps->chances + contexts[i];
         FETCH(chances[i]);
     }
     return 3 * nearest + third;
