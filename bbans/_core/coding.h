@@ -166,7 +166,7 @@ INLINE int64_t code_decided(Coder *coder, int64_t symbol, MixingWeights *weights
         else
             above = cut;
         if (outward == 0) up = yes;
-        if (node != INSIDE && yes == up && outward < OUTWARD) {
+        if (yes == up && outward < OUTWARD) {
             x = up ? below.edge.x + (s->step << outward) : above.edge.x - (s->step << outward);
             if (x > below.edge.x && x < above.edge.x) {
                 node = 1 + OUTWARD * up + outward++;
@@ -175,7 +175,7 @@ INLINE int64_t code_decided(Coder *coder, int64_t symbol, MixingWeights *weights
         }
         if (above.edge.x - below.edge.x == 1 || above.edge.x - below.edge.x > FEW) break;
         x = (below.edge.x + above.edge.x) >> 1;
-        outward = OUTWARD;
+        outward = OUTWARD; /* none of these any more */
         node = INSIDE;
     }
     *low = below.edge;

@@ -85,11 +85,12 @@ INLINE void expect_colours(Expected *expected, const uint8_t *at, int colour, co
  * above: left and above point at the distances (3, AROUND) of these. Pixels are alike where what is known of their colours is the same
  * there and here: for B, R - G; for R, G; for G, R - G there and at the pixel to the left, of the own phase. */
 INLINE void expect_single(Expected *expected, const uint8_t *at, int colour, const uint8_t *left, const uint8_t *above, const Taps *taps) {
-    const int own = CHANNELS[colour], row = 3 * AROUND;
+    const uint8_t *before = at + taps->own_phase[0];
+    const int own = CHANNELS[colour], pixel = 3 * AROUND;
     expected->alike = 0;
     for (int i = 0; i < AROUND; i++) {
         const int64_t offset = i < NEAREST ? taps->nearest[i] : taps->own_phase[i - NEAREST];
-        const uint8_t *other = at + offset, *before = at + taps->own_phase[0];
+        const uint8_t *other = at + offset;
         expected->values[SINGLE + i] = colour ? other[own] + at[1] - other[1] : other[own];
         if (i < ALIKE) {
             const int red = other[0] - other[1];
@@ -100,7 +101,7 @@ INLINE void expect_single(Expected *expected, const uint8_t *at, int colour, con
     left += colour * AROUND, above += colour * AROUND;
     for (int i = 0; i < AROUND; i++)
         expected->contexts[SINGLE + i] =
-            (int)smaller((3 * left[i] + 3 * above[i] + above[i - row] + above[i + row]) >> 2, HISTOGRAM_CONTEXTS - 1);
+            (int)smaller((3 * left[i] + 3 * above[i] + above[i - pixel] + above[i + pixel]) >> 2, HISTOGRAM_CONTEXTS - 1);
 }
 
 /* Note how far single pixels were from the one that came. */

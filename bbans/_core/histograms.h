@@ -44,14 +44,12 @@ static void start_histograms(Histogram *histograms, int count) {
 
 /* The share of distances below one. */
 INLINE int32_t share_below(const Histogram *histogram, int32_t distance) {
-    const int32_t bar = distance + BARS / 2;
-    return histogram->below[bar < 0 ? 0 : bar > BARS ? BARS : bar];
+    return histogram->below[clamp32(distance + BARS / 2, 0, BARS)];
 }
 
 /* Move the shares towards the distance that came. */
 INLINE void learn_histogram(Histogram *restrict histogram, int32_t distance, const int16_t *restrict rates) {
-    const int32_t place = distance + BARS / 2;
-    const int16_t bar = (int16_t)(place < 0 ? 0 : place > BARS - 1 ? BARS - 1 : place);
+    const int16_t bar = (int16_t)clamp32(distance + BARS / 2, 0, BARS - 1);
     histogram->seen = (int16_t)(histogram->seen + (histogram->seen < SLOWEST));
     const int16_t rate = rates[histogram->seen];
     int16_t *below = histogram->below;

@@ -39,6 +39,9 @@ INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 INLINE int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : (x > high ? high : x); }
 
+/* The same for numbers of 32 bits, of which a vector holds twice as many. */
+INLINE int32_t clamp32(int32_t x, int32_t low, int32_t high) { return x < low ? low : (x > high ? high : x); }
+
 INLINE int64_t magnitude(int64_t x) { return x < 0 ? -x : x; }
 
 /* numerator / denominator, of numbers below 2**32: many processors take several times as long to divide longer ones. */

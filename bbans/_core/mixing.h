@@ -79,8 +79,6 @@ INLINE int32_t weighted_sum(const int32_t *weights, const int32_t *inputs, int c
     return sum;
 }
 
-INLINE int32_t limited(int32_t x, int32_t limit) { return x < -limit ? -limit : (x > limit ? limit : x); }
-
 /* Mix a decision whose inputs are there. */
 INLINE void mix(Decision *d, MixingWeights *w, int colour, int node, int class, int variety, int position, const Tables *tables) {
     d->weights[0] = w->of_node[colour][node], d->seen[0] = &w->node_seen[colour][node];
@@ -91,7 +89,7 @@ INLINE void mix(Decision *d, MixingWeights *w, int colour, int node, int class, 
     for (int vote = 0; vote < VOTES; vote++) {
         const int32_t sum = weighted_sum(d->weights[vote], d->inputs, INPUTS);
         d->vote_probability[vote] = squashed(sum, tables->logistic);
-        d->votes[vote] = limited(shift_right32(sum, 20 - LOGIT_BITS), LOGIT_LIMIT);
+        d->votes[vote] = clamp32(shift_right32(sum, 20 - LOGIT_BITS), -LOGIT_LIMIT, LOGIT_LIMIT);
     }
     const int32_t all = weighted_sum(d->of_vote, d->votes, VOTES);
     d->probability = (int32_t)clamp(squashed(all, tables->logistic), LEAST_PROBABILITY, TOTAL - LEAST_PROBABILITY);
@@ -101,7 +99,7 @@ INLINE void mix(Decision *d, MixingWeights *w, int colour, int node, int class, 
 INLINE void learn_weights(int32_t *restrict weights, const int32_t *restrict inputs, int count, int64_t error, int64_t rate) {
     const int32_t scaled = (int32_t)shift_right(error * rate, 18); /* below 2**17, so products are below 2**30 */
     for (int i = 0; i < count; i++)
-        weights[i] = limited(weights[i] + shift_right32(scaled * inputs[i] + (1 << 11), 12), MIX_LIMIT);
+        weights[i] = clamp32(weights[i] + shift_right32(scaled * inputs[i] + (1 << 11), 12), -MIX_LIMIT, MIX_LIMIT);
 }
 
 /* Learn from what was decided. */

@@ -7,6 +7,7 @@
  * Numbers: centre is the mean of a mixture in 1/64 of a pixel value, spread its spread in 1/1024, inverse 2**30 / spread.
  * Residuals and features are in spreads with 8 fractional bits, biases with 20, weights have 24, slopes of the likelihood 12,
  * corrections of scales are in sixteenths of a nat with 16. */
+#include <stddef.h>
 #include <string.h>
 
 #include "coding.h"
@@ -72,7 +73,7 @@ INLINE void learn_shift(const int32_t *features, int count, int32_t *weights, in
     int32_t scaled = (int32_t)shift_right(gradient * rate, 12);
     for (int i = 0; i < count; i++) {
         int32_t weight = weights[i] + ((scaled * features[i]) >> 8);
-        weights[i] = weight < -WEIGHT_LIMIT ? -WEIGHT_LIMIT : (weight > WEIGHT_LIMIT ? WEIGHT_LIMIT : weight);
+        weights[i] = clamp32(weight, -WEIGHT_LIMIT, WEIGHT_LIMIT);
     }
 }
 
@@ -96,7 +97,7 @@ INLINE void learn_map(int32_t *restrict edges, int64_t low, int64_t high, int64_
 }
 
 static void start_state(State *state, const Phase *phase, const Taps *taps) {
-    memset(state, 0, sizeof *state);
+    memset(state, 0, offsetof(State, histograms)); /* decisions start what follows */
     memcpy(&state->learned, phase->learned, sizeof state->learned);
     for (int colour = 0; colour < (int)phase->colours; colour++) {
         memcpy(state->squares[colour].sums, phase->sums + colour * TRIANGLE, sizeof state->squares[colour].sums);

@@ -276,8 +276,8 @@ MUTATIONS = (
     _mutation(
         "photo: weights of decisions learn in the wrong direction",
         "bbans/_core/mixing.h",
-        "limited(weights[i] + shift_right32(scaled * inputs[i]",
-        "limited(weights[i] - shift_right32(scaled * inputs[i]",
+        "clamp32(weights[i] + shift_right32(scaled * inputs[i]",
+        "clamp32(weights[i] - shift_right32(scaled * inputs[i]",
         CORE_PHOTO,
     ),
     _mutation(
@@ -290,8 +290,8 @@ MUTATIONS = (
     _mutation(
         "photo: histograms learn distances of one value less",
         "bbans/_core/histograms.h",
-        "const int32_t place = distance + BARS / 2;",
-        "const int32_t place = distance + BARS / 2 - 1;",
+        "clamp32(distance + BARS / 2, 0, BARS - 1)",
+        "clamp32(distance + BARS / 2 - 1, 0, BARS - 1)",
         CORE_PHOTO,
     ),
     _mutation(

@@ -1,9 +1,9 @@
 """What the adaptive stage of each strip starts from: start values that a model has learned from training pictures, or plain ones.
 
 A weight file keeps them as arrays of int32 named `learned.` and a field of `bbans._core.photo.LEARNED`, each with the three phases
-in front, but for those that mix inputs: they are int16, as the lowest `MIXED_BITS` of such weights tell nothing. And it has
-`learned.factors` (3, 3, 946): the matrix of sums that least squares begin with, Q = G G^T, by its triangle G, row by
-row. So Q is positive semidefinite whatever a file holds, and that is what keeps the arithmetic inside 64 bits.
+in front; those that mix inputs as int16, as the lowest `MIXED_BITS` of such weights tell nothing. And it has `learned.factors`
+(3, 3, 946): the matrix of sums that least squares begin with, Q = G G^T, by its triangle G, row by row. So Q is positive
+semidefinite whatever a file holds, and that is what keeps the arithmetic inside 64 bits.
 """
 
 from __future__ import annotations
