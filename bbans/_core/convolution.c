@@ -120,6 +120,9 @@ INLINE int32_t load_rest(const uint8_t *in, int64_t count) {
     }
 
 #if defined(X86)
+/* Left alone, the compiler multiplies all of a run first, also ahead of the branch, and has no registers for so many products. */
+#define IN_REGISTER(vector) __asm__("" : "+x"(vector))
+
 /* Runs of a variant that multiplies by PAIRS, into int16 sums of pairs; WIDEN adds these up, by twos, to int32 sums. */
 #define RUNS(VECTOR, LOAD, BROADCAST, DOT, PAIRS, ADD_PAIRS, WIDEN)                                                                     \
     const uint8_t *small = layer->small + (block * layer->side + row) * (size / (4 * RUN));                                             \
@@ -130,12 +133,15 @@ INLINE int32_t load_rest(const uint8_t *in, int64_t count) {
                 EACH_VECTOR w[b][v] = LOAD(WEIGHTS);                                                                                    \
                 UNROLL for (int i = 0; i < POSITIONS; i++) {                                                                            \
                     const VECTOR a = BROADCAST(load_group(in + i * stride + at));                                                       \
-                    EACH_VECTOR pairs[b][i][v] = group ? ADD_PAIRS(pairs[b][i][v], PAIRS(a, w[b][v])) : PAIRS(a, w[b][v]);              \
+                    EACH_VECTOR {                                                                                                       \
+                        pairs[b][i][v] = group ? ADD_PAIRS(pairs[b][i][v], PAIRS(a, w[b][v])) : PAIRS(a, w[b][v]);                      \
+                        IN_REGISTER(pairs[b][i][v]);                                                                                    \
+                    }                                                                                                                   \
                 }                                                                                                                       \
             }                                                                                                                           \
             EACH sum[b][i][v] = WIDEN(sum[b][i][v], pairs[b][i][v]);                                                                    \
         } else {                                                                                                                        \
-            UNROLL for (int group = 0; group < RUN; group++, at += 4)                                                                   \
+            _Pragma("GCC unroll 1") for (int group = 0; group < RUN; group++, at += 4)                                                  \
                 ADD_GROUP(VECTOR, LOAD, BROADCAST, DOT, load_group(in + i * stride + at));                                              \
         }                                                                                                                               \
     }
