@@ -814,9 +814,9 @@ def cuts(size: int) -> list[tuple[int, int]]:
 
 
 def strip_edges(h: int, w: int) -> list[int]:
-    m = -(-h // 64)
-    k = min(m, max(1, (h * w + 32768) // 65536))
-    return [64 * (m * i // k) for i in range(k)] + [h]
+    m = h // 32
+    k = 1 if h * w < 16384 else max(1, min(m, 2 * -(-h * w // 196608)))
+    return [32 * (m * i // k) for i in range(k)] + [h]
 
 
 def planes(x: Array) -> Array:

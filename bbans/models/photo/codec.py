@@ -129,9 +129,9 @@ class PhotoCodec:
     def decode(self, messages: Sequence[bytes], height: int, width: int, channels: int) -> Bytes:
         """The picture (height, width, channels) of `encode`.
 
-        The size says how many messages there are, and a message holds at most 0.4 megapixels: so the time is linear in the number
-        of messages, whatever size is claimed. No network runs before that number is right, nor for a region with a message that
-        is none, nor for a level after the message of a coarser one has run dry.
+        The size says how many messages there are, one for at most 0.22 megapixels: so the time is linear in the number of messages,
+        whatever size is claimed. No network runs before that number is right, nor for a region with a message that is none, nor for
+        a level after the message of a coarser one has run dry.
 
         Raises: CorruptDataError when the messages are not those of a picture of this size and this model.
         """

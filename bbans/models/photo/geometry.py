@@ -25,8 +25,8 @@ Array = TypeVar("Array", bound=NDArray[np.generic])
 
 REGION_SIDE = 1536  # pixels; at most this many on a side of a region
 REGION_STEP = 128  # pixels; regions start at multiples of it
-STRIP_POSITIONS = 1 << 16  # of a grid, about; a quarter of a megapixel
-STRIP_STEP = 64  # rows of a grid; strips start at multiples of it, so that no latent vector belongs to two
+STRIP_POSITIONS = 3 << 15  # of a grid, about, at most; 0.4 megapixels
+STRIP_STEP = 32  # rows of a grid; strips start at multiples of it, so that no latent vector belongs to two
 TILES = (16, 32, 64)  # sides of square tiles: the smallest that holds a grid, else the largest
 THIN_TILES = ((4, 256), (16, 128))  # short and long side of tiles for grids that are as thin, and longer than the largest square
 
@@ -142,10 +142,13 @@ def is_thin(height: int, width: int) -> bool:
 
 
 def strips(height: int, width: int) -> list[slice]:
-    """Rows of a grid that each message of its level covers."""
-    rows = -(-height // STRIP_STEP)
-    count = min(rows, max(1, (height * width + STRIP_POSITIONS // 2) // STRIP_POSITIONS))
-    edges = [STRIP_STEP * (rows * i // count) for i in range(count)] + [height]
+    """Rows of a grid that each message of its level covers.
+
+    An even number of strips keeps two cores at work to the end. Small grids are one: a strip learns on its own.
+    """
+    steps, positions = height // STRIP_STEP, height * width
+    count = 1 if positions < STRIP_POSITIONS // 6 else max(1, min(steps, 2 * -(-positions // (2 * STRIP_POSITIONS))))
+    edges = [STRIP_STEP * (steps * i // count) for i in range(count)] + [height]
     return [slice(edges[i], edges[i + 1]) for i in range(count)]
 
 
