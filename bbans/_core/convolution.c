@@ -312,17 +312,36 @@ EXPORT int64_t convolve(const Convolution *layer, int64_t variant, int64_t image
 }
 
 /* What parameters of distributions are made of accumulators, by channel: times a factor and 2**-exponent, rounded, plus an offset, within
- * limits. The product of an accumulator and a factor stays within int32, and limits within int16. */
+ * limits. The product of an accumulator and a factor stays within 31 bits, and limits within int16. */
 typedef struct {
     const int32_t *exponents, *factors, *offsets, *lows, *highs;
 } Scaling;
 
-EXPORT int64_t scale(const int32_t *sums, int64_t positions, int64_t channels, const Scaling *by, int16_t *out) {
+INLINE void scale_as(const int32_t *restrict sums, int64_t positions, int64_t channels, const Scaling *by, int16_t *restrict out) {
     for (int64_t i = 0; i < positions; i++, sums += channels, out += channels) {
         for (int64_t j = 0; j < channels; j++) {
-            const int64_t y = round_shift((int64_t)sums[j] * by->factors[j], by->exponents[j]) + by->offsets[j];
-            out[j] = (int16_t)clamp(y, by->lows[j], by->highs[j]);
+            const int32_t product = sums[j] * by->factors[j], exponent = by->exponents[j], floor = shift_right32(product, exponent);
+            const int32_t rest = (int32_t)((uint32_t)product & ((1U << exponent) - 1));
+            const int32_t rounded = floor + (2 * rest + (floor & 1) > 1 << exponent); /* halves to the even number, no sum above 32 bits */
+            out[j] = (int16_t)clamp32(rounded + by->offsets[j], by->lows[j], by->highs[j]);
         }
     }
+}
+
+#if defined(X86)
+AVX2_TARGET static void scale_avx2(const int32_t *sums, int64_t positions, int64_t channels, const Scaling *by, int16_t *out) {
+    scale_as(sums, positions, channels, by, out);
+}
+#endif
+
+EXPORT int64_t scale(int64_t variant, const int32_t *sums, int64_t positions, int64_t channels, const Scaling *by, int16_t *out) {
+#if defined(X86)
+    if (variant >= AVX2) {
+        scale_avx2(sums, positions, channels, by, out);
+        return 0;
+    }
+#endif
+    (void)variant;
+    scale_as(sums, positions, channels, by, out);
     return 0;
 }

@@ -133,18 +133,19 @@ class Scaling(Structure):
     _fields_ = fields(FIELDS)
 
 
-_scale = function("scale", I32, Integer, Integer, ctypes.POINTER(Scaling), I16)
+_scale = function("scale", Integer, I32, Integer, Integer, ctypes.POINTER(Scaling), I16)
 
 
-def scale(sums: npt.NDArray[np.int32], by: Scaling) -> npt.NDArray[np.int16]:
+def scale(sums: npt.NDArray[np.int32], by: Scaling, variant: str | None = None) -> npt.NDArray[np.int16]:
     """Accumulators times factors and 2**-exponents, rounded, plus offsets, within limits: (.., C).
 
-    Raises: ValueError where there are not C of each.
+    Raises: ValueError where there are not C of each, KeyError for a variant that this processor does not have.
     """
     if any(array.shape != sums.shape[-1:] for array in by.arrays()):
         raise ValueError(f"there are other numbers of channels to scale than in {sums.shape}")
     out = np.empty(sums.shape, np.int16)
-    checked(_scale(sums, sums.size // sums.shape[-1], sums.shape[-1], ctypes.byref(by), out))
+    number = _BEST if variant is None else variants()[variant]
+    checked(_scale(number, sums, sums.size // sums.shape[-1], sums.shape[-1], ctypes.byref(by), out))
     return out
 
 

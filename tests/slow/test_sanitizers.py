@@ -24,7 +24,7 @@ by = Scaling(**{name: np.full(4, exponent if name == "exponents" else 1, np.int3
 sums, out = np.zeros(1000, np.int32), np.zeros(1000, np.int16)
 address = lambda array: ctypes.c_void_p(array.ctypes.data)
 print(PATH, flush=True)
-library().scale(address(sums), ctypes.c_int64(positions), ctypes.c_int64(4), ctypes.byref(by), address(out))
+library().scale(ctypes.c_int64(0), address(sums), ctypes.c_int64(positions), ctypes.c_int64(4), ctypes.byref(by), address(out))
 """
 
 
@@ -54,7 +54,7 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
 
 @pytest.mark.parametrize(
     ("positions", "exponent", "message"),
-    [(250, 9, None), (251, 9, "heap-buffer-overflow"), (250, 99, "runtime error: shift exponent 98 is too large")],
+    [(250, 9, None), (251, 9, "heap-buffer-overflow"), (250, 99, "runtime error: shift exponent 99 is too large")],
 )
 def test_mistakes_are_found(environment: dict[str, str], positions: int, exponent: int, message: str | None) -> None:
     """Else it would say little that nothing is found."""

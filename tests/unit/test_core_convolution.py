@@ -152,8 +152,9 @@ def test_layers_that_there_are_not() -> None:
         pack(weight.astype(np.int16), bias, exponent)
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 5), (0, 5), (4, 1)])
-def test_scaling(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("variant", variants())
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 36), (0, 5), (4, 1)])
+def test_scaling(shape: tuple[int, ...], variant: str) -> None:
     rng = np.random.default_rng(0)
     channels = shape[-1]
     parts = {
@@ -165,7 +166,7 @@ def test_scaling(shape: tuple[int, ...]) -> None:
     }
     by = Scaling(**{name: values.astype(np.int32) for name, values in parts.items()})
     sums = rng.integers(-(1 << 24) + 1, 1 << 24, shape).astype(np.int32)
-    scaled = scale(sums, by)
+    scaled = scale(sums, by, variant)
     assert scaled.dtype == np.int16 and scaled.shape == shape
     for row, got in zip(sums.reshape(-1, channels), scaled.reshape(-1, channels), strict=True):
         for channel, value in enumerate(row):
