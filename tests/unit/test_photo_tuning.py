@@ -133,7 +133,7 @@ def test_weights_out_of_range(by: int) -> None:
 
 
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize(("config", "size"), [(NETWORKS_ALONE, (60, 74)), (CONFIG, (64, 90))], ids=["networks alone", "latents"])
+@pytest.mark.parametrize(("config", "size"), [(NETWORKS_ALONE, (64, 74)), (CONFIG, (64, 90))], ids=["networks alone", "latents"])
 def test_tuned_pictures_are_smaller_and_come_back(
     config: PhotoConfig, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
