@@ -320,10 +320,8 @@ typedef struct {
 INLINE void scale_as(const int32_t *restrict sums, int64_t positions, int64_t channels, const Scaling *by, int16_t *restrict out) {
     for (int64_t i = 0; i < positions; i++, sums += channels, out += channels) {
         for (int64_t j = 0; j < channels; j++) {
-            const int32_t product = sums[j] * by->factors[j], exponent = by->exponents[j], floor = shift_right32(product, exponent);
-            const int32_t rest = (int32_t)((uint32_t)product & ((1U << exponent) - 1));
-            const int32_t rounded = floor + (2 * rest + (floor & 1) > 1 << exponent); /* halves to the even number, no sum above 32 bits */
-            out[j] = (int16_t)clamp32(rounded + by->offsets[j], by->lows[j], by->highs[j]);
+            const int32_t y = round_shift32(sums[j] * by->factors[j], by->exponents[j]) + by->offsets[j];
+            out[j] = (int16_t)clamp32(y, by->lows[j], by->highs[j]);
         }
     }
 }

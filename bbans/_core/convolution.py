@@ -102,7 +102,7 @@ def convolve(
     checked(
         _convolve(
             ctypes.byref(layer),
-            _BEST if variant is None else variants()[variant],
+            _number(variant),
             *shape[:3],
             _address(x),
             *x.strides[:2],
@@ -144,9 +144,12 @@ def scale(sums: npt.NDArray[np.int32], by: Scaling, variant: str | None = None) 
     if any(array.shape != sums.shape[-1:] for array in by.arrays()):
         raise ValueError(f"there are other numbers of channels to scale than in {sums.shape}")
     out = np.empty(sums.shape, np.int16)
-    number = _BEST if variant is None else variants()[variant]
-    checked(_scale(number, sums, sums.size // sums.shape[-1], sums.shape[-1], ctypes.byref(by), out))
+    checked(_scale(_number(variant), sums, sums.size // sums.shape[-1], sums.shape[-1], ctypes.byref(by), out))
     return out
+
+
+def _number(variant: str | None) -> int:
+    return _BEST if variant is None else variants()[variant]
 
 
 def _is_dense(array: npt.NDArray[np.generic]) -> bool:

@@ -58,4 +58,10 @@ INLINE int64_t round_shift(int64_t x, int exponent) {
     return shift_right(x + (((int64_t)1 << (exponent - 1)) - 1) + (shift_right(x, exponent) & 1), exponent);
 }
 
+/* The same in 32 bits, for exponents to 30: nothing is added that could overflow. */
+INLINE int32_t round_shift32(int32_t x, int exponent) {
+    const int32_t floor = shift_right32(x, exponent), rest = (int32_t)((uint32_t)x & ((1U << exponent) - 1));
+    return floor + (2 * rest + (floor & 1) > 1 << exponent);
+}
+
 #endif
